@@ -1,0 +1,26 @@
+/** The names in a place that permissions are cut to. Plain strings, so that the customer's stack can pass its tokens. */
+export interface Scope {
+  readonly partition: string;
+  readonly region: string;
+  readonly account: string;
+  readonly prefix: string;
+  readonly vpcId: string;
+  readonly clusterArn: string;
+  readonly executionRoleArn: string;
+  readonly taskRoleArn: string;
+  readonly controlRoleArn: string;
+  readonly listenerArn: string;
+  readonly loadBalancerArn: string;
+  readonly namespaceId: string;
+  readonly databaseSubnetGroup: string;
+  readonly logGroupRoot: string;
+}
+
+/** One permission, as an IAM policy statement that allows it, with its reason. */
+export interface Grant {
+  readonly actions: readonly string[];
+  /** ARNs, or `*` alone where AWS offers nothing narrower; `why` then says so. */
+  readonly resources: readonly string[];
+  readonly conditions?: Readonly<Record<string, Readonly<Record<string, string | string[]>>>>;
+  readonly why: string;
+}

@@ -1,0 +1,89 @@
+/**
+ * The one abstraction: a deployment is a typed graph of resources, and each kind of resource can be observed, compared,
+ * converged and removed. No call waits, every call may be repeated, and nothing is remembered between calls.
+ */
+import type { Account } from './aws/account.ts';
+import type { Grant, Scope } from './aws/grant.ts';
+
+/** What AWS says about one resource, this instant. */
+export type Observed<Live, Out> =
+  | { is: 'absent' }
+  /** Not usable yet; AWS is still working on it. */
+  | { is: 'busy'; live: Live; why: string }
+  /** Usable by whatever needs it, which is not the same as idle: a database that backs itself up is ready. */
+  | { is: 'ready'; live: Live; out: Out }
+  /** AWS gave up; only other inputs can help. */
+  | { is: 'broken'; live: Live; why: string };
+
+/** One field that is not as asked. Printed in plans and events, so never a secret. */
+export interface Change {
+  readonly field: string;
+  readonly from: unknown;
+  readonly to: unknown;
+}
+
+/** All that a kind may use: the owner's tags, and clients of the account that the resource lives in. */
+export interface Cx {
+  readonly aws: Account;
+  /** Put on everything at creation, and required of everything found. */
+  readonly tags: Readonly<Record<string, string>>;
+}
+
+/**
+ * One kind of AWS resource. Its author keeps:
+ * - identity is in `inputs.name` (or in what it is made for) and never comes from inputs that can change;
+ * - found, but without our tags: throw `Terminal`, "exists and is not ours";
+ * - AWS's defaults are not drift: normalise, then compare;
+ * - AlreadyExists in `converge` and NotFound in `remove` are success;
+ * - it is created with its tags in the same call, and with a client token where AWS has one;
+ * - no secret value in inputs, outputs, changes or errors.
+ */
+// eslint-disable-next-line @typescript-eslint/no-explicit-any
+export interface Kind<In = any, Live = any, Out = any> {
+  /** Stored with each resource; never renamed. */
+  readonly kind: string;
+  /** What it may call, on what, and why: becomes the customer's role, the session policy and docs/iam.md. */
+  readonly iam: (scope: Scope) => Grant[];
+  /** Seconds until the next look while it is busy. */
+  readonly pollSeconds: number;
+  /** Seconds it may be busy before that counts as a failure. A resource that becomes ready later is ready. */
+  readonly limitSeconds: number;
+  /** Read-only. Finds it by its name or tags. */
+  observe(cx: Cx, inputs: In): Promise<Observed<Live, Out>>;
+  /** Pure. Empty: in sync, or not changeable just now. */
+  diff(inputs: In, live: Live): Change[];
+  /** Creates it (`live` undefined), or applies the changes. */
+  converge(cx: Cx, inputs: In, live: Live | undefined, changes: Change[]): Promise<void>;
+  /** Asks for its deletion. Already gone is success. */
+  remove(cx: Cx, inputs: In, live: Live): Promise<void>;
+}
+
+/** One resource of one deployment: its kind, what it needs, and its inputs, computed from what it needs. */
+// eslint-disable-next-line @typescript-eslint/no-explicit-any
+export interface Node<Out = any> {
+  readonly id: string;
+  // eslint-disable-next-line @typescript-eslint/no-explicit-any
+  readonly kind: Kind<any, any, Out>;
+  readonly needs: Readonly<Record<string, Node>>;
+  // eslint-disable-next-line @typescript-eslint/no-explicit-any
+  inputs(got: any): unknown;
+}
+
+type Got<N extends Record<string, Node>> = { [K in keyof N]: N[K] extends Node<infer Out> ? Out : never };
+
+/** A node can need only nodes added before it: no cycles by construction, and list order is a build order. */
+export class Graph {
+  readonly nodes: Node[] = [];
+
+  add<In, Live, Out, N extends Record<string, Node>>(
+    id: string,
+    kind: Kind<In, Live, Out>,
+    needs: N,
+    inputs: (got: Got<N>) => In,
+  ): Node<Out> {
+    if (this.nodes.some((node) => node.id === id)) throw new Error(`two resources are called "${id}"`);
+    const node: Node<Out> = { id, kind, needs, inputs };
+    this.nodes.push(node);
+    return node;
+  }
+}
