@@ -1,0 +1,358 @@
+/** Starts and drives an emulated AWS account (the Python package in ./account). Loopback only; it dies with the process that started it. */
+import { spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, openSync, closeSync, readFileSync, rmSync } from 'node:fs';
+import { request as httpRequest, type IncomingHttpHeaders } from 'node:http';
+import { tmpdir } from 'node:os';
+import { delimiter, dirname, join } from 'node:path';
+import { Readable } from 'node:stream';
+import { fileURLToPath } from 'node:url';
+
+export interface Credentials {
+  accessKeyId: string;
+  secretAccessKey: string;
+  sessionToken?: string;
+}
+
+/** One AWS call as the emulated account saw it. Never carries values of secrets or passwords. */
+export interface Call {
+  /** Position in the log, from 1. */
+  n: number;
+  /** Seconds since 1970. */
+  at: number;
+  account: string;
+  region: string;
+  /** ARN of who called, '' when the credentials were refused. */
+  principal: string;
+  /** Role session name, '' for users and root. */
+  session: string;
+  /** IAM's service prefix: ecs, rds, ec2, … */
+  service: string;
+  action: string;
+  /** ARN, name or identifier in the request; '*' when it names none. */
+  resource: string;
+  seconds: number;
+  /** HTTP status; 0 when the connection was cut on purpose. */
+  status: number;
+  /** AWS's error code, '' on success. */
+  error: string;
+}
+
+/** A fault: every field that is given must match. Without code and status it only delays. */
+export interface Fault {
+  /** IAM's service prefix. */
+  service?: string;
+  /** Regular expression, whole name: `Create.*`. */
+  action?: string;
+  /** Regular expression, anywhere in the call's resource. */
+  resource?: string;
+  account?: string;
+  /** Only from the nth matching call on, counted from 1 @default 1 */
+  nth?: number;
+  /** How many calls it hits @default without end */
+  times?: number;
+  /** AWS's error code, e.g. ThrottlingException. */
+  code?: string;
+  /** HTTP status @default 400 */
+  status?: number;
+  message?: string;
+  /** Waits this long first, not divided by any pace. */
+  delaySeconds?: number;
+  /** The call takes effect, then the error is answered @default false */
+  after?: boolean;
+  /** The connection is closed without an answer @default false */
+  cut?: boolean;
+}
+
+export interface Rehearsal {
+  /** http://127.0.0.1:PORT: every AWS API, and the proxy for the balancers' DNS names. */
+  readonly endpoint: string;
+  /** Root of an account: for the customer's own acts. Any 12 digits are an account. */
+  root(account: string): Credentials;
+  /** An IAM user with one inline policy and an access key. */
+  createUser(account: string, name: string, policy: object): Promise<Credentials>;
+  /** Puts an image reference into an account's registry; makes the repository when it is missing. `image` is an entry of the catalogue. */
+  pushImage(push: {
+    account: string;
+    region: string;
+    repository: string;
+    tag?: string;
+    image: string;
+    env?: Record<string, string>;
+  }): Promise<{ uri: string; digest: string }>;
+  calls(after?: number): Promise<Call[]>;
+  clearCalls(): Promise<void>;
+  fault(...faults: Fault[]): Promise<void>;
+  clearFaults(): Promise<void>;
+  reset(): Promise<void>;
+  processes(): Promise<Record<string, unknown>[]>;
+  /** Ends a task's or a database's process from outside, without AWS's knowledge. */
+  kill(which: { account: string; taskArn?: string; database?: string; signal?: string }): Promise<void>;
+  /** Emulated DNS names and the loopback addresses behind them. */
+  names(): Promise<Record<string, string>>;
+  /** Through the balancers' proxy, for http://….elb.amazonaws.com/ URLs; the body streams. */
+  fetch(url: string, init?: ProxyInit): Promise<Response>;
+  stop(): Promise<void>;
+}
+
+export interface ProxyInit {
+  method?: string;
+  headers?: Record<string, string>;
+  body?: string | Uint8Array;
+  signal?: AbortSignal;
+}
+
+export interface RehearsalOptions {
+  /** Divides AWS's own durations @default 1, as slow as AWS */
+  pace?: number;
+  /** Divides timers that the caller configured (health checks, deregistration delay) @default 1 */
+  timerPace?: number;
+  /** @default any free one */
+  port?: number;
+  /** Path of the images catalogue @default services/rehearsal/images/catalogue.json */
+  catalogue?: string;
+  /** File that the emulator's output is appended to @default none */
+  log?: string;
+  /** State of this run @default a temporary directory, removed at the end */
+  directory?: string;
+  /** Directory with initdb and postgres @default as services/postgres.ts finds them; without them RDS has no server behind it */
+  postgres?: string;
+}
+
+const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
+const PYTHON = join(ROOT, '.cache', 'python', 'rehearsal', 'bin', 'python');
+const START_LIMIT_MS = 20_000;
+
+/** @throws Error when the Python environment is missing or the emulator does not start. */
+export async function startRehearsal(options: RehearsalOptions = {}): Promise<Rehearsal> {
+  if (!existsSync(PYTHON))
+    throw new Error(
+      `The emulated account's Python environment is missing (${PYTHON}). Run \`npm start\` or \`npm test\` once: they install it.`,
+    );
+  const directory = options.directory ?? mkdtempSync(join(tmpdir(), 'rehearsal-'));
+  const output = options.log ? openSync(options.log, 'a') : undefined;
+  const child = spawn(PYTHON, [join(ROOT, 'services', 'rehearsal', 'account')], {
+    cwd: ROOT,
+    detached: true, // Ctrl-C in the terminal goes to us, not to it: it ends when we say so, or when we are gone
+    stdio: ['ignore', output ?? 'ignore', output ?? 'ignore', 'pipe'],
+    // A clean environment: an AWS endpoint or key of ours inside would turn the emulator's own calls outward.
+    env: {
+      PATH: [dirname(process.execPath), process.env['PATH'] ?? ''].join(delimiter), // inline Node functions run on our Node
+      HOME: process.env['HOME'],
+      LANG: process.env['LANG'] ?? 'C.UTF-8',
+      LOG_LEVEL: process.env['REHEARSAL_LOG_LEVEL'] ?? 'WARNING',
+      REHEARSAL_PORT: String(options.port ?? 0),
+      REHEARSAL_DIR: directory,
+      REHEARSAL_PACE: String(options.pace ?? 1),
+      REHEARSAL_TIMER_PACE: String(options.timerPace ?? 1),
+      REHEARSAL_CATALOGUE: options.catalogue ?? '',
+      REHEARSAL_PGBIN: options.postgres ?? (await postgresBinaries()),
+      REHEARSAL_PARENT: String(process.pid),
+      REHEARSAL_READY_FD: '3',
+    },
+  });
+  if (output !== undefined) closeSync(output);
+  const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+  const stop = async (): Promise<void> => {
+    child.ref();
+    child.kill('SIGTERM');
+    await ended;
+    if (!options.directory) rmSync(directory, { recursive: true, force: true, maxRetries: 3 });
+  };
+  try {
+    const port = await readyPort(child.stdio[3] as Readable, ended);
+    child.unref();
+    return drive(`http://127.0.0.1:${port}`, stop);
+  } catch (error) {
+    await stop();
+    throw new Error(
+      `The emulated account did not start${options.log ? `: ${tail(options.log)}` : '; give `log` a file to see why'}`,
+      { cause: error },
+    );
+  }
+}
+
+/** The same, for one that is already running; `stop` leaves it running. */
+export async function attachRehearsal(endpoint: string): Promise<Rehearsal> {
+  const health = await fetch(`${endpoint}/_rehearsal/health`);
+  if (!health.ok) throw new Error(`${endpoint} is not an emulated account`);
+  return drive(endpoint.replace(/\/$/, ''), async () => {});
+}
+
+async function postgresBinaries(): Promise<string> {
+  const module = join(ROOT, 'services', 'postgres.ts');
+  if (!existsSync(module)) return '';
+  const { postgresBinaries: find } = (await import(module)) as { postgresBinaries: () => string | Promise<string> };
+  return find();
+}
+
+async function readyPort(pipe: Readable, ended: Promise<void>): Promise<number> {
+  let text = '';
+  const line = new Promise<number>((resolve, reject) => {
+    pipe.on('data', (chunk: Buffer) => {
+      text += chunk.toString();
+      if (text.includes('\n')) resolve((JSON.parse(text) as { port: number }).port);
+    });
+    pipe.on('end', () => reject(new Error('it ended')));
+    void ended.then(() => reject(new Error('it ended')));
+    setTimeout(() => reject(new Error(`no answer in ${START_LIMIT_MS / 1000} s`)), START_LIMIT_MS).unref();
+  });
+  try {
+    return await line;
+  } finally {
+    pipe.destroy();
+  }
+}
+
+function tail(path: string): string {
+  return readFileSync(path, 'utf8').trimEnd().split('\n').slice(-3).join(' | ');
+}
+
+function drive(endpoint: string, stop: () => Promise<void>): Rehearsal {
+  async function own(method: string, path: string, body?: unknown): Promise<unknown> {
+    const answer = await fetch(`${endpoint}/_rehearsal${path}`, {
+      method,
+      body: body === undefined ? null : JSON.stringify(body),
+    });
+    const value = (await answer.json()) as { error?: string };
+    if (!answer.ok) throw new Error(`${method} ${path}: ${value.error}`);
+    return value;
+  }
+
+  /** An account's root, whose signature the emulator does not check: no SDK is needed to prepare a scene. */
+  async function asRoot(
+    account: string,
+    region: string,
+    service: string,
+    headers: Record<string, string>,
+    body: string,
+  ): Promise<string> {
+    const scope = `${account}/${new Date().toISOString().slice(0, 10).replaceAll('-', '')}/${region}/${service}/aws4_request`;
+    const authorization = `AWS4-HMAC-SHA256 Credential=${scope}, SignedHeaders=host, Signature=0`;
+    const answer = await fetch(endpoint, { method: 'POST', headers: { ...headers, authorization }, body });
+    const text = await answer.text();
+    if (!answer.ok) throw new Error(`${service}: ${answer.status} ${text}`);
+    return text;
+  }
+  const iam = (account: string, form: Record<string, string>): Promise<string> =>
+    asRoot(
+      account,
+      'us-east-1',
+      'iam',
+      { 'content-type': 'application/x-www-form-urlencoded' },
+      new URLSearchParams({ ...form, Version: '2010-05-08' }).toString(),
+    );
+  const ecr = (account: string, region: string, action: string, input: object): Promise<string> =>
+    asRoot(
+      account,
+      region,
+      'ecr',
+      {
+        'content-type': 'application/x-amz-json-1.1',
+        'x-amz-target': `AmazonEC2ContainerRegistry_V20150921.${action}`,
+      },
+      JSON.stringify(input),
+    );
+
+  return {
+    endpoint,
+    root: (account) => {
+      if (!/^\d{12}$/.test(account)) throw new Error(`not an account: ${JSON.stringify(account)}`);
+      return { accessKeyId: account, secretAccessKey: 'test' };
+    },
+    async createUser(account, name, policy) {
+      await iam(account, { Action: 'CreateUser', UserName: name });
+      await iam(account, {
+        Action: 'PutUserPolicy',
+        UserName: name,
+        PolicyName: name,
+        PolicyDocument: JSON.stringify(policy),
+      });
+      const key = await iam(account, { Action: 'CreateAccessKey', UserName: name });
+      const field = (tag: string): string => {
+        const found = new RegExp(`<${tag}>([^<]+)</${tag}>`).exec(key)?.[1];
+        if (!found) throw new Error(`CreateAccessKey answered no ${tag}`);
+        return found;
+      };
+      return { accessKeyId: field('AccessKeyId'), secretAccessKey: field('SecretAccessKey') };
+    },
+    async pushImage({ account, region, repository, tag = 'latest', image, env = {} }) {
+      await ecr(account, region, 'CreateRepository', { repositoryName: repository }).catch((error: unknown) => {
+        if (!String(error).includes('RepositoryAlreadyExistsException')) throw error;
+      });
+      const manifest = {
+        schemaVersion: 2,
+        mediaType: 'application/vnd.oci.image.manifest.v1+json',
+        config: { mediaType: 'application/vnd.oci.image.config.v1+json', size: 2, digest: `sha256:${'0'.repeat(64)}` },
+        layers: [],
+        annotations: { 'rehearsal.image': image, 'rehearsal.env': JSON.stringify(env) },
+      };
+      const put = await ecr(account, region, 'PutImage', {
+        repositoryName: repository,
+        imageTag: tag,
+        imageManifest: JSON.stringify(manifest),
+        imageManifestMediaType: manifest.mediaType,
+      }).catch(async (error: unknown) => {
+        if (!String(error).includes('ImageAlreadyExistsException')) throw error;
+        return ecr(account, region, 'BatchGetImage', { repositoryName: repository, imageIds: [{ imageTag: tag }] });
+      });
+      const answer = JSON.parse(put) as { image?: Pushed; images?: Pushed[] };
+      const digest = (answer.image ?? answer.images?.[0])?.imageId.imageDigest;
+      if (!digest) throw new Error(`the registry answered no digest: ${put}`);
+      return { uri: `${account}.dkr.ecr.${region}.amazonaws.com/${repository}@${digest}`, digest };
+    },
+    calls: async (after = 0) => ((await own('GET', `/calls?after=${after}`)) as { calls: Call[] }).calls,
+    clearCalls: async () => void (await own('DELETE', '/calls')),
+    fault: async (...faults) => void (await own('POST', '/faults', faults)),
+    clearFaults: async () => void (await own('DELETE', '/faults')),
+    reset: async () => void (await own('POST', '/reset')),
+    processes: async () => ((await own('GET', '/processes')) as { processes: Record<string, unknown>[] }).processes,
+    kill: async (which) => void (await own('POST', '/processes/kill', which)),
+    names: async () => (await own('GET', '/names')) as Record<string, string>,
+    fetch: (url, init = {}) => throughProxy(endpoint, url, init),
+    stop,
+  };
+}
+
+interface Pushed {
+  imageId: { imageDigest: string };
+}
+
+/** fetch() cannot be given a proxy without a dependency; node:http can: the request's target is the whole URL. */
+function throughProxy(endpoint: string, url: string, init: ProxyInit): Promise<Response> {
+  const proxy = new URL(endpoint);
+  const target = new URL(url);
+  return new Promise((resolve, reject) => {
+    const sent = httpRequest(
+      {
+        host: proxy.hostname,
+        port: proxy.port,
+        method: init.method ?? 'GET',
+        path: target.href,
+        headers: { ...init.headers, host: target.host },
+        ...(init.signal ? { signal: init.signal } : {}),
+      },
+      (answer) => {
+        const status = answer.statusCode ?? 0;
+        const empty = status === 204 || status === 304 || init.method === 'HEAD';
+        if (empty) answer.resume();
+        resolve(
+          new Response(empty ? null : (Readable.toWeb(answer) as ReadableStream<Uint8Array>), {
+            status,
+            statusText: answer.statusMessage ?? '',
+            headers: pairs(answer.headers),
+          }),
+        );
+      },
+    );
+    sent.once('error', reject);
+    sent.end(init.body);
+  });
+}
+
+function pairs(headers: IncomingHttpHeaders): [string, string][] {
+  return Object.entries(headers).flatMap(([name, value]) =>
+    (Array.isArray(value) ? value : [value])
+      .filter((one) => one !== undefined)
+      .map((one): [string, string] => [name, one]),
+  );
+}
