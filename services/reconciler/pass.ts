@@ -1,0 +1,232 @@
+/**
+ * One pass over one deployment: bring everything wanted one step closer; once all of it is ready, take one step in
+ * removing the rest. A pass takes nothing but the graph and the rows, waits for nothing, and may be cut off anywhere.
+ */
+import { isDeepStrictEqual } from 'node:util';
+import { Terminal, explain } from './aws/errors.ts';
+import type { Cx, Graph, Kind, Node, Observed } from './resource.ts';
+
+export type State =
+  /** Usable and in sync; of what is being removed: gone. */
+  | { readonly state: 'ready'; readonly message: '' }
+  /** Nothing is wrong; look again soon. */
+  | { readonly state: 'waiting'; readonly message: string }
+  /** Something went wrong that may pass, or that somebody can mend; backs off. */
+  | { readonly state: 'retrying'; readonly message: string }
+  /** Only other inputs can help: observed, but not tried again in this generation. */
+  | { readonly state: 'failed'; readonly message: string };
+
+/** What is kept of one resource. */
+export interface Row {
+  readonly id: string;
+  readonly kind: string;
+  /** Null until AWS has been asked for anything; written before it is. */
+  inputs: unknown;
+  /** Ids of what it needs and, until it is ready again, of what it needed before: AWS may still hold both. */
+  needs: string[];
+  state: State;
+  /** The generation that `state` is about. */
+  generation: string;
+  /** When it came into this state. A message that changes does not change it. */
+  since: Date;
+  /** Since when AWS has been at work on it without it becoming ready. */
+  busySince: Date | null;
+  /** Tries in a row that went wrong, and when the next one is due. */
+  tries: number;
+  notBefore: Date | null;
+  /** The generation it failed in: it is not tried again in that one. */
+  gaveUp: { generation: string; message: string } | null;
+  /** The last outputs seen, for people to read; a pass never reads them. */
+  outputs: unknown;
+}
+
+export interface Rows {
+  all(): Promise<Row[]>;
+  put(row: Row): Promise<void>;
+  drop(id: string): Promise<void>;
+}
+
+export interface Pass {
+  /** What the graph was made from: a revision's id. */
+  readonly generation: string;
+  /** Empty when the deployment is being deleted. */
+  readonly graph: Graph;
+  /** Every kind of this build, so that rows of an older graph can be removed. */
+  readonly kinds: ReadonlyMap<string, Kind>;
+  readonly rows: Rows;
+  cx(nodeId: string): Cx;
+  /** Throws `Superseded` when another pass has taken over; asked before each write to AWS. */
+  fence(): Promise<void>;
+  /** An event. Said only when something is done to a resource, or its state changes. */
+  say(nodeId: string, message: string): Promise<void>;
+  now(): Date;
+}
+
+export interface Outcome {
+  /** What is wanted, in build order, then what is still to be removed. */
+  readonly rows: readonly Row[];
+  /** Everything wanted is ready and everything else is gone. */
+  readonly settled: boolean;
+  /** Seconds until another look is worth it; null when only a change of intent can bring news. */
+  readonly nextLookSeconds: number | null;
+}
+
+/** Another pass works on this deployment: this one ends here and writes nothing more. */
+export class Superseded extends Error {}
+
+const BACKOFF_LIMIT_SECONDS = 300;
+
+export async function pass(p: Pass): Promise<Outcome> {
+  const rows = new Map((await p.rows.all()).map((row) => [row.id, row]));
+  const built = await build(p, rows);
+  const left = built.every(isReady) ? await sweep(p, rows) : [];
+  const settled = built.every(isReady) && left.length === 0;
+  return { rows: [...built, ...left], settled, nextLookSeconds: nextLook(p, [...built, ...left]) };
+}
+
+async function build(p: Pass, rows: ReadonlyMap<string, Row>): Promise<Row[]> {
+  const got = new Map<string, unknown>();
+  const built: Row[] = [];
+  for (const node of p.graph.nodes) {
+    const row = rows.get(node.id) ?? newRow(p, node.id, node.kind.kind);
+    built.push(row);
+    const missing = needsOf(node).filter((id) => !got.has(id));
+    if (missing.length === 0) {
+      await step(p, row, 'ready', () => buildOne(p, node, row, got));
+    } else if (!isReady(row) || row.generation !== p.generation) {
+      // What was ready stays so while something it needs is looked for again: it still works.
+      await step(p, row, 'ready', () => Promise.resolve(waiting(`needs ${missing.join(', ')}`)));
+    }
+  }
+  return built;
+}
+
+async function buildOne(p: Pass, node: Node, row: Row, got: Map<string, unknown>): Promise<State> {
+  const outs = Object.entries(node.needs).map(([key, need]) => [key, got.get(need.id)]);
+  const inputs = node.inputs(Object.fromEntries(outs));
+  // Written before the first call to AWS, so that whatever comes to exist can always be found and removed.
+  const before = structuredClone(row);
+  row.inputs = inputs;
+  row.needs = [...new Set([...row.needs, ...needsOf(node)])];
+  if (!isDeepStrictEqual(row, before)) await p.rows.put(row);
+
+  const cx = p.cx(node.id);
+  const gaveUp = row.gaveUp?.generation === p.generation ? row.gaveUp : null;
+  let seen = await node.kind.observe(cx, inputs);
+  const live = seen.is === 'absent' ? undefined : seen.live;
+  const changes = live === undefined ? [] : node.kind.diff(inputs, live);
+  if (live === undefined || changes.length > 0) {
+    if (gaveUp) return failed(gaveUp.message);
+    await p.fence();
+    await p.say(node.id, live === undefined ? 'create' : `change ${changes.map((change) => change.field).join(', ')}`);
+    await node.kind.converge(cx, inputs, live, changes);
+    row.busySince = null;
+    seen = await node.kind.observe(cx, inputs);
+  }
+  if (seen.is === 'ready') {
+    got.set(node.id, seen.out);
+    row.outputs = seen.out;
+    row.needs = needsOf(node);
+    row.gaveUp = null;
+  }
+  return judge(p, node.kind, row, seen, gaveUp?.message);
+}
+
+function judge(p: Pass, kind: Kind, row: Row, seen: Observed<unknown, unknown>, gaveUp: string | undefined): State {
+  row.busySince = seen.is === 'busy' ? (row.busySince ?? p.now()) : null;
+  switch (seen.is) {
+    case 'absent':
+      return waiting('asked for, not there yet');
+    case 'ready':
+      return { state: 'ready', message: '' };
+    case 'broken':
+      return failed(seen.why);
+    case 'busy': {
+      if (gaveUp !== undefined) return failed(gaveUp);
+      const seconds = (p.now().getTime() - row.busySince!.getTime()) / 1000;
+      if (seconds <= kind.limitSeconds) return waiting(seen.why);
+      return failed(`not ready after ${Math.round(kind.limitSeconds / 60)} minutes: ${seen.why}`);
+    }
+  }
+}
+
+async function sweep(p: Pass, rows: ReadonlyMap<string, Row>): Promise<Row[]> {
+  const wanted = new Set(p.graph.nodes.map((node) => node.id));
+  const unwanted = [...rows.values()].filter((row) => !wanted.has(row.id));
+  const left: Row[] = [];
+  for (const row of unwanted) {
+    const users = unwanted.filter((other) => other.needs.includes(row.id)).map((other) => other.id);
+    await step(p, row, 'gone', () =>
+      users.length > 0 ? Promise.resolve(waiting(`used by ${users.join(', ')}`)) : removeOne(p, row),
+    );
+    if (isReady(row)) await p.rows.drop(row.id);
+    else left.push(row);
+  }
+  return left;
+}
+
+async function removeOne(p: Pass, row: Row): Promise<State> {
+  if (row.inputs === null) return { state: 'ready', message: '' };
+  const kind = p.kinds.get(row.kind);
+  if (kind === undefined) throw new Terminal(`unknown kind: "${row.kind}": made by another version of Freehold`);
+  const cx = p.cx(row.id);
+  let seen = await kind.observe(cx, row.inputs);
+  if (seen.is !== 'absent') {
+    await p.fence();
+    await kind.remove(cx, row.inputs, seen.live);
+    seen = await kind.observe(cx, row.inputs);
+  }
+  return seen.is === 'absent' ? { state: 'ready', message: '' } : waiting('being removed');
+}
+
+/**
+ * One resource's step, and the only catch in the reconciler: a resource's trouble is that resource's state, never the
+ * pass's. Writes the row and says what changed.
+ */
+async function step(p: Pass, row: Row, done: 'ready' | 'gone', act: () => Promise<State>): Promise<void> {
+  // A new generation may be what mends it, so only the same one waits out its backoff.
+  if (row.generation === p.generation && row.notBefore !== null && row.notBefore > p.now()) return;
+  const before = structuredClone(row);
+  try {
+    row.state = await act();
+    row.tries = 0;
+    row.notBefore = null;
+  } catch (error) {
+    if (error instanceof Superseded) throw error;
+    const { terminal, message } = explain(error);
+    row.state = terminal ? failed(message) : { state: 'retrying', message };
+    row.tries = terminal ? 0 : row.tries + 1;
+    row.notBefore = terminal ? null : new Date(p.now().getTime() + backoffSeconds(row.tries) * 1000);
+  }
+  row.generation = p.generation;
+  if (row.state.state === 'failed') row.gaveUp = { generation: p.generation, message: row.state.message };
+  if (row.state.state !== before.state.state) row.since = p.now();
+  if (!isDeepStrictEqual(row, before)) await p.rows.put(row);
+  const news =
+    row.state.state !== before.state.state ||
+    (done === 'gone' && isReady(row)) ||
+    (isTrouble(row) && row.state.message !== before.state.message);
+  if (news) await p.say(row.id, isReady(row) ? done : `${row.state.state}: ${row.state.message}`);
+}
+
+/** What waits only for another resource is looked at when that one is. */
+function nextLook(p: Pass, rows: readonly Row[]): number | null {
+  const looks = rows.flatMap((row) => {
+    if (row.notBefore !== null) return [Math.max(0, (row.notBefore.getTime() - p.now().getTime()) / 1000)];
+    if (row.state.state !== 'waiting' || row.inputs === null) return [];
+    return [p.kinds.get(row.kind)?.pollSeconds ?? BACKOFF_LIMIT_SECONDS];
+  });
+  return looks.length > 0 ? Math.min(...looks) : null;
+}
+
+function newRow(p: Pass, id: string, kind: string): Row {
+  const timeless = { inputs: null, needs: [], busySince: null, tries: 0, notBefore: null, gaveUp: null, outputs: null };
+  return { id, kind, ...timeless, state: waiting('new'), generation: p.generation, since: p.now() };
+}
+
+const needsOf = (node: Node): string[] => Object.values(node.needs).map((need) => need.id);
+const isReady = (row: Row): boolean => row.state.state === 'ready';
+const isTrouble = (row: Row): boolean => row.state.state === 'failed' || row.state.state === 'retrying';
+const waiting = (message: string): State => ({ state: 'waiting', message });
+const failed = (message: string): State => ({ state: 'failed', message });
+const backoffSeconds = (tries: number): number => Math.min(BACKOFF_LIMIT_SECONDS, 2 ** tries);
