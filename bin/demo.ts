@@ -1,0 +1,205 @@
+/**
+ * The main job, to be watched: an emulated AWS account is prepared with the real `cdk deploy`, a deployment is created
+ * through the API, the control plane makes everything in that account, and a real LangGraph Server answers.
+ *
+ *   npm start              stays up, with lines to try, until Ctrl-C
+ *   npm start -- --once    ends after the agent answered; exit code 0 only if it did
+ */
+import { Client } from '@langchain/langgraph-sdk';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { startRehearsal, type Rehearsal } from '../services/rehearsal/index.ts';
+import { cdkDeploy, controlPlaneUser, startControlPlane, type ControlPlane } from '../services/rehearsal/scene.ts';
+
+const CUSTOMER = '222222222222';
+const REGION = 'us-east-1';
+const NAME = 'support-agent';
+/** AWS's own durations are divided by the first, timers that we configure (health checks, draining) by the second. */
+const PACE = 60;
+const TIMER_PACE = 10;
+const LIMIT_SECONDS = 150;
+
+interface Resource {
+  id: string;
+  kind: string;
+  name: string | null;
+  state: string;
+  since: string;
+  message: string | null;
+}
+
+const once = process.argv.includes('--once');
+const live = process.stdout.isTTY === true;
+const started = Date.now();
+const closers: (() => Promise<void>)[] = [];
+
+const seconds = (): string => `${((Date.now() - started) / 1000).toFixed(1).padStart(6)} s`;
+const say = (line: string): void => void process.stdout.write(`${line}\n`);
+const step = (line: string): void => say(`\n${seconds()}  ${line}`);
+const detail = (line: string): void => say(`          ${line}`);
+
+async function close(): Promise<void> {
+  for (const stop of closers.splice(0).reverse()) await stop().catch(() => {});
+}
+
+async function main(): Promise<void> {
+  step('Starting an emulated AWS, on this machine only');
+  const rehearsal = await startRehearsal({ pace: PACE, timerPace: TIMER_PACE });
+  closers.push(() => rehearsal.stop());
+  detail(`${rehearsal.endpoint}: AWS's waits are ${PACE} times shorter here, health checks ${TIMER_PACE} times`);
+
+  step('Starting the control plane, with a user of its own account 111111111111 and its embedded store');
+  const principal = await controlPlaneUser(rehearsal);
+  const controlPlane = await startControlPlane({ rehearsal, principal });
+  closers.push(() => controlPlane.stop());
+  detail(`${controlPlane.url}  X-Api-Key: ${controlPlane.apiKey}`);
+
+  step('A new place: the control plane makes its external id');
+  const place = await controlPlane.call('POST', '/v2/listeners', {
+    compute_type: 'ecs',
+    compute_id: 'production',
+    compute_config: {},
+  });
+  detail(`external id ${place.place.external_id}`);
+
+  step(`The customer deploys their stacks in account ${CUSTOMER}: npx cdk deploy`);
+  const outputs = await cdkDeploy({
+    rehearsal,
+    account: CUSTOMER,
+    region: REGION,
+    context: { principal: principal.arn, externalId: place.place.external_id },
+    onLine: (line) => {
+      const event = /(\d+\/\d+) \| .*?\| (CREATE_COMPLETE|CREATE_FAILED)\s+\| (AWS::\S+)\s+\| (\S+)/.exec(line);
+      if (event) detail(`${event[1]!.trim().padStart(6)}  ${event[3]!.padEnd(44)} ${event[4]}`);
+      else if (/✅|❌|error|failed/i.test(line)) detail(line.trim());
+    },
+  });
+  detail(`role ${outputs.roleArn}`);
+
+  step('Registering the place: the role is assumed, the network found, every permission checked');
+  const verified = await controlPlane.call('PATCH', `/v2/listeners/${place.id}`, {
+    compute_config: { place: outputs },
+  });
+  for (const check of verified.place.checks)
+    detail(`${check.ok ? '✓' : '✗'} ${check.name}${check.message ? `: ${check.message}` : ''}`);
+
+  step("The customer pushes the sample agent's image to their own ECR");
+  const image = await rehearsal.pushImage({
+    account: CUSTOMER,
+    region: REGION,
+    repository: NAME,
+    tag: '1',
+    image: 'langgraph-server',
+  });
+  detail(image.uri);
+
+  step(`POST /v2/deployments: "${NAME}"`);
+  const deployment = await controlPlane.call('POST', '/v2/deployments', {
+    name: NAME,
+    source: 'external_docker',
+    source_config: { deployment_type: 'dev' },
+    source_revision_config: { image_uri: image.uri },
+    secrets: [{ name: 'GREETING', value: 'hello from your own account' }],
+  });
+  await watch(controlPlane, deployment.id, deployment.latest_revision_id);
+
+  const { url } = await controlPlane.call('GET', `/v2/deployments/${deployment.id}`);
+  step(`The agent's URL, through the load balancer: ${url}`);
+  const answer = await ask(rehearsal, url);
+  step('The agent, run once with the LangGraph SDK, answered:');
+  detail(JSON.stringify(answer));
+
+  if (once) return;
+  step('Everything stays up. Things to try (Ctrl-C ends it all):');
+  say(hints(rehearsal, controlPlane, deployment.id, url));
+  await new Promise(() => {});
+}
+
+function hints(rehearsal: Rehearsal, controlPlane: ControlPlane, id: string, url: string): string {
+  const key = `-H 'X-Api-Key: ${controlPlane.apiKey}'`;
+  const json = `-H 'Content-Type: application/json'`;
+  const api = `${controlPlane.url}/v2/deployments/${id}`;
+  return `
+  # the agent, through its load balancer
+  curl -x ${rehearsal.endpoint} ${url}/info
+  curl -x ${rehearsal.endpoint} ${url}/runs/wait ${json} -d '{"assistant_id":"echo","input":{"text":"hi"}}'
+
+  # what was made, and what happened, in order
+  curl ${key} ${api}/timeline
+
+  # a second revision, then its status
+  curl -X PATCH ${key} ${json} ${api} -d '{"secrets":[{"name":"GREETING","value":"changed"}]}'
+  curl ${key} ${api}/revisions
+
+  # every AWS call that was made, by whom
+  curl '${rehearsal.endpoint}/_rehearsal/calls?after=0'
+
+  # delete it, and watch it go
+  curl -X DELETE ${key} ${api}
+  curl ${key} ${api}/timeline
+`;
+}
+
+/** The live timeline: what, state, seconds, why it waits. Redrawn in a terminal, a line a change elsewhere. */
+async function watch(controlPlane: ControlPlane, id: string, revisionId: string): Promise<void> {
+  const shown = new Map<string, string>();
+  let drawn = 0;
+  for (const deadline = Date.now() + LIMIT_SECONDS * 1000; ;) {
+    const { resources }: { resources: Resource[] } = await controlPlane.call('GET', `/v2/deployments/${id}/timeline`);
+    const revision = await controlPlane.call('GET', `/v2/deployments/${id}/revisions/${revisionId}`);
+    const head = `revision ${revision.status}${revision.status_message ? `: ${revision.status_message}` : ''}`;
+    if (live) {
+      const width = process.stdout.columns ?? 120;
+      const lines = [head, ...resources.map(line)].map((text) => `          ${text}`.slice(0, width - 1));
+      process.stdout.write(`${drawn > 0 ? `\x1b[${drawn}A` : ''}${lines.map((text) => `\x1b[2K${text}\n`).join('')}`);
+      drawn = lines.length;
+    } else {
+      for (const resource of resources) {
+        const now = `${resource.state} ${resource.state === 'ready' ? '' : (resource.message ?? '')}`;
+        if (shown.get(resource.id) !== now) say(`${seconds()}  ${line(resource)}`);
+        shown.set(resource.id, now);
+      }
+      if (shown.get('') !== head) say(`${seconds()}  ${head}`);
+      shown.set('', head);
+    }
+    if (revision.status === 'DEPLOYED') return;
+    if (/FAILED|SKIPPED|INTERRUPTED/.test(revision.status)) throw new Error(head);
+    if (Date.now() > deadline) throw new Error(`not deployed within ${LIMIT_SECONDS} s; ${head}`);
+    await sleep(live ? 250 : 500);
+  }
+}
+
+function line(resource: Resource): string {
+  const mark = { ready: '✓', waiting: '…', retrying: '↻', failed: '✗' }[resource.state] ?? ' ';
+  const inState = Math.max(0, Math.round((Date.now() - Date.parse(resource.since)) / 1000));
+  const why = resource.state === 'ready' ? (resource.name ?? '') : (resource.message ?? '');
+  return `${mark} ${resource.id.padEnd(18)} ${resource.state.padEnd(9)} ${String(inState).padStart(3)} s  ${why}`;
+}
+
+async function ask(rehearsal: Rehearsal, url: string): Promise<unknown> {
+  // The balancer's name means something only inside the emulated network, so the SDK's requests go through its proxy.
+  const through = (input: string | URL | Request, init?: RequestInit): Promise<Response> =>
+    rehearsal.fetch(input instanceof Request ? input.url : String(input), {
+      method: init?.method ?? 'GET',
+      headers: Object.fromEntries(new Headers(init?.headers)),
+      ...(typeof init?.body === 'string' ? { body: init.body } : {}),
+    });
+  const client = new Client({ apiUrl: url, callerOptions: { fetch: through } });
+  const thread = await client.threads.create();
+  return client.runs.wait(thread.thread_id, 'echo', { input: { text: 'hello' } });
+}
+
+for (const signal of ['SIGINT', 'SIGTERM'] as const)
+  process.once(signal, () => {
+    say('\nStopping: the servers, the databases, the control plane, the emulated AWS');
+    void close().then(() => process.exit(once ? 1 : 0));
+  });
+
+try {
+  await main();
+} catch (error) {
+  step('It did not work:');
+  detail(error instanceof Error ? error.message : String(error));
+  process.exitCode = 1;
+}
+await close();
+process.exit();

@@ -1,0 +1,278 @@
+/**
+ * What the demo and the end-to-end tests play on: a control plane as a real process, and customers' accounts prepared by
+ * the real CDK CLI, all against one emulated AWS. Nothing here is used in production.
+ */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { createWriteStream, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createServer, type AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import type { PlaceOutputs } from '../reconciler/place.ts';
+import type { Credentials, Rehearsal } from './index.ts';
+
+const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
+export const CONTROL_PLANE_ACCOUNT = '111111111111';
+
+export interface ControlPlane {
+  readonly url: string;
+  readonly apiKey: string;
+  /** Where its log goes. */
+  readonly log: string;
+  readonly child: ChildProcess;
+  /** @throws ApiError when the answer is not 2xx. */
+  // eslint-disable-next-line @typescript-eslint/no-explicit-any
+  call(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<any>;
+  /** The same store, port and key again, after it was stopped or killed. */
+  restart(): Promise<ControlPlane>;
+  stop(signal?: NodeJS.Signals): Promise<void>;
+}
+
+export class ApiError extends Error {
+  readonly status: number;
+  readonly detail: unknown;
+  constructor(method: string, path: string, status: number, detail: unknown) {
+    super(`${method} ${path}: ${status}: ${typeof detail === 'string' ? detail : JSON.stringify(detail)}`);
+    this.status = status;
+    this.detail = detail;
+  }
+}
+
+/** The control plane's own identity: a user of its own account who may assume the roles that customers make for it. */
+export async function controlPlaneUser(rehearsal: Rehearsal): Promise<{ arn: string; credentials: Credentials }> {
+  const assume = { Effect: 'Allow', Action: ['sts:AssumeRole', 'sts:TagSession', 'sts:SetSourceIdentity'] };
+  const credentials = await rehearsal.createUser(CONTROL_PLANE_ACCOUNT, 'freehold', {
+    Version: '2012-10-17',
+    Statement: [{ ...assume, Resource: 'arn:aws:iam::*:role/*-control-plane' }],
+  });
+  return { arn: `arn:aws:iam::${CONTROL_PLANE_ACCOUNT}:user/freehold`, credentials };
+}
+
+export interface ControlPlaneOptions {
+  readonly rehearsal: Rehearsal;
+  readonly principal: { arn: string; credentials: Credentials };
+  /** Of a PostgreSQL server @default the embedded store, in a directory of its own */
+  readonly databaseUrl?: string;
+  /** Settings on top, as in `services/control-plane/settings.ts`. */
+  readonly env?: Record<string, string>;
+}
+
+export async function startControlPlane(options: ControlPlaneOptions): Promise<ControlPlane> {
+  const directory = mkdtempSync(join(tmpdir(), 'freehold-'));
+  const [port, apiKey] = [await freePort(), `fh_${randomBytes(24).toString('hex')}`];
+  return launch(options, directory, port, apiKey);
+}
+
+async function launch(
+  options: ControlPlaneOptions,
+  directory: string,
+  port: number,
+  apiKey: string,
+): Promise<ControlPlane> {
+  mkdirSync(directory, { recursive: true });
+  const log = join(directory, 'control-plane.log');
+  const output = createWriteStream(log, { flags: 'a' });
+  const { accessKeyId, secretAccessKey } = options.principal.credentials;
+  const child = spawn(process.execPath, [join(ROOT, 'bin', 'control-plane.ts')], {
+    stdio: ['pipe', 'pipe', 'pipe'], // its standard input closes when we are gone, and it ends with that
+    env: {
+      PATH: process.env['PATH'],
+      HOME: process.env['HOME'],
+      PORT: String(port),
+      AWS_ENDPOINT_URL: options.rehearsal.endpoint,
+      AWS_REGION: 'us-east-1',
+      AWS_ACCESS_KEY_ID: accessKeyId,
+      AWS_SECRET_ACCESS_KEY: secretAccessKey,
+      FREEHOLD_PRINCIPAL_ARN: options.principal.arn,
+      FREEHOLD_API_KEY: apiKey,
+      FREEHOLD_DATA_DIR: join(directory, 'store'),
+      FREEHOLD_EXIT_WITH_STDIN: '1',
+      ...(options.databaseUrl ? { DATABASE_URL: options.databaseUrl } : {}),
+      ...options.env,
+    },
+  });
+  child.stdout.pipe(output);
+  child.stderr.pipe(output);
+  const url = `http://127.0.0.1:${port}`;
+  await waitUntilUp(url, child, log);
+
+  const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+  return {
+    url,
+    apiKey,
+    log,
+    child,
+    async call(method, path, body, headers) {
+      const response = await fetch(url + path, {
+        method,
+        headers: {
+          'X-Api-Key': apiKey,
+          ...(body === undefined ? {} : { 'Content-Type': 'application/json' }),
+          ...headers,
+        },
+        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      });
+      const text = await response.text();
+      const answer: unknown = text === '' ? null : JSON.parse(text);
+      if (!response.ok)
+        throw new ApiError(method, path, response.status, (answer as { detail?: unknown })?.detail ?? answer);
+      return answer;
+    },
+    restart: () => launch(options, directory, port, apiKey),
+    async stop(signal = 'SIGTERM') {
+      child.kill(signal);
+      await exited;
+      if (signal !== 'SIGKILL') rmSync(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+async function waitUntilUp(url: string, child: ChildProcess, log: string): Promise<void> {
+  const deadline = Date.now() + 60_000;
+  for (;;) {
+    const up = await fetch(`${url}/ok`).then(
+      (response) => response.ok,
+      () => false,
+    );
+    if (up) return;
+    if (child.exitCode !== null || Date.now() > deadline) {
+      child.kill('SIGKILL');
+      throw new Error(
+        `The control plane did not start. The end of its log:\n${readFileSync(log, 'utf8').slice(-2000)}`,
+      );
+    }
+    await sleep(50);
+  }
+}
+
+export interface CustomerOptions {
+  readonly rehearsal: Rehearsal;
+  readonly account: string;
+  readonly region?: string;
+  /** CDK context: `principal`, `externalId`, and whatever else docs/customer-account.md lists. */
+  readonly context: Record<string, string>;
+  /** Each line that the CDK CLI prints. */
+  readonly onLine?: (line: string) => void;
+}
+
+/** `npx cdk deploy` of the customer's stacks, as the customer. Answers what registering the place takes. */
+export async function cdkDeploy(options: CustomerOptions): Promise<PlaceOutputs> {
+  const directory = mkdtempSync(join(tmpdir(), 'freehold-cdk-'));
+  try {
+    const outputs = join(directory, 'outputs.json');
+    await cdk(options, directory, ['deploy', '--all', '--require-approval', 'never', '--outputs-file', outputs]);
+    const stacks = JSON.parse(readFileSync(outputs, 'utf8')) as Record<string, Record<string, string>>;
+    const place = Object.values(stacks).find((stack) => stack['Place'] !== undefined)?.['Place'];
+    if (place === undefined) throw new Error(`no stack has an output "Place": ${JSON.stringify(stacks)}`);
+    return JSON.parse(place) as PlaceOutputs;
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+export async function cdkDestroy(options: CustomerOptions): Promise<void> {
+  const directory = mkdtempSync(join(tmpdir(), 'freehold-cdk-'));
+  try {
+    await cdk(options, directory, ['destroy', '--all', '--force']);
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+async function cdk(options: CustomerOptions, directory: string, args: string[]): Promise<void> {
+  const { rehearsal, account, region = 'us-east-1', context, onLine } = options;
+  const flags = Object.entries(context).flatMap(([key, value]) => ['-c', `${key}=${value}`]);
+  const cli = join(ROOT, 'node_modules', 'aws-cdk', 'bin', 'cdk');
+  const child = spawn(
+    process.execPath,
+    [
+      cli,
+      '--no-notices',
+      '--no-version-reporting',
+      '--progress',
+      'events',
+      '-o',
+      join(directory, 'out'),
+      ...args,
+      ...flags,
+    ],
+    {
+      cwd: ROOT,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: {
+        PATH: `${dirname(process.execPath)}:${process.env['PATH']}`,
+        HOME: process.env['HOME'],
+        CI: 'true',
+        AWS_ENDPOINT_URL: rehearsal.endpoint,
+        AWS_REGION: region,
+        AWS_DEFAULT_REGION: region,
+        AWS_ACCESS_KEY_ID: rehearsal.root(account).accessKeyId,
+        AWS_SECRET_ACCESS_KEY: rehearsal.root(account).secretAccessKey,
+        AWS_EC2_METADATA_DISABLED: 'true',
+        CDK_VALIDATION: 'false', // one test synthesizes with it; here it would cost seconds each time
+        NO_COLOR: '1',
+      },
+    },
+  );
+  const lines: string[] = [];
+  for (const stream of [child.stdout, child.stderr]) {
+    let rest = '';
+    stream.setEncoding('utf8').on('data', (chunk: string) => {
+      const parts = (rest + chunk).split('\n');
+      rest = parts.pop() ?? '';
+      for (const line of parts) {
+        lines.push(line);
+        onLine?.(line);
+      }
+    });
+  }
+  const code = await new Promise<number | null>((resolve) => child.once('close', resolve));
+  if (code !== 0) throw new Error(`cdk ${args[0]} ended with ${code}:\n${lines.slice(-40).join('\n')}`);
+}
+
+/** Registers a place by the API: a listener of our own compute type, then the customer's stack, then its outputs. */
+export async function onboard(
+  controlPlane: ControlPlane,
+  principalArn: string,
+  customer: Omit<CustomerOptions, 'context'> & { readonly name: string; readonly context?: Record<string, string> },
+): Promise<{ id: string; outputs: PlaceOutputs; externalId: string }> {
+  const made = await controlPlane.call('POST', '/v2/listeners', {
+    compute_type: 'ecs',
+    compute_id: customer.name,
+    compute_config: {},
+  });
+  const externalId: string = made.place.external_id;
+  const outputs = await cdkDeploy({
+    ...customer,
+    context: { principal: principalArn, externalId, ...customer.context },
+  });
+  await controlPlane.call('PATCH', `/v2/listeners/${made.id}`, { compute_config: { place: outputs } });
+  return { id: made.id, outputs, externalId };
+}
+
+/** Polls until `done` answers something; says what it last saw when the time is over. */
+export async function until<T>(what: string, seconds: number, done: () => Promise<T | undefined | false>): Promise<T> {
+  const deadline = Date.now() + seconds * 1000;
+  let last: unknown;
+  for (;;) {
+    try {
+      const got = await done();
+      if (got !== undefined && got !== false) return got;
+      last = got;
+    } catch (error) {
+      last = error;
+    }
+    if (Date.now() > deadline) throw new Error(`${what}: not within ${seconds} s`, { cause: last });
+    await sleep(200);
+  }
+}
+
+const freePort = (): Promise<number> =>
+  new Promise((resolve) => {
+    const server = createServer().listen(0, '127.0.0.1', () => {
+      const { port } = server.address() as AddressInfo;
+      server.close(() => resolve(port));
+    });
+  });
