@@ -48,6 +48,7 @@ MODULES = [
     "ecs",
     "autoscaling",
     "lists",
+    "network",
     "cloudformation",
 ]
 PARENT_LOOK_SECONDS = 0.2
@@ -86,6 +87,8 @@ def configure() -> tuple[socket.socket, bool]:
         TMPDIR=str(settings.DIRECTORY),
         S3_DATA_DIR=str(settings.DIRECTORY / "s3"),
         MINISTACK_WORKER_THREADS="128",
+        PYTHONPATH=str(Path(__file__).parent / "lambda"),  # inline functions find what AWS Lambda gives them
+        NODE_PATH=str(settings.ROOT / "node_modules"),
     )
     tempfile.tempdir = str(settings.DIRECTORY)
     return listener, not given
@@ -116,7 +119,10 @@ def load() -> list:
     found = []
     for name in MODULES:
         if (Path(__file__).parent / f"{name}.py").exists():
-            found.append(importlib.import_module(f"account.{name}"))
+            try:
+                found.append(importlib.import_module(f"account.{name}"))
+            except Exception:  # while the modules are being written
+                log.exception("%s does not load", name)
     return found
 
 
@@ -178,8 +184,12 @@ def main() -> None:
     from ministack import app as ministack
 
     modules = load()
-    for module in modules:
-        module.install()
+    for module in list(modules):
+        try:
+            module.install()
+        except Exception:  # while the modules are being written
+            log.exception("%s does not install", module.__name__)
+            modules.remove(module)
     named = {module.__name__.rpartition(".")[2]: module for module in modules}
 
     once = threading.Lock()
