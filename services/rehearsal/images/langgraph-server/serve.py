@@ -15,7 +15,7 @@ takes and mends what the third-party PostgreSQL runtime leaves out:
 - /metrics holds the queue's gauges (pending and running runs, workers).
 
 Also read: HOST (0.0.0.0), PORT (8000), LANGSERVE_GRAPHS, MOUNT_PREFIX, N_JOBS_PER_WORKER, LANGSMITH_HOST_REVISION_ID
-(shown by /info) and whatever else langgraph-api reads.
+(shown by /info) and whatever else langgraph-api reads. STARTUP_DELAY_SECONDS, for tests, makes a slow start.
 """
 
 import asyncio
@@ -68,8 +68,8 @@ def build_ssl(ssl: dict[str, str | None]) -> Any:
 
 
 async def start_pool() -> None:
-    """Migrate under a lock. Polled: a connection that *waits* for a lock holds a snapshot, and CREATE INDEX CONCURRENTLY
-    waits for snapshots."""
+    """Migrate under a lock. Polled: a connection that *waits* for a lock holds a snapshot, and CREATE INDEX
+    CONCURRENTLY waits for snapshots."""
     uri = database.to_psycopg_uri()
     async with await psycopg.AsyncConnection.connect(uri, autocommit=True, connect_timeout=10) as lock:
         while not (await (await lock.execute("select pg_try_advisory_lock(%s)", (MIGRATION_LOCK,))).fetchone())[0]:
@@ -96,7 +96,7 @@ async def claim(*arguments: Any) -> object:
 
 
 async def shutdown_workers(webhooks: set) -> None:
-    """Runs still going have the rest of the grace period; then the runtime puts them back to pending, for other servers."""
+    """Runs still going have the rest of the grace period; then the runtime puts them back to pending, for others."""
     running = [asyncio.wrap_future(w) if not asyncio.isfuture(w) else w for w in queue._workers_snapshot()]
     if running and term_at is not None:
         await asyncio.wait(running, timeout=max(0.0, term_at + GRACE - time.monotonic()))
@@ -167,7 +167,8 @@ runtime_lifespan.lifespan = lifespan
 def main() -> None:
     import langgraph_api
 
-    # uvicorn raises the signal once more at its end. In a container we would be process 1, which ignores it and exits with 0.
+    time.sleep(float(environment.get("STARTUP_DELAY_SECONDS", "0")))
+    # uvicorn raises the signal once more at its end; as process 1 of a container we would ignore it and exit with 0.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     logging = json.loads((pathlib.Path(langgraph_api.__file__).parent.parent / "logging.json").read_text())
     Server(
