@@ -1,0 +1,98 @@
+/** The public statuses and their one sentence: pure functions over what is asked and what was seen. */
+import type { Row } from './pass.ts';
+
+/** Every platform calls its database and the rollout of the server itself by these ids. */
+export const DATABASE = 'database';
+export const ROLLOUT = 'service';
+
+/** How a revision ended, seen once and then kept. */
+export type Verdict = 'DEPLOYED' | 'CREATE_FAILED' | 'BUILD_FAILED' | 'DEPLOY_FAILED' | 'SKIPPED' | 'INTERRUPTED';
+export type RevisionStatus =
+  Verdict | 'QUEUED' | 'CREATING' | 'AWAITING_BUILD' | 'BUILDING' | 'AWAITING_DEPLOY' | 'DEPLOYING';
+export type DeploymentStatus =
+  'AWAITING_DATABASE' | 'READY' | 'UNUSED' | 'AWAITING_DELETE' | 'AWAITING_FINAL_DELETE' | 'UNKNOWN';
+
+export interface Judged<Status> {
+  readonly status: Status;
+  /** One sentence with the cause; null when there is nothing to say. */
+  readonly message: string | null;
+}
+
+export const isVerdict = (status: RevisionStatus): status is Verdict =>
+  ['DEPLOYED', 'CREATE_FAILED', 'BUILD_FAILED', 'DEPLOY_FAILED', 'SKIPPED', 'INTERRUPTED'].includes(status);
+
+export const isFailure = (verdict: Verdict): boolean => verdict.endsWith('_FAILED');
+
+export interface RevisionFacts {
+  readonly id: string;
+  /** What was seen before, if anything was: it stands. */
+  readonly verdict: Judged<Verdict> | null;
+  /** Whether this is the one being carried out. */
+  readonly isTarget: boolean;
+}
+
+/** @param rows of what the target's graph wants, in build order */
+export function revisionStatus(revision: RevisionFacts, rows: readonly Row[]): Judged<RevisionStatus> {
+  if (revision.verdict) return revision.verdict;
+  if (!revision.isTarget) return { status: 'QUEUED', message: 'another revision is being carried out' };
+
+  const seen = rows.filter((row) => row.generation === revision.id);
+  const rollout = rows.findIndex((row) => row.id === ROLLOUT);
+  const failed = rows.findIndex((row) => row.generation === revision.id && row.state.state === 'failed');
+  if (failed >= 0) {
+    const status = rollout >= 0 && failed >= rollout ? 'DEPLOY_FAILED' : 'CREATE_FAILED';
+    return { status, message: sentence(rows[failed]!) };
+  }
+  if (seen.length === 0) return { status: 'CREATING', message: null };
+  const database = rows.find((row) => row.id === DATABASE);
+  if (database && !isReady(database)) return { status: 'CREATING', message: trouble(seen) };
+  if (seen.length === rows.length && rows.every(isReady)) return { status: 'DEPLOYED', message: null };
+  const before = rollout < 0 ? rows : rows.slice(0, rollout);
+  const isRolling = before.every((row) => isReady(row) && row.generation === revision.id);
+  return { status: isRolling ? 'DEPLOYING' : 'AWAITING_DEPLOY', message: trouble(seen) };
+}
+
+export interface DeploymentFacts {
+  readonly isDeleted: boolean;
+  /** Why the place cannot be entered, when it cannot. */
+  readonly unreachable: string | null;
+  /** The newest revision that was asked to deploy. */
+  readonly newest: { readonly number: number; readonly verdict: Judged<Verdict> | null } | null;
+  /** The last one that was rolled out. */
+  readonly active: { readonly number: number } | null;
+  /** Of the one before, for its message while the place cannot be entered. */
+  readonly lastKnown: Judged<DeploymentStatus> | null;
+}
+
+/** @param rows of what the target's graph wants in build order, then of what is being removed */
+export function deploymentStatus(facts: DeploymentFacts, rows: readonly Row[]): Judged<DeploymentStatus> {
+  const { newest, active, lastKnown, unreachable } = facts;
+  if (facts.isDeleted) return { status: 'AWAITING_DELETE', message: unreachable ?? trouble(rows) };
+  if (unreachable !== null) {
+    const last = lastKnown && lastKnown.status !== 'UNKNOWN' ? ` (last known: ${lastKnown.status})` : '';
+    return { status: 'UNKNOWN', message: `${unreachable}${last}` };
+  }
+  const failure = newest?.verdict && isFailure(newest.verdict.status) ? newest.verdict : null;
+  const message = failure
+    ? `revision ${newest!.number} ${failure.status}: ${failure.message}` +
+      (active ? `; revision ${active.number} serves` : '; no revision serves yet')
+    : trouble(rows);
+  if (newest === null) return { status: 'UNUSED', message };
+  const database = rows.find((row) => row.id === DATABASE);
+  if (active === null && database && !isReady(database)) return { status: 'AWAITING_DATABASE', message };
+  return { status: 'READY', message };
+}
+
+/** The first resource that went wrong, else the first that waits for AWS rather than for another resource. */
+function trouble(rows: readonly Row[]): string | null {
+  const bad = rows.find((row) => row.state.state === 'failed') ?? rows.find((row) => row.state.state === 'retrying');
+  const told =
+    bad ??
+    rows.find(
+      (row) => row.state.state === 'waiting' && row.inputs !== null && !/^(needs|used by) /.test(row.state.message),
+    );
+  return told ? sentence(told) : null;
+}
+
+const isReady = (row: Row): boolean => row.state.state === 'ready';
+const sentence = (row: Row): string => `${row.id}: ${row.state.message}`;

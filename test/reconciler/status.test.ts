@@ -1,0 +1,201 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Row, State } from '../../services/reconciler/pass.ts';
+import {
+  deploymentStatus,
+  revisionStatus,
+  type DeploymentFacts,
+  type RevisionFacts,
+} from '../../services/reconciler/status.ts';
+
+const NEW = 'revision-2';
+const OLD = 'revision-1';
+
+const row = (id: string, state: State['state'], message = '', generation = NEW): Row => ({
+  id,
+  kind: 'k',
+  inputs: { name: id },
+  needs: [],
+  state: { state, message } as State,
+  generation,
+  since: new Date(0),
+  busySince: null,
+  tries: 0,
+  notBefore: null,
+  gaveUp: null,
+  outputs: null,
+});
+const ready = (id: string, generation = NEW): Row => row(id, 'ready', '', generation);
+const target: RevisionFacts = { id: NEW, verdict: null, isTarget: true };
+
+const revisions: [why: string, RevisionFacts, Row[], status: string, message: RegExp | null][] = [
+  [
+    'a verdict stands, whatever is seen later',
+    { ...target, verdict: { status: 'DEPLOY_FAILED', message: 'it crashed' } },
+    [ready('service')],
+    'DEPLOY_FAILED',
+    /^it crashed$/,
+  ],
+  ['another one is carried out', { ...target, isTarget: false }, [ready('service')], 'QUEUED', /another revision/],
+  ['no pass has seen it: no rows', target, [], 'CREATING', null],
+  [
+    'no pass has seen it: rows of the old one',
+    target,
+    [ready('database', OLD), ready('service', OLD)],
+    'CREATING',
+    null,
+  ],
+  [
+    'its database is being made',
+    target,
+    [ready('secret'), row('database', 'waiting', 'creating'), row('service', 'waiting', 'needs database')],
+    'CREATING',
+    /^database: creating$/,
+  ],
+  [
+    'a permission is missing for the database: somebody may mend it',
+    target,
+    [row('database', 'retrying', 'not authorized: rds:CreateDBInstance'), row('service', 'waiting', 'needs database')],
+    'CREATING',
+    /rds:CreateDBInstance/,
+  ],
+  [
+    'the database was given up on',
+    target,
+    [row('database', 'failed', 'not ready after 40 minutes'), row('service', 'waiting', 'needs database')],
+    'CREATE_FAILED',
+    /^database: not ready after 40 minutes$/,
+  ],
+  [
+    'what failed in an older revision says nothing about this one',
+    target,
+    [ready('database'), row('service', 'failed', 'crashed', OLD)],
+    'DEPLOYING',
+    null,
+  ],
+  [
+    'all before the service becomes ready',
+    target,
+    [ready('database'), row('redis', 'waiting', 'starting'), row('service', 'waiting', 'needs redis')],
+    'AWAITING_DEPLOY',
+    /^redis: starting$/,
+  ],
+  [
+    'all before the service was ready, but in the old revision',
+    target,
+    [ready('database'), ready('definition', OLD), ready('service', OLD)],
+    'AWAITING_DEPLOY',
+    null,
+  ],
+  [
+    'its own database, so none of ours',
+    target,
+    [ready('definition'), row('service', 'waiting', '1 of 2 running')],
+    'DEPLOYING',
+    /1 of 2/,
+  ],
+  [
+    'the rollout failed',
+    target,
+    [ready('database'), row('service', 'failed', 'exit code 3')],
+    'DEPLOY_FAILED',
+    /^service: exit code 3$/,
+  ],
+  [
+    'what comes after the service failed',
+    target,
+    [ready('database'), ready('service'), row('scaling', 'failed', 'refused')],
+    'DEPLOY_FAILED',
+    /^scaling: refused$/,
+  ],
+  [
+    'the service is ready, what comes after not yet',
+    target,
+    [ready('database'), ready('service'), row('scaling', 'waiting', 'asked for')],
+    'DEPLOYING',
+    /scaling/,
+  ],
+  ['all ready in this revision', target, [ready('database'), ready('service')], 'DEPLOYED', null],
+  ['all ready, one of it not looked at yet', target, [ready('database'), ready('service', OLD)], 'DEPLOYING', null],
+];
+
+for (const [why, facts, rows, status, message] of revisions)
+  test(`revision ${status}: ${why}`, () => {
+    const judged = revisionStatus(facts, rows);
+    assert.equal(judged.status, status);
+    if (message === null) assert.equal(judged.message, null);
+    else assert.match(judged.message ?? '', message);
+  });
+
+const facts: DeploymentFacts = {
+  isDeleted: false,
+  unreachable: null,
+  newest: { number: 2, verdict: null },
+  active: { number: 1 },
+  lastKnown: null,
+};
+const crashed = { number: 2, verdict: { status: 'DEPLOY_FAILED', message: 'exit code 3' } } as const;
+
+const deployments: [why: string, DeploymentFacts, Row[], status: string, message: RegExp | null][] = [
+  [
+    'being removed',
+    { ...facts, isDeleted: true },
+    [row('database', 'waiting', 'being removed')],
+    'AWAITING_DELETE',
+    /removed/,
+  ],
+  [
+    'deleted in a place that cannot be entered',
+    { ...facts, isDeleted: true, unreachable: 'role gone' },
+    [],
+    'AWAITING_DELETE',
+    /role gone/,
+  ],
+  [
+    'the place cannot be entered: what was known last',
+    { ...facts, unreachable: 'role gone', lastKnown: { status: 'READY', message: null } },
+    [ready('database')],
+    'UNKNOWN',
+    /^role gone \(last known: READY\)$/,
+  ],
+  [
+    'no database yet',
+    { ...facts, active: null },
+    [row('database', 'waiting', 'creating')],
+    'AWAITING_DATABASE',
+    /creating/,
+  ],
+  ['its first revision, the database there', { ...facts, active: null }, [ready('database')], 'READY', null],
+  ['its own database', { ...facts, active: null }, [row('service', 'waiting', 'starting')], 'READY', /starting/],
+  [
+    'the database of a serving deployment is in trouble: it is not "awaited"',
+    facts,
+    [row('database', 'retrying', 'throttled')],
+    'READY',
+    /throttled/,
+  ],
+  ['never had a revision', { ...facts, newest: null, active: null }, [], 'UNUSED', null],
+  [
+    'the last failed, an earlier serves',
+    { ...facts, newest: crashed },
+    [ready('service')],
+    'READY',
+    /revision 2.*exit code 3.*revision 1 serves/,
+  ],
+  [
+    'the first failed',
+    { ...facts, newest: crashed, active: null },
+    [ready('database')],
+    'READY',
+    /exit code 3.*no revision serves/,
+  ],
+  ['all is well', facts, [ready('database'), ready('service')], 'READY', null],
+];
+
+for (const [why, given, rows, status, message] of deployments)
+  test(`deployment ${status}: ${why}`, () => {
+    const judged = deploymentStatus(given, rows);
+    assert.equal(judged.status, status);
+    if (message === null) assert.equal(judged.message, null);
+    else assert.match(judged.message ?? '', message);
+  });
