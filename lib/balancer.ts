@@ -1,0 +1,177 @@
+/** The one load balancer of the place: deployments add their rules to its listener. */
+import { Validations } from 'aws-cdk-lib';
+import * as ec2 from 'aws-cdk-lib/aws-ec2';
+import * as elbv2 from 'aws-cdk-lib/aws-elasticloadbalancingv2';
+import { Construct } from 'constructs';
+import { checkPrefix, InvalidInput, matches } from './input.ts';
+import type { INetwork } from './network.ts';
+
+/** The longest that a load balancer allows: a stream of events may be silent while an agent thinks. */
+const IDLE_TIMEOUT_SECONDS = 4000;
+/** The port that LangGraph Servers listen on, for requests and for health checks. */
+const SERVER_PORT = 8000;
+
+export interface BalancerProps {
+  /** Names the load balancer, and its security group `<prefix>-balancer`. */
+  readonly prefix: string;
+  readonly network: INetwork;
+  /**
+   * A certificate in ACM, in the same region, for `*.<domain>`. With it the balancer speaks HTTPS and redirects HTTP.
+   *
+   * @default - HTTP, inside the network
+   */
+  readonly certificateArn?: string;
+  /**
+   * Deployments are then told apart by host name, `<deployment>.<domain>`; point `*.<domain>` to the load balancer.
+   *
+   * @default - by path, under the load balancer's own name
+   */
+  readonly domain?: string;
+  /**
+   * Whether the load balancer has public addresses. Needs a certificate, and `allowedCidrs`.
+   *
+   * @default false
+   */
+  readonly internetFacing?: boolean;
+  /**
+   * The IPv4 ranges that may connect.
+   *
+   * @default - the VPC's primary range
+   */
+  readonly allowedCidrs?: readonly string[];
+  /**
+   * Whether deleting the load balancer is refused until this is switched off.
+   *
+   * @default false
+   */
+  readonly deletionProtection?: boolean;
+}
+
+export class Balancer extends Construct {
+  readonly loadBalancerArn: string;
+  readonly loadBalancerDnsName: string;
+  readonly listenerArn: string;
+  readonly securityGroupId: string;
+  readonly scheme: 'http' | 'https';
+
+  constructor(scope: Construct, id: string, props: BalancerProps) {
+    super(scope, id);
+    const { network, certificateArn, internetFacing = false } = props;
+    checkPrefix(props.prefix);
+    if (certificateArn !== undefined) {
+      matches(
+        'certificateArn',
+        certificateArn,
+        /^arn:[a-z-]+:acm:[a-z0-9-]+:\d{12}:certificate\/.+$/,
+        'give the ARN of a certificate in ACM, in the same region',
+      );
+      if (props.domain === undefined)
+        throw new InvalidInput(
+          'certificateArn needs domain: give the domain that the certificate is for, without "*."',
+        );
+    }
+    if (props.domain !== undefined)
+      matches(
+        'domain',
+        props.domain,
+        /^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,}$/,
+        'give a domain name in lower case, without "*." and without a scheme, such as agents.example.com',
+      );
+    if (internetFacing && certificateArn === undefined)
+      throw new InvalidInput(
+        'internetFacing needs certificateArn: without it API keys would cross the internet in clear',
+      );
+    if (internetFacing && !props.allowedCidrs?.length)
+      throw new InvalidInput('internetFacing needs allowedCidrs: say who may connect, 0.0.0.0/0 for everyone');
+    if (internetFacing && network.publicSubnetIds.length < 2)
+      throw new InvalidInput(
+        `internetFacing needs at least two public subnets in different zones, got ${network.publicSubnetIds.length}: give publicSubnetIds`,
+      );
+    for (const range of props.allowedCidrs ?? [])
+      matches(
+        'allowedCidrs',
+        range,
+        /^\d{1,3}(\.\d{1,3}){3}\/\d{1,2}$/,
+        'give IPv4 ranges separated by commas, such as 10.0.0.0/8',
+      );
+
+    this.scheme = certificateArn === undefined ? 'http' : 'https';
+    const ports = certificateArn === undefined ? [80] : [443, 80];
+    const group = new ec2.CfnSecurityGroup(this, 'SecurityGroup', {
+      groupName: `${props.prefix}-balancer`,
+      groupDescription: 'The load balancer of Freehold',
+      vpcId: network.vpcId,
+      securityGroupIngress: (props.allowedCidrs ?? [network.cidrBlock]).flatMap((cidrIp) =>
+        ports.map((port) => ({ ipProtocol: 'tcp', fromPort: port, toPort: port, cidrIp, description: 'Clients' })),
+      ),
+      securityGroupEgress: [
+        {
+          ipProtocol: 'tcp',
+          fromPort: SERVER_PORT,
+          toPort: SERVER_PORT,
+          cidrIp: network.cidrBlock,
+          description: 'Servers',
+        },
+      ],
+    });
+    this.securityGroupId = group.attrGroupId;
+    if (props.allowedCidrs === undefined || props.allowedCidrs.includes('0.0.0.0/0'))
+      Validations.of(group).acknowledge({
+        id: 'AwsSolutions-EC23',
+        reason: props.allowedCidrs
+          ? 'The customer allowed everyone, in these words (allowedCidrs): agents open to the public, over HTTPS.'
+          : "The rule cannot read the range: it is the VPC's own, which CloudFormation knows at deploy.",
+      });
+
+    const balancer = new elbv2.CfnLoadBalancer(this, 'LoadBalancer', {
+      name: props.prefix,
+      type: 'application',
+      scheme: internetFacing ? 'internet-facing' : 'internal',
+      securityGroups: [group.attrGroupId],
+      subnets: internetFacing ? network.publicSubnetIds : network.privateSubnetIds,
+      loadBalancerAttributes: [
+        { key: 'idle_timeout.timeout_seconds', value: `${IDLE_TIMEOUT_SECONDS}` },
+        { key: 'deletion_protection.enabled', value: `${props.deletionProtection ?? false}` },
+        { key: 'routing.http.drop_invalid_header_fields.enabled', value: 'true' },
+      ],
+    });
+    Validations.of(balancer).acknowledge({
+      id: 'AwsSolutions-ELB2',
+      reason:
+        'Access logs need a bucket with a policy of its own, and hold ids of threads in the paths: the customer turns them on where such logs are kept.',
+    });
+    this.loadBalancerArn = balancer.ref;
+    this.loadBalancerDnsName = balancer.attrDnsName;
+
+    const nothingHere: elbv2.CfnListener.ActionProperty = {
+      type: 'fixed-response',
+      fixedResponseConfig: {
+        statusCode: '404',
+        contentType: 'application/json',
+        messageBody: JSON.stringify({ detail: 'no deployment answers here' }),
+      },
+    };
+    const listener = new elbv2.CfnListener(this, 'Listener', {
+      loadBalancerArn: balancer.ref,
+      ...(certificateArn === undefined
+        ? { port: 80, protocol: 'HTTP' }
+        : {
+            port: 443,
+            protocol: 'HTTPS',
+            certificates: [{ certificateArn }],
+            sslPolicy: 'ELBSecurityPolicy-TLS13-1-2-2021-06',
+          }),
+      defaultActions: [nothingHere],
+    });
+    this.listenerArn = listener.ref;
+    if (certificateArn !== undefined)
+      new elbv2.CfnListener(this, 'Redirect', {
+        loadBalancerArn: balancer.ref,
+        port: 80,
+        protocol: 'HTTP',
+        defaultActions: [
+          { type: 'redirect', redirectConfig: { protocol: 'HTTPS', port: '443', statusCode: 'HTTP_301' } },
+        ],
+      });
+  }
+}

@@ -1,0 +1,242 @@
+/** The only way in: the role that the control plane assumes. Its rights come from what the code says it calls. */
+import { Fn, Stack, Token, Validations } from 'aws-cdk-lib';
+import * as iam from 'aws-cdk-lib/aws-iam';
+import { Construct } from 'constructs';
+import type { Grant, Scope } from '../services/reconciler/aws/grant.ts';
+import { grants } from '../services/reconciler/aws/grants.ts';
+import type { Balancer } from './balancer.ts';
+import type { Foundation } from './foundation.ts';
+import { checkPrefix, InvalidInput, matches } from './input.ts';
+import type { INetwork } from './network.ts';
+
+/** What AWS allows in one managed policy, not counting white space (IAM quotas). */
+export const POLICY_LIMIT = 6144;
+/** What AWS attaches to one role by default. */
+const POLICIES_PER_ROLE = 10;
+
+/** As the product that this one replaces attached them. */
+export const AWS_MANAGED_POLICIES = [
+  'AmazonVPCReadOnlyAccess',
+  'AmazonECS_FullAccess',
+  'SecretsManagerReadWrite',
+  'CloudWatchReadOnlyAccess',
+  'AmazonRDSFullAccess',
+] as const;
+
+/** One identity: trusting a whole account (`:root`) would let everyone there in. */
+export const PRINCIPAL = /^arn:aws[a-z-]*:iam::\d{12}:(user|role)\/[\w+=,.@/-]+$/;
+/** https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html */
+export const EXTERNAL_ID = /^[\w+=,.@:/-]{2,1224}$/;
+
+export interface ControlPlaneRoleProps {
+  /** Begins the names of everything that the role may touch. */
+  readonly prefix: string;
+  /** The one user or role, in the control plane's account, that may assume this role. */
+  readonly principalArn: string;
+  /** Made by the control plane for this place alone; assuming without it, or with another, fails. */
+  readonly externalId: string;
+  readonly network: INetwork;
+  readonly foundation: Foundation;
+  readonly balancer: Balancer;
+  /**
+   * `scoped`: each call that the control plane makes, on this place's own names and tags.
+   * `managed`: the five broad AWS policies of the product that this one replaces, and the calls that they do not allow.
+   *
+   * @default 'scoped'
+   */
+  readonly policies?: 'scoped' | 'managed';
+}
+
+export class ControlPlaneRole extends Construct {
+  readonly roleArn: string;
+
+  constructor(scope: Construct, id: string, props: ControlPlaneRoleProps) {
+    super(scope, id);
+    const { prefix, policies = 'scoped' } = props;
+    checkPrefix(prefix);
+    matches(
+      'principal',
+      props.principalArn,
+      PRINCIPAL,
+      'give the ARN of one IAM user or role, as the control plane shows it, such as arn:aws:iam::111111111111:role/freehold',
+    );
+    matches(
+      'externalId',
+      props.externalId,
+      EXTERNAL_ID,
+      'give the external id exactly as the control plane shows it (2 to 1224 letters, digits and +=,.@:/-)',
+    );
+    if (policies !== 'scoped' && policies !== 'managed')
+      throw new InvalidInput(`policies is "${policies as string}": say scoped or managed`);
+
+    const stack = Stack.of(this);
+    const principal = { AWS: props.principalArn };
+    const role = new iam.CfnRole(this, 'Role', {
+      roleName: `${prefix}-control-plane`,
+      description:
+        'Assumed by the Freehold control plane to run LangGraph Servers here. Delete it to revoke all access',
+      maxSessionDuration: 3600,
+      assumeRolePolicyDocument: {
+        Version: '2012-10-17',
+        Statement: [
+          {
+            Effect: 'Allow',
+            Principal: principal,
+            Action: 'sts:AssumeRole',
+            Condition: { StringEquals: { 'sts:ExternalId': props.externalId } },
+          },
+          {
+            // Names the deployment and the person behind each call in CloudTrail. Opens nothing without the above.
+            Effect: 'Allow',
+            Principal: principal,
+            Action: ['sts:TagSession', 'sts:SetSourceIdentity'],
+          },
+        ],
+      },
+      managedPolicyArns:
+        policies === 'managed'
+          ? AWS_MANAGED_POLICIES.map((name) => `arn:${stack.partition}:iam::aws:policy/${name}`)
+          : undefined,
+    });
+    if (policies === 'managed')
+      Validations.of(role).acknowledge(
+        ...AWS_MANAGED_POLICIES.map((name) => ({
+          id: `AwsSolutions-IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/${name}]`,
+          reason: 'The customer asked for the policies of the product that this one replaces (policies: managed).',
+        })),
+      );
+    this.roleArn = role.attrArn;
+
+    const named = (service: string, resource: string) =>
+      `arn:\${AWS::Partition}:${service}:\${AWS::Region}:\${AWS::AccountId}:${resource}`;
+    const sub = (value: string) => template(stack.resolve(value));
+    const names = sub(prefix);
+    const granted = grants({
+      partition: '${AWS::Partition}',
+      region: '${AWS::Region}',
+      account: '${AWS::AccountId}',
+      prefix: names,
+      vpcId: sub(props.network.vpcId),
+      clusterArn: named('ecs', `cluster/${names}`),
+      executionRoleArn: `arn:\${AWS::Partition}:iam::\${AWS::AccountId}:role/${names}-execution`,
+      taskRoleArn: `arn:\${AWS::Partition}:iam::\${AWS::AccountId}:role/${names}-task`,
+      controlRoleArn: `arn:\${AWS::Partition}:iam::\${AWS::AccountId}:role/${names}-control-plane`,
+      listenerArn: sub(props.balancer.listenerArn),
+      loadBalancerArn: sub(props.balancer.loadBalancerArn),
+      namespaceId: sub(props.foundation.namespaceId),
+      databaseSubnetGroup: names,
+      logGroupRoot: `/aws/ecs/${names}`,
+    } satisfies Scope);
+    const documents = pack(
+      policies === 'managed' ? granted.map(lacking).filter((grant) => grant !== undefined) : granted,
+      policies === 'managed' ? [] : [NEVER_READ_SECRETS],
+    );
+    const attached = documents.length + (role.managedPolicyArns?.length ?? 0);
+    if (attached > POLICIES_PER_ROLE)
+      throw new Error(`the role would have ${attached} policies, and AWS attaches at most ${POLICIES_PER_ROLE}`);
+    documents.forEach(({ statements, from }, index) => {
+      const policy = new iam.CfnManagedPolicy(this, `Policy${index + 1}`, {
+        managedPolicyName: `${prefix}-control-plane-${index + 1}`,
+        description: 'What the Freehold control plane may call, generated from what it says it calls',
+        policyDocument: { Version: '2012-10-17', Statement: statements.map(substituted) },
+        roles: [role.ref],
+      });
+      const reasons = new Map<string, string[]>();
+      for (const grant of from)
+        for (const resource of grant.resources.filter((each) => each.includes('*')))
+          reasons.set(resource, [...(reasons.get(resource) ?? []), grant.why]);
+      if (reasons.size > 0)
+        Validations.of(policy).acknowledge(
+          ...[...reasons].map(([resource, why]) => ({
+            id: `AwsSolutions-IAM5[Resource::${resource.replaceAll('${', '<').replaceAll('}', '>')}]`,
+            reason: [...new Set(why)].join('; '),
+          })),
+        );
+    });
+  }
+}
+
+interface Statement {
+  readonly Effect: 'Allow' | 'Deny';
+  readonly Action: string | readonly string[];
+  readonly Resource: string | readonly string[];
+  readonly Condition?: Grant['conditions'];
+}
+
+/** So that anyone can see it in the policy: the control plane writes secrets and cannot read one. */
+const NEVER_READ_SECRETS: Statement = {
+  Effect: 'Deny',
+  Action: ['secretsmanager:GetSecretValue', 'secretsmanager:BatchGetSecretValue'],
+  Resource: '*',
+};
+
+const one = <T>(list: readonly T[]): T | readonly T[] => (list.length === 1 ? list[0]! : list);
+
+/** Fills documents in order, each below AWS's limit however long the names turn out to be. */
+export function pack(
+  granted: readonly Grant[],
+  first: readonly Statement[] = [],
+): { statements: Statement[]; from: Grant[] }[] {
+  const empty = () => ({ statements: [] as Statement[], from: [] as Grant[] });
+  const documents = [{ ...empty(), statements: [...first] }];
+  for (const grant of granted) {
+    const statement: Statement = {
+      Effect: 'Allow',
+      Action: one(grant.actions),
+      Resource: one(grant.resources),
+      ...(grant.conditions && { Condition: grant.conditions }),
+    };
+    let last = documents.at(-1)!;
+    if (renderedSize([...last.statements, statement]) > POLICY_LIMIT) documents.push((last = empty()));
+    last.statements.push(statement);
+    last.from.push(grant);
+    if (renderedSize(last.statements) > POLICY_LIMIT)
+      throw new Error(`the permission "${grant.why}" alone is longer than a policy may be`);
+  }
+  return documents.filter((document) => document.statements.length > 0);
+}
+
+/** The longest that each name can become; anything else is an id or ARN that AWS makes. */
+const LONGEST: Record<string, number> = { 'AWS::Partition': 10, 'AWS::Region': 14, 'AWS::AccountId': 12, Prefix: 12 };
+const LONGEST_ARN = 140;
+
+/** Characters of the policy as IAM counts them, each `${name}` at its longest. */
+export function renderedSize(statements: readonly Statement[]): number {
+  return JSON.stringify({ Version: '2012-10-17', Statement: statements }).replaceAll(
+    /\$\{([^}]+)\}/g,
+    (_, name: string) => 'x'.repeat(LONGEST[name] ?? LONGEST_ARN),
+  ).length;
+}
+
+/** A name that CDK has resolved, as it is written within `Fn::Sub`. */
+function template(resolved: unknown): string {
+  if (typeof resolved === 'string') return resolved;
+  const { Ref: ref, 'Fn::GetAtt': attribute } = resolved as { Ref?: string; 'Fn::GetAtt'?: [string, string] };
+  if (ref !== undefined) return `\${${ref}}`;
+  if (attribute !== undefined) return `\${${attribute.join('.')}}`;
+  throw new Error(`cannot be written in a policy: ${JSON.stringify(resolved)}`);
+}
+
+/** The same statement, with `Fn::Sub` around every text that names something: short, and readable in the template. */
+function substituted<T>(value: T): T {
+  if (typeof value === 'string') return (value.includes('${') ? Fn.sub(value) : value) as T;
+  if (Array.isArray(value)) return value.map(substituted) as T;
+  if (typeof value !== 'object' || value === null || Token.isUnresolved(value)) return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([key, each]) => {
+      if (key.includes('${')) throw new Error(`CloudFormation substitutes no names in keys: "${key}"`);
+      return [key, substituted(each)];
+    }),
+  ) as T;
+}
+
+/**
+ * The actions that none of `AWS_MANAGED_POLICIES` allows without a condition (a test compares with their documents).
+ * IAM's own two are never left to them: AWS's policies would let any role be passed to ECS.
+ */
+export const NOT_IN_AWS_MANAGED_POLICIES: readonly string[] = [];
+
+function lacking(grant: Grant): Grant | undefined {
+  const actions = grant.actions.filter((action) => NOT_IN_AWS_MANAGED_POLICIES.includes(action));
+  return actions.length > 0 ? { ...grant, actions } : undefined;
+}

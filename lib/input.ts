@@ -1,0 +1,21 @@
+/** What is wrong with a value that was given, and what to do about it. Shown without a stack trace. */
+import { Token } from 'aws-cdk-lib';
+
+export class InvalidInput extends Error {}
+
+/** A value that CloudFormation will only know at deploy (a parameter) is not looked at. */
+export function matches(name: string, value: string, pattern: RegExp, todo: string): void {
+  if (!Token.isUnresolved(value) && !pattern.test(value)) throw new InvalidInput(`${name} is "${value}": ${todo}`);
+}
+
+/** What several services accept: the narrowest are target groups (32 characters) and database instances. */
+export const PREFIX = /^(?!internal$)[a-z](?!.*--)([a-z0-9-]{0,10}[a-z0-9])?$/;
+
+export function checkPrefix(prefix: string): void {
+  matches(
+    'prefix',
+    prefix,
+    PREFIX,
+    'use at most 12 lower-case letters, digits and single hyphens, beginning with a letter and not ending in a hyphen (and not "internal")',
+  );
+}

@@ -1,0 +1,62 @@
+/** The customer's stack as plain CloudFormation, for those who do not use CDK: what is context there, is parameters here. */
+import { App, BootstraplessSynthesizer, CfnParameter, Stack } from 'aws-cdk-lib';
+import { EXTERNAL_ID, PRINCIPAL } from './control-plane-role.ts';
+import { CustomerAccount } from './customer-account.ts';
+import { PREFIX } from './input.ts';
+
+/** What `aws cloudformation deploy --template-file` and the CDK CLI send without a bucket, in bytes. */
+export const INLINE_LIMIT = 51_200;
+
+/** File name and content of each published template. */
+export function templates(): Record<string, string> {
+  const app = new App({ analyticsReporting: false });
+  const files: Record<string, string> = {};
+  const variants = ['new', 'existing'].flatMap((network) => ['http', 'https'].map((scheme) => ({ network, scheme })));
+  const names = variants.map(({ network, scheme }) => `customer-account-${network}-vpc-${scheme}`);
+  variants.forEach(({ network, scheme }, index) => {
+    const stack = new Stack(app, names[index]!, {
+      description: `Freehold: what this account needs to run LangGraph Servers (${network} VPC, ${scheme.toUpperCase()})`,
+      synthesizer: new BootstraplessSynthesizer(),
+    });
+    const parameter = (id: string, description: string, type = 'String', rest: object = {}) =>
+      new CfnParameter(stack, id, { description, type, ...rest });
+    const text = (id: string, description: string, pattern: RegExp, rest: object = {}) =>
+      parameter(id, description, 'String', { allowedPattern: pattern.source, ...rest }).valueAsString;
+    new CustomerAccount(stack, 'Default', {
+      principalArn: text(
+        'Principal',
+        'The one identity that may assume the role, as the control plane shows it',
+        PRINCIPAL,
+      ),
+      externalId: text('ExternalId', 'As the control plane shows it, made for this place alone', EXTERNAL_ID),
+      prefix: text('Prefix', 'Begins every name, at most 12 characters; cannot be changed later', PREFIX, {
+        default: 'freehold',
+      }),
+      ...(network === 'existing' && {
+        vpcId: parameter('VpcId', 'With DNS support and DNS host names on', 'AWS::EC2::VPC::Id').valueAsString,
+        privateSubnetIds: parameter(
+          'PrivateSubnetIds',
+          'For tasks and databases: in two or more zones, with a way out to the internet',
+          'List<AWS::EC2::Subnet::Id>',
+        ).valueAsList,
+        publicSubnetIds: parameter(
+          'PublicSubnetIds',
+          'Tagged, and not used by this stack',
+          'List<AWS::EC2::Subnet::Id>',
+        ).valueAsList,
+      }),
+      ...(scheme === 'https' && {
+        certificateArn: text('CertificateArn', 'In ACM, in the same region, for *.<Domain>', /^arn:[a-z-]+:acm:.+$/),
+        domain: text(
+          'Domain',
+          'Deployments are <name>.<Domain>: point *.<Domain> to the load balancer',
+          /^[a-z0-9.-]+$/,
+        ),
+      }),
+    });
+  });
+  const assembly = app.synth();
+  for (const name of names)
+    files[`${name}.json`] = `${JSON.stringify(assembly.getStackByName(name).template, null, 1)}\n`;
+  return files;
+}
