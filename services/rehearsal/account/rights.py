@@ -1,0 +1,78 @@
+"""What a role may do, asked by the emulated services that act with it (ECS with a task's execution role).
+
+ministack's evaluator answers, with the same documents, boundaries, resource policies and condition keys as for a request over HTTP.
+"""
+
+import json
+
+from ministack.core import iam_evaluator
+from ministack.core.responses import request_scope
+
+ECS_TASKS = "ecs-tasks.amazonaws.com"
+
+
+def role(arn: str) -> dict | None:
+    """The role's record, None when it does not exist."""
+    from ministack.services import iam
+
+    parts = arn.split(":")
+    if len(parts) < 6 or not parts[5].startswith("role/"):
+        return None
+    return iam._roles.get_scoped(parts[4], None, parts[5].rsplit("/", 1)[-1])
+
+
+def trusts(record: dict, service: str = ECS_TASKS) -> bool:
+    """Whether the role's trust policy lets this AWS service assume it. Conditions on the source are not looked at."""
+    raw = record.get("AssumeRolePolicyDocument") or "{}"
+    raw = json.loads(raw) if isinstance(raw, str) else raw
+    statements = raw.get("Statement", [])
+    statements = [statements] if isinstance(statements, dict) else statements
+    for statement in statements:
+        principal = statement.get("Principal")
+        named = principal.get("Service", []) if isinstance(principal, dict) else []
+        named = [named] if isinstance(named, str) else named
+        actions = statement.get("Action", [])
+        actions = [actions] if isinstance(actions, str) else actions
+        if statement.get("Effect") == "Allow" and service in named and iam_evaluator._action_matches("sts:AssumeRole", actions, []):
+            return True
+    return False
+
+
+def denied(arn: str, session: str, action: str, resource: str, region: str, context: dict | None = None) -> str | None:
+    """None when the role may; otherwise AWS's sentence.
+
+    `context` has further condition keys in lower case. Tags of the resource are looked up (aws:ResourceTag and, for secrets,
+    secretsmanager:ResourceTag).
+    """
+    from ministack.services import iam, tagging
+
+    account, name = arn.split(":")[4], arn.rsplit("/", 1)[-1]
+    record = role(arn)
+    principal = f"arn:aws:sts::{account}:assumed-role/{name}/{session}"
+    owner = resource.split(":")[4] if resource.count(":") >= 5 else account
+    with request_scope(account, region):
+        policies = iam_evaluator._gather_role_policies(name, account)
+        limits = iam_evaluator._permissions_boundary(iam._roles, name, account)
+    with request_scope(owner or account, region):
+        service = action.split(":")[0]
+        keys = {key.lower(): value for key, value in (context or {}).items()}
+        keys.setdefault("aws:tagkeys", None)
+        for tag, value in (tagging.resource_tags(resource) or {}).items():
+            keys.setdefault(f"aws:resourcetag/{tag}".lower(), value)
+            keys.setdefault(f"{service}:resourcetag/{tag}".lower(), value)
+        asked = iam_evaluator.EvalContext(
+            principal_arn=principal, principal_type="AssumedRole", principal_account=account, action=action, resource_arn=resource,
+            region=region, service_context=keys,
+            principal_keys={f"aws:principaltag/{t['Key'].lower()}": t["Value"] for t in (record or {}).get("Tags") or []},
+        )
+        result = iam_evaluator.evaluate(asked, policies, *limits)
+        own_policy = iam_evaluator._resource_policy(service, resource)
+        if own_policy is not None:
+            result = iam_evaluator.combine_resource_policy(result, asked, *own_policy, limits=limits)
+    if result.decision == "Allow":
+        return None
+    why = (
+        "with an explicit deny in an identity-based policy" if result.decision == "Deny"
+        else f"because no identity-based policy allows the {action} action"
+    )
+    return f"User: {principal} is not authorized to perform: {action} on resource: {resource} {why}"

@@ -1,0 +1,405 @@
+"""A Fargate task's life: PROVISIONING > PENDING > ACTIVATING > RUNNING > DEACTIVATING > STOPPING > DEPROVISIONING > STOPPED.
+
+Its containers are processes that share one loopback address of this machine. That address is what DescribeTasks shows as the
+network interface's private address, what is registered as target and in Cloud Map, and what the processes listen on.
+"""
+
+import copy
+import random
+import secrets
+import shutil
+import time
+from typing import TYPE_CHECKING, Callable
+
+from ministack.core.responses import get_account_id, get_region, new_uuid
+from ministack.services import ec2, ecs, ecs_metadata
+from ministack.services import servicediscovery as cloudmap
+
+from account import addresses, balancer, durations, images, rights, scheduler, settings
+from account.containers import Container, StartError
+
+if TYPE_CHECKING:
+    from account.services import Deployment, Service
+
+STOPPED_KEPT_SECONDS = 3600  # DescribeTasks knows a stopped task for about an hour (never divided by the pace)
+DRAIN_LOOK_SECONDS = 0.1
+
+live: dict[str, "Task"] = {}  # by ARN, until STOPPED
+
+
+class Task:
+    """Made for RunTask and by services; `record` is what DescribeTasks shows."""
+
+    def __init__(self, definition: dict, cluster: dict, request: dict, service: "Service | None" = None, deployment: "Deployment | None" = None):
+        self.account, self.region = get_account_id(), get_region()
+        self.definition = copy.deepcopy(definition)
+        self.service, self.deployment = service, deployment
+        self.id = secrets.token_hex(16)
+        self.arn = f"arn:aws:ecs:{self.region}:{self.account}:task/{cluster['clusterName']}/{self.id}"
+        self.address = ""
+        self.overrides = request.get("overrides") or {}
+        self.execution_role = self.overrides.get("executionRoleArn") or definition.get("executionRoleArn") or ""
+        self.was_healthy = False
+        self.running_since: float | None = None  # time.monotonic
+        self.targets: list[tuple[str, int]] = []  # (target group ARN, port) it is registered in
+        self.instances: list[str] = []  # Cloud Map service ids it is registered in
+        self.protected_until: float | None = None
+        network = (request.get("networkConfiguration") or {}).get("awsvpcConfiguration") or {}
+        subnets = network.get("subnets") or []
+        self.subnet = subnets[live_count() % len(subnets)] if subnets else ""
+        self.security_groups = network.get("securityGroups") or []
+        zone = (ec2._subnets.get(self.subnet) or {}).get("AvailabilityZone") or f"{self.region}a"
+        overrides = {o.get("name"): o for o in self.overrides.get("containerOverrides") or []}
+        self.containers = [Container(self, d, overrides.get(d["name"], {})) for d in self.definition["containerDefinitions"]]
+        now = time.time()
+        self.record: dict = {
+            "taskArn": self.arn,
+            "clusterArn": cluster["clusterArn"],
+            "taskDefinitionArn": definition["taskDefinitionArn"],
+            "overrides": {"containerOverrides": [{"name": c.name} for c in self.containers], "inferenceAcceleratorOverrides": [], **self.overrides},
+            "attributes": [{"name": "ecs.cpu-architecture", "value": "x86_64"}],
+            "lastStatus": "PROVISIONING",
+            "desiredStatus": "RUNNING",
+            "healthStatus": "UNKNOWN",
+            "launchType": request.get("launchType") or "FARGATE",
+            "cpu": str(self.overrides.get("cpu") or definition.get("cpu", "256")),
+            "memory": str(self.overrides.get("memory") or definition.get("memory", "512")),
+            "platformVersion": "1.4.0",
+            "platformFamily": "Linux",
+            "createdAt": now,
+            "group": request.get("group") or f"family:{definition['family']}",
+            "startedBy": request.get("startedBy") or None,
+            "version": 1,
+            "containers": [c.record for c in self.containers],
+            "attachments": [],
+            "availabilityZone": zone,
+            "enableExecuteCommand": bool(request.get("enableExecuteCommand")),
+            "tags": request.get("tags") or [],
+            "_network": request.get("networkConfiguration") or {},
+            "ephemeralStorage": definition.get("ephemeralStorage") or {"sizeInGiB": 20},
+            "fargateEphemeralStorage": {"sizeInGiB": (definition.get("ephemeralStorage") or {}).get("sizeInGiB", 20)},
+        }
+        if request.get("capacityProviderName"):
+            self.record["capacityProviderName"] = request["capacityProviderName"]
+        ecs._tasks[self.arn] = self.record
+        if self.record["tags"]:
+            ecs._tags[self.arn] = list(self.record["tags"])
+        live[self.arn] = self
+        self._attachment()
+        self.after(durations.seconds("ecs.provisioning"), self._provisioned)
+
+    # Words used by services ----------------------------------------------------------------------------------------------------
+
+    @property
+    def wanted(self) -> bool:
+        return self.record["desiredStatus"] == "RUNNING"
+
+    @property
+    def running(self) -> bool:
+        return self.record["lastStatus"] == "RUNNING" and self.wanted
+
+    @property
+    def pending(self) -> bool:
+        return self.wanted and self.record["lastStatus"] in ("PROVISIONING", "PENDING", "ACTIVATING")
+
+    @property
+    def serving(self) -> bool:
+        """Its containers have not been told to stop yet, or it is still being drained."""
+        return self.record["lastStatus"] not in ("DEPROVISIONING", "STOPPED")
+
+    @property
+    def protected(self) -> bool:
+        return self.protected_until is not None and time.time() < self.protected_until
+
+    # Time ----------------------------------------------------------------------------------------------------------------------
+
+    def after(self, seconds: float, call: Callable[[], None]) -> None:
+        """Unless the task has been forgotten by then (reset)."""
+        scheduler.after(seconds, self.account, self.region, lambda: call() if live.get(self.arn) is self else None)
+
+    def soon(self, call: Callable[[], None]) -> None:
+        self.after(0, call)
+
+    def _is(self, status: str, **more) -> None:
+        self.record |= {"lastStatus": status, "version": self.record["version"] + 1, **more}
+        ecs_metadata.set_task_status(self.arn, known_status=status, desired_status=self.record["desiredStatus"])
+        if self.service:
+            self.service.wake()
+
+    # Up ------------------------------------------------------------------------------------------------------------------------
+
+    def _attachment(self) -> None:
+        self.eni = "eni-" + secrets.token_hex(9)[:17]
+        self.record["attachments"] = [{
+            "id": new_uuid(), "type": "ElasticNetworkInterface", "status": "PRECREATED",
+            "details": [{"name": "subnetId", "value": self.subnet}],
+        }]
+
+    def _provisioned(self) -> None:
+        if not self.wanted:
+            return
+        self.address = addresses.allocate()
+        mac = "0e:" + ":".join(f"{random.randrange(256):02x}" for _ in range(5))
+        attachment = self.record["attachments"][0]
+        attachment["status"] = "ATTACHED"
+        attachment["details"] += [
+            {"name": "networkInterfaceId", "value": self.eni},
+            {"name": "macAddress", "value": mac},
+            {"name": "privateDnsName", "value": f"ip-{self.address.replace('.', '-')}.{self.region}.compute.internal"},
+            {"name": "privateIPv4Address", "value": self.address},
+        ]
+        for container in self.containers:
+            container.record["networkInterfaces"] = [{"attachmentId": attachment["id"], "privateIpv4Address": self.address}]
+        subnet = ec2._subnets.get(self.subnet) or {}
+        ec2._network_interfaces[self.eni] = {
+            "NetworkInterfaceId": self.eni, "SubnetId": self.subnet, "VpcId": subnet.get("VpcId", ""),
+            "AvailabilityZone": self.record["availabilityZone"], "Description": attachment["id"], "OwnerId": self.account, "Status": "in-use",
+            "PrivateIpAddress": self.address, "InterfaceType": "interface", "SourceDestCheck": True, "MacAddress": mac,
+            "Groups": [{"GroupId": g, "GroupName": (ec2._security_groups.get(g) or {}).get("GroupName", g)} for g in self.security_groups],
+            "Attachment": None,
+        }
+        self._is("PENDING", connectivity="CONNECTED", connectivityAt=time.time())
+        self.after(durations.seconds("ecs.pending"), self._initialize)
+
+    def _initialize(self) -> None:
+        if not self.wanted:
+            return
+        try:
+            if self.execution_role:
+                self._assume(self.execution_role)
+            if self.definition.get("taskRoleArn"):
+                self._assume(self.definition["taskRoleArn"])
+            for container in self.containers:
+                container.read_secrets()
+            self.record["pullStartedAt"] = time.time()
+            for container in self.containers:
+                try:
+                    container.pull(self.deployment.digests.get(container.name) if self.deployment else None)
+                except images.PullError as error:
+                    if str(error).startswith("CannotPull"):
+                        container.record["reason"] = str(error)
+                    raise StartError(str(error)) from None
+            for container in self.containers:
+                container.open_log()
+        except StartError as error:
+            return self.stop("TaskFailedToStart", str(error))
+        if self.deployment:
+            for container in self.containers:
+                self.deployment.digests.setdefault(container.name, container.image.digest)
+        self.after(durations.seconds("ecs.pull"), self._pulled)
+
+    def _assume(self, arn: str) -> None:
+        record = rights.role(arn)
+        if record is None or not rights.trusts(record):
+            raise StartError(
+                f"ECS was unable to assume the role '{arn}' that was provided for this task. Please verify that the role being passed has the "
+                "proper trust relationship and permissions and that your IAM user has permissions to pass this role."
+            )
+
+    def _pulled(self) -> None:
+        self.record["pullStoppedAt"] = time.time()
+        self._start_what_can()
+
+    def _start_what_can(self) -> None:
+        """Start each container whose dependencies are met; when all have been started, the task is up."""
+        if not self.wanted:
+            return
+        for container in self.containers:
+            if container.started:
+                continue
+            state = self._dependencies(container)
+            if state == "failed":
+                return self.stop("TaskFailedToStart", f"Container {container.name} could not be started: a dependency did not reach its condition")
+            if state == "met":
+                try:
+                    container.start()
+                except StartError as error:
+                    container.record |= {"lastStatus": "STOPPED", "reason": str(error)}
+                    return self.stop("TaskFailedToStart", str(error))
+        if all(c.started for c in self.containers) and self.record["lastStatus"] == "PENDING":
+            if self.service and (self.service.load_balancers or self.service.registries):
+                self._is("ACTIVATING")
+                self.after(durations.seconds("ecs.activating"), self._activated)
+            else:
+                self._activated()
+
+    def _dependencies(self, container: Container) -> str:
+        for dependency in container.definition.get("dependsOn") or []:
+            other = next(c for c in self.containers if c.name == dependency["containerName"])
+            condition, code = dependency["condition"], other.record.get("exitCode")
+            if condition == "START" and other.started:
+                continue
+            if condition == "COMPLETE" and other.exited:
+                continue
+            if condition == "SUCCESS" and other.exited:
+                if code == 0:
+                    continue
+                return "failed"
+            if condition == "HEALTHY":
+                if other.record["healthStatus"] == "HEALTHY":
+                    continue
+                if other.exited or other.record["healthStatus"] == "UNHEALTHY":
+                    return "failed"
+            return "waiting"
+        return "met"
+
+    def _activated(self) -> None:
+        if not self.wanted:
+            return
+        if self.service:
+            self._register()
+        self.running_since = time.monotonic()
+        self._is("RUNNING", startedAt=time.time())
+
+    def _register(self) -> None:
+        groups: dict[str, int] = {}
+        for entry in self.service.load_balancers:
+            balancer.register(entry["targetGroupArn"], self.address, entry["containerPort"])
+            self.targets.append((entry["targetGroupArn"], entry["containerPort"]))
+            groups[entry["targetGroupArn"]] = groups.get(entry["targetGroupArn"], 0) + 1
+        for arn, count in groups.items():
+            self.service.event(f"registered {count} targets in (target-group {arn})")
+        for registry in self.service.registries:
+            service_id = registry["registryArn"].rsplit("/", 1)[-1]
+            port = registry.get("port") or registry.get("containerPort")
+            cloudmap._register_instance({
+                "ServiceId": service_id, "InstanceId": self.id,
+                "Attributes": {
+                    "AWS_INSTANCE_IPV4": self.address, "AVAILABILITY_ZONE": self.record["availabilityZone"], "REGION": self.region,
+                    "ECS_CLUSTER_NAME": self.record["clusterArn"].rsplit("/", 1)[-1], "ECS_SERVICE_NAME": self.service.name,
+                    "ECS_TASK_DEFINITION_FAMILY": self.definition["family"], **({"AWS_INSTANCE_PORT": str(port)} if port else {}),
+                },
+            })
+            self.instances.append(service_id)
+        self._tell_cloudmap()
+
+    def _tell_cloudmap(self) -> None:
+        """A registered instance without a container check is healthy; with one, when the check says so."""
+        unhealthy = any(c.check and c.essential for c in self.containers) and self.record["healthStatus"] != "HEALTHY"
+        for service_id in self.instances:
+            cloudmap._update_instance_custom_health_status(
+                {"ServiceId": service_id, "InstanceId": self.id, "Status": "UNHEALTHY" if unhealthy else "HEALTHY"}
+            )
+
+    # Health --------------------------------------------------------------------------------------------------------------------
+
+    def health_changed(self) -> None:
+        states = [c.record["healthStatus"] for c in self.containers if c.essential and c.check]
+        health = "UNHEALTHY" if "UNHEALTHY" in states else "HEALTHY" if states and set(states) == {"HEALTHY"} else "UNKNOWN"
+        if health != self.record["healthStatus"]:
+            self.record |= {"healthStatus": health, "version": self.record["version"] + 1}
+            self._tell_cloudmap()
+        self._start_what_can()
+        if self.service:
+            self.service.wake()
+
+    @property
+    def healthy(self) -> bool:
+        """As the service scheduler counts it: running, its container checks pass, and every target group says healthy."""
+        if not self.running:
+            return False
+        if any(c.essential and c.check for c in self.containers) and self.record["healthStatus"] != "HEALTHY":
+            return False
+        return all(balancer.health(arn, self.address, port)[0] == "healthy" for arn, port in self.targets)
+
+    def unhealthy_target(self) -> tuple[str, int, str, str] | None:
+        """(target group ARN, port, reason, description) of one that its target group calls unhealthy."""
+        for arn, port in self.targets if self.running else []:
+            state, reason, description = balancer.health(arn, self.address, port)
+            if state == "unhealthy":
+                return arn, port, reason, description
+        return None
+
+    # Down ----------------------------------------------------------------------------------------------------------------------
+
+    def container_exited(self, container: Container) -> None:
+        if self.wanted and (container.essential or all(c.exited for c in self.containers)):
+            return self.stop("EssentialContainerExited", "Essential container in task exited")
+        self._start_what_can()
+        if self.record["lastStatus"] == "STOPPING":
+            self._stopped_if_quiet()
+
+    def stop(self, code: str, reason: str) -> None:
+        """Deregister and drain, stop the containers, give back the network. `code` is ECS's stopCode."""
+        if not self.wanted:
+            return
+        self.record |= {"desiredStatus": "STOPPED", "stopCode": code, "stoppedReason": reason, "stoppingAt": time.time()}
+        if self.service:
+            self.service.task_stopping(self, code, reason)
+        up = any(c.started and not c.exited for c in self.containers)
+        if self.targets or self.instances:
+            drain = up and bool(self.targets)
+            self._deregister()
+            self._is("DEACTIVATING")
+            self.after(durations.seconds("ecs.deactivating"), self._drained if drain else self._stop_containers)
+        elif up:
+            self._stop_containers()
+        else:
+            self._deprovision()
+
+    def _deregister(self) -> None:
+        for arn, port in self.targets:
+            balancer.deregister(arn, self.address, port)
+        for arn in dict.fromkeys(arn for arn, _ in self.targets):
+            self.service.event(f"deregistered {sum(1 for a, _ in self.targets if a == arn)} targets in (target-group {arn})")
+        for service_id in self.instances:
+            cloudmap._deregister_instance({"ServiceId": service_id, "InstanceId": self.id})
+        self.instances = []
+
+    def _drained(self) -> None:
+        """Look until no target group drains it any more (deregistration delay, requests in flight), then stop its containers."""
+        draining = any((balancer.health(arn, self.address, port) or ("unused",))[0] == "draining" for arn, port in self.targets)
+        if draining and any(not c.exited for c in self.containers):
+            self.after(DRAIN_LOOK_SECONDS, self._drained)
+        else:
+            self._stop_containers()
+
+    def _stop_containers(self) -> None:
+        self._is("STOPPING")
+        for container in self.containers:
+            if container.started and not container.exited:
+                container.stop()
+        self._stopped_if_quiet()
+
+    def _stopped_if_quiet(self) -> None:
+        if all(c.exited or not c.started for c in self.containers):
+            self._deprovision()
+
+    def _deprovision(self) -> None:
+        if self.record["lastStatus"] in ("DEPROVISIONING", "STOPPED"):
+            return
+        for container in self.containers:
+            container.record["lastStatus"] = "STOPPED"
+        self._is("DEPROVISIONING", executionStoppedAt=time.time())
+        self.after(durations.seconds("ecs.deprovisioning"), self._gone)
+
+    def _gone(self) -> None:
+        ec2._network_interfaces.pop(self.eni, None)
+        for attachment in self.record["attachments"]:
+            attachment["status"] = "DELETED"
+        self._is("STOPPED", stoppedAt=time.time())
+        self.record["connectivity"] = "DISCONNECTED" if not self.address else self.record.get("connectivity", "CONNECTED")
+        self.release()
+        del live[self.arn]
+        if self.service:
+            self.service.task_gone(self)
+        arn, record = self.arn, self.record
+        scheduler.after(STOPPED_KEPT_SECONDS, self.account, self.region, lambda: forget(arn, record))
+
+    def release(self) -> None:
+        for container in self.containers:
+            ecs_metadata.unregister_token(container.token)
+        if self.address:
+            addresses.release(self.address)
+            self.address = ""
+        shutil.rmtree(settings.DIRECTORY / "tasks" / self.id, ignore_errors=True)
+
+
+def live_count() -> int:
+    return len(live)
+
+
+def forget(arn: str, record: dict) -> None:
+    if ecs._tasks.get(arn) is record:
+        del ecs._tasks[arn]
+        ecs._tags.pop(arn, None)
