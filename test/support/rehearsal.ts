@@ -1,0 +1,15 @@
+/** The emulated AWS of a test run: one for all files, each of which uses AWS account numbers of its own. */
+import { attachRehearsal, startRehearsal, type Rehearsal } from '../../services/rehearsal/index.ts';
+
+/**
+ * AWS's own waits (a database takes 7 minutes) are divided by the first. Timers that the caller configured (health
+ * checks, draining) run against real processes, which cannot be sped up, so they are divided by less.
+ */
+export const PACE = 100;
+export const TIMER_PACE = 10;
+
+/** The run's, or one of its own for a file that is run alone. `stop` ends only the latter. */
+export function openRehearsal(): Promise<Rehearsal> {
+  const endpoint = process.env['REHEARSAL_ENDPOINT'];
+  return endpoint ? attachRehearsal(endpoint) : startRehearsal({ pace: PACE, timerPace: TIMER_PACE });
+}
