@@ -6,6 +6,7 @@ import * as logs from 'aws-cdk-lib/aws-logs';
 import * as rds from 'aws-cdk-lib/aws-rds';
 import * as servicediscovery from 'aws-cdk-lib/aws-servicediscovery';
 import { Construct } from 'constructs';
+import { TAG } from '../services/reconciler/aws/tags.ts';
 import { checkPrefix } from './input.ts';
 import type { INetwork } from './network.ts';
 
@@ -26,9 +27,6 @@ export interface FoundationProps {
    */
   readonly logRetentionDays?: number;
 }
-
-/** The tag that everything made for a deployment carries; the resources of this stack do not, so they cannot be changed by it. */
-export const PLACE_TAG = 'freehold:place';
 
 export class Foundation extends Construct {
   readonly clusterArn: string;
@@ -109,7 +107,7 @@ export class Foundation extends Construct {
                 Effect: 'Allow',
                 Action: 'secretsmanager:GetSecretValue',
                 Resource: secrets,
-                Condition: { StringEquals: { [`aws:ResourceTag/${PLACE_TAG}`]: prefix } },
+                Condition: { StringEquals: { [`aws:ResourceTag/${TAG.place}`]: prefix } },
               },
             ],
           },
@@ -154,7 +152,7 @@ export class Foundation extends Construct {
             // A task may protect itself against being stopped in the middle of a run.
             NotAction: 'ecs:UpdateTaskProtection',
             Resource: '*',
-            Condition: { StringEquals: { [`aws:ResourceTag/${PLACE_TAG}`]: prefix } },
+            Condition: { StringEquals: { [`aws:ResourceTag/${TAG.place}`]: prefix } },
           },
         ],
       },

@@ -57,6 +57,6 @@ export function templates(): Record<string, string> {
   });
   const assembly = app.synth();
   for (const name of names)
-    files[`${name}.json`] = `${JSON.stringify(assembly.getStackByName(name).template, null, 1)}\n`;
+    files[`${name}.template.json`] = `${JSON.stringify(assembly.getStackByName(name).template, null, 1)}\n`;
   return files;
 }

@@ -1,0 +1,370 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { App, CfnResource, Validations } from 'aws-cdk-lib';
+import { Match, Template } from 'aws-cdk-lib/assertions';
+import { CfnManagedPolicy } from 'aws-cdk-lib/aws-iam';
+import { AwsSolutionsChecks } from 'cdk-nag';
+import { AWS_MANAGED_POLICIES, pack, POLICY_LIMIT, renderedSize } from '../../lib/control-plane-role.ts';
+import { CustomerAccountStack, type CustomerAccountStackProps } from '../../lib/customer-account.ts';
+import { INLINE_LIMIT } from '../../lib/templates.ts';
+
+process.env['CDK_VALIDATION'] = 'false';
+
+const REQUIRED = { principalArn: 'arn:aws:iam::111111111111:user/freehold', externalId: 'fh-0123' };
+const EXISTING = {
+  vpcId: 'vpc-0a1b2c3d',
+  privateSubnetIds: ['subnet-0a1b2c3d', 'subnet-1a1b2c3d'],
+  publicSubnetIds: ['subnet-2a1b2c3d', 'subnet-3a1b2c3d'],
+};
+const PUBLIC = {
+  certificateArn: 'arn:aws:acm:us-east-1:222222222222:certificate/1',
+  domain: 'agents.example.com',
+  internetFacing: true,
+  allowedCidrs: ['0.0.0.0/0'],
+};
+const VARIANTS: Record<string, Partial<CustomerAccountStackProps>> = {
+  'a new network': {},
+  'an existing network': EXISTING,
+  'three zones, public, managed policies, all switches turned': {
+    ...PUBLIC,
+    policies: 'managed',
+    zones: 3,
+    natGateways: 3,
+    flowLogs: false,
+    containerInsights: false,
+    serviceLinkedRoles: ['ecs', 'elasticloadbalancing', 'rds', 'ecs.application-autoscaling'],
+  },
+};
+
+const synthesized = (props: Partial<CustomerAccountStackProps> = {}) =>
+  Template.fromStack(new CustomerAccountStack(new App(), 'customer-account', { ...REQUIRED, ...props }));
+
+/* eslint-disable @typescript-eslint/no-explicit-any */
+const statements = (template: Template): any[] =>
+  Object.values({
+    ...template.findResources('AWS::IAM::ManagedPolicy', { Properties: { Roles: Match.anyValue() } }),
+  }).flatMap((policy: any) => policy.Properties.PolicyDocument.Statement);
+
+/** The whole synthesis with cdk-nag and the CDK's own validation of the template; throws on a finding. */
+function validated(props: Partial<CustomerAccountStackProps>, change?: (stack: CustomerAccountStack) => void): void {
+  const outdir = mkdtempSync(join(tmpdir(), 'freehold-synth-'));
+  process.env['CDK_VALIDATION'] = 'true'; // takes seconds: only here
+  try {
+    const app = new App({ outdir, context: { '@aws-cdk/core:validateAgainstDefaultRules': true } });
+    Validations.of(app).addPlugins(new AwsSolutionsChecks(app));
+    const stack = new CustomerAccountStack(app, 'customer-account', { ...REQUIRED, ...props });
+    change?.(stack);
+    app.synth();
+    assert.deepEqual(JSON.parse(readFileSync(join(outdir, 'validation-report.json'), 'utf8')).pluginReports, []);
+  } finally {
+    process.env['CDK_VALIDATION'] = 'false';
+    rmSync(outdir, { recursive: true });
+  }
+}
+
+for (const [name, props] of Object.entries(VARIANTS))
+  test(`${name}: neither cdk-nag nor the CDK's own validation finds anything`, () => validated(props));
+
+test('both would: a wildcard without a reason, and a property that AWS does not know', (context) => {
+  context.mock.method(console, 'error', () => {}); // the reports
+  const changed = (type: string, path: string, value: unknown) => (stack: CustomerAccountStack) => {
+    const one = stack.node.findAll().find((each) => each instanceof CfnResource && each.cfnResourceType === type);
+    (one as CfnResource).addPropertyOverride(path, value);
+  };
+  assert.throws(() => validated({}, changed('AWS::RDS::DBSubnetGroup', 'Name', 'x')), /Validation failed/);
+  assert.throws(
+    () =>
+      validated({}, (stack) => {
+        new CfnManagedPolicy(stack, 'Wide', {
+          policyDocument: { Statement: [{ Effect: 'Allow', Action: 's3:*', Resource: '*' }] },
+        });
+      }),
+    /Validation failed/,
+  );
+});
+
+for (const [name, props] of Object.entries(VARIANTS))
+  test(`${name}: needs no bootstrap, no look-up, and fits into one request`, () => {
+    const app = new App();
+    new CustomerAccountStack(app, 'customer-account', { ...REQUIRED, ...props });
+    const assembly = app.synth();
+    const artifact = assembly.getStackByName('customer-account');
+    assert.deepEqual(artifact.assets, []);
+    assert.equal(artifact.requiresBootstrapStackVersion, undefined);
+    assert.equal(assembly.manifest.missing, undefined);
+    assert.equal(artifact.template.Parameters, undefined);
+    // The CLI sends YAML, which is longer than JSON of the same indentation only by some quotes it lacks.
+    assert.ok(JSON.stringify(artifact.template, null, 2).length < INLINE_LIMIT);
+    rmSync(assembly.directory, { recursive: true });
+  });
+
+test('a new network: tags tell VPC, private and public subnets apart', () => {
+  const template = synthesized({ zones: 3 });
+  const tag = (Key: string, Value: string) => ({ Key, Value });
+  template.hasResourceProperties('AWS::EC2::VPC', {
+    EnableDnsHostnames: true,
+    EnableDnsSupport: true,
+    Tags: Match.arrayWith([tag('langgraph-cloud-enabled', '1')]),
+  });
+  const subnets = Object.values(template.findResources('AWS::EC2::Subnet')).map((one: any) => {
+    const tags = Object.fromEntries(one.Properties.Tags.map((each: any) => [each.Key, each.Value]));
+    return [/Private/.test(tags.Name), tags['langgraph-cloud-enabled'], tags['langgraph-cloud-private']];
+  });
+  assert.deepEqual(subnets.sort().map(String), [
+    ...Array<string>(3).fill('false,1,0'),
+    ...Array<string>(3).fill('true,1,1'),
+  ]);
+  template.resourceCountIs('AWS::EC2::NatGateway', 1);
+  template.resourceCountIs('AWS::EC2::FlowLog', 1);
+});
+
+test('a new network: zones by name, a NAT gateway each, another range', () => {
+  const template = synthesized({
+    availabilityZones: ['eu-west-1a', 'eu-west-1c'],
+    natGateways: 2,
+    cidr: '172.20.0.0/16',
+  });
+  template.hasResourceProperties('AWS::EC2::VPC', { CidrBlock: '172.20.0.0/16' });
+  template.resourceCountIs('AWS::EC2::NatGateway', 2);
+  const zones = Object.values(template.findResources('AWS::EC2::Subnet')).map(
+    (one: any) => one.Properties.AvailabilityZone,
+  );
+  assert.deepEqual([...new Set(zones)], ['eu-west-1a', 'eu-west-1c']);
+  template.hasResourceProperties('AWS::EC2::SecurityGroup', {
+    SecurityGroupIngress: [Match.objectLike({ CidrIp: '172.20.0.0/16', FromPort: 80, ToPort: 80 })],
+  });
+});
+
+test('an existing network: nothing of it is made, and only its own tags can be set or taken off', () => {
+  const template = synthesized(EXISTING);
+  for (const type of ['VPC', 'Subnet', 'NatGateway', 'Route', 'RouteTable', 'InternetGateway'])
+    template.resourceCountIs(`AWS::EC2::${type}`, 0);
+  template.hasResourceProperties('Custom::NetworkTags', {
+    Mark: 'freehold:network:freehold',
+    VpcId: EXISTING.vpcId,
+    PrivateSubnetIds: EXISTING.privateSubnetIds,
+    PublicSubnetIds: EXISTING.publicSubnetIds,
+  });
+  const [role]: any[] = Object.values(
+    template.findResources('AWS::IAM::Role', { Properties: { Policies: [{ PolicyName: 'network-tags' }] } }),
+  );
+  const rights = role.Properties.Policies[0].PolicyDocument.Statement;
+  for (const right of rights.filter((each: any) => /Tags/.test(each.Action)))
+    assert.deepEqual(right.Condition['ForAllValues:StringEquals']['aws:TagKeys'], [
+      'langgraph-cloud-enabled',
+      'langgraph-cloud-private',
+      'freehold:network:freehold',
+    ]);
+  const created = rights.filter((each: any) => each.Action === 'ec2:CreateTags').flatMap((each: any) => each.Resource);
+  assert.equal(created.length, 5);
+  assert.doesNotMatch(JSON.stringify(created), /\*/);
+});
+
+test('the role: one principal with the external id, an hour, and its session may be tagged', () => {
+  synthesized().hasResourceProperties('AWS::IAM::Role', {
+    RoleName: 'freehold-control-plane',
+    MaxSessionDuration: 3600,
+    AssumeRolePolicyDocument: {
+      Statement: [
+        {
+          Effect: 'Allow',
+          Principal: { AWS: REQUIRED.principalArn },
+          Action: 'sts:AssumeRole',
+          Condition: { StringEquals: { 'sts:ExternalId': REQUIRED.externalId } },
+        },
+        {
+          Effect: 'Allow',
+          Principal: { AWS: REQUIRED.principalArn },
+          Action: ['sts:TagSession', 'sts:SetSourceIdentity'],
+        },
+      ],
+    },
+    ManagedPolicyArns: Match.absent(),
+  });
+});
+
+test('scoped: no wildcard actions, of IAM only two, and secrets cannot be read', () => {
+  const all = statements(synthesized());
+  const allowed = all.filter((each) => each.Effect === 'Allow');
+  const actions = allowed.flatMap((each) => each.Action as string[]);
+  assert.deepEqual(
+    actions.filter((action) => action.includes('*')),
+    [],
+  );
+  assert.deepEqual([...new Set(actions.filter((action) => action.startsWith('iam:')))].sort(), [
+    'iam:PassRole',
+    'iam:SimulatePrincipalPolicy',
+  ]);
+  const pass = allowed.filter((each) => [each.Action].flat().includes('iam:PassRole'));
+  assert.equal(pass.length, 1);
+  assert.deepEqual(
+    pass[0].Resource.map((each: any) => each['Fn::Sub']),
+    ['execution', 'task'].map((role) => `arn:\${AWS::Partition}:iam::\${AWS::AccountId}:role/freehold-${role}`),
+  );
+  assert.equal(pass[0].Condition.StringEquals['iam:PassedToService'], 'ecs-tasks.amazonaws.com');
+  const simulate = allowed.filter((each) => [each.Action].flat().includes('iam:SimulatePrincipalPolicy'));
+  assert.deepEqual(
+    simulate.map((each) => each.Resource['Fn::Sub']),
+    ['arn:${AWS::Partition}:iam::${AWS::AccountId}:role/freehold-control-plane'],
+  );
+  const denied = all.filter((each) => each.Effect === 'Deny');
+  assert.deepEqual(denied, [
+    { Effect: 'Deny', Action: ['secretsmanager:GetSecretValue', 'secretsmanager:BatchGetSecretValue'], Resource: '*' },
+  ]);
+});
+
+for (const policies of ['scoped', 'managed'] as const)
+  test(`${policies}: each policy fits, with the longest names, and all of them can be attached`, () => {
+    const template = synthesized({ policies, prefix: 'twelve-chars' });
+    const made = Object.values(
+      template.findResources('AWS::IAM::ManagedPolicy', { Properties: { Roles: Match.anyValue() } }),
+    ) as any[];
+    for (const policy of made) {
+      const size = renderedSize(plain(policy.Properties.PolicyDocument.Statement));
+      assert.ok(size <= POLICY_LIMIT, `${size} characters`);
+    }
+    assert.ok(made.length + (policies === 'managed' ? AWS_MANAGED_POLICIES.length : 0) <= 10);
+  });
+
+/** `Fn::Sub` texts as they are. */
+const plain = (value: any): any =>
+  Array.isArray(value)
+    ? value.map(plain)
+    : typeof value !== 'object' || value === null
+      ? value
+      : 'Fn::Sub' in value
+        ? value['Fn::Sub']
+        : Object.fromEntries(Object.entries(value).map(([key, each]) => [key, plain(each)]));
+
+test('policies are filled in order, and a permission too long for one is refused', () => {
+  const grant = (size: number) => ({ actions: ['a:B'], resources: ['x'.repeat(size)], why: 'test' });
+  assert.deepEqual(
+    pack([grant(4000), grant(1000), grant(4000)]).map((each) => each.from.length),
+    [2, 1],
+  );
+  assert.throws(() => pack([grant(POLICY_LIMIT)]), /the permission "test" alone is longer/);
+  // As IAM would see it where names are longest: 12 + 14 + 12 characters, and an ARN.
+  assert.equal(
+    renderedSize([{ Effect: 'Allow', Action: 'a', Resource: '${AWS::AccountId}${AWS::Region}${Prefix}${Listener}' }]) -
+      renderedSize([{ Effect: 'Allow', Action: 'a', Resource: '' }]),
+    12 + 14 + 12 + 140,
+  );
+});
+
+test('managed: exactly the five AWS policies', () => {
+  const template = synthesized({ policies: 'managed' });
+  const [role]: any[] = Object.values(
+    template.findResources('AWS::IAM::Role', { Properties: { RoleName: 'freehold-control-plane' } }),
+  );
+  assert.deepEqual(
+    role.Properties.ManagedPolicyArns.map((arn: any) => arn['Fn::Join'][1].at(-1)),
+    AWS_MANAGED_POLICIES.map((name) => `:iam::aws:policy/${name}`),
+  );
+});
+
+test('the stack’s own resources do not carry the tag by which the role may change things', () => {
+  for (const props of Object.values(VARIANTS))
+    assert.doesNotMatch(JSON.stringify(synthesized(props).toJSON().Resources), /"Key":"freehold:/);
+  const [role]: any[] = Object.values(
+    synthesized().findResources('AWS::IAM::Role', { Properties: { RoleName: 'freehold-task' } }),
+  );
+  assert.equal(role.Properties.Policies, undefined);
+  assert.ok(role.Properties.PermissionsBoundary);
+});
+
+test('the execution role reads only the secrets of this place', () => {
+  synthesized({ prefix: 'second' }).hasResourceProperties('AWS::IAM::Role', {
+    RoleName: 'second-execution',
+    Policies: [
+      {
+        PolicyDocument: {
+          Statement: Match.arrayWith([
+            {
+              Effect: 'Allow',
+              Action: 'secretsmanager:GetSecretValue',
+              Resource: { 'Fn::Join': ['', Match.arrayWith([':secret:second/*'])] },
+              Condition: { StringEquals: { 'aws:ResourceTag/freehold:place': 'second' } },
+            },
+          ]),
+        },
+      },
+    ],
+  });
+});
+
+test('the balancer: internal HTTP by default, streams may be silent for long, unknown paths get a JSON 404', () => {
+  const template = synthesized();
+  template.hasResourceProperties('AWS::ElasticLoadBalancingV2::LoadBalancer', {
+    Name: 'freehold',
+    Scheme: 'internal',
+    LoadBalancerAttributes: Match.arrayWith([{ Key: 'idle_timeout.timeout_seconds', Value: '4000' }]),
+  });
+  template.resourceCountIs('AWS::ElasticLoadBalancingV2::Listener', 1);
+  template.hasResourceProperties('AWS::ElasticLoadBalancingV2::Listener', {
+    Port: 80,
+    Protocol: 'HTTP',
+    DefaultActions: [
+      {
+        Type: 'fixed-response',
+        FixedResponseConfig: { StatusCode: '404', MessageBody: '{"detail":"no deployment answers here"}' },
+      },
+    ],
+  });
+});
+
+test('the balancer: with a certificate HTTPS, and HTTP only redirects', () => {
+  const template = synthesized(PUBLIC);
+  template.hasResourceProperties('AWS::ElasticLoadBalancingV2::LoadBalancer', { Scheme: 'internet-facing' });
+  template.hasResourceProperties('AWS::ElasticLoadBalancingV2::Listener', {
+    Port: 443,
+    Protocol: 'HTTPS',
+    SslPolicy: 'ELBSecurityPolicy-TLS13-1-2-2021-06',
+    Certificates: [{ CertificateArn: PUBLIC.certificateArn }],
+  });
+  template.hasResourceProperties('AWS::ElasticLoadBalancingV2::Listener', {
+    Port: 80,
+    DefaultActions: [{ Type: 'redirect', RedirectConfig: { Protocol: 'HTTPS', Port: '443', StatusCode: 'HTTP_301' } }],
+  });
+});
+
+test('service-linked roles: none unless asked for, made before what needs them, kept at the end', () => {
+  synthesized().resourceCountIs('AWS::IAM::ServiceLinkedRole', 0);
+  const template = synthesized({ serviceLinkedRoles: ['ecs', 'rds'] });
+  const roles = template.findResources('AWS::IAM::ServiceLinkedRole');
+  assert.deepEqual(
+    Object.values(roles).map((role: any) => [role.Properties.AWSServiceName, role.DeletionPolicy]),
+    [
+      ['ecs.amazonaws.com', 'Retain'],
+      ['rds.amazonaws.com', 'Retain'],
+    ],
+  );
+  template.hasResource('AWS::ECS::Cluster', { DependsOn: Object.keys(roles).sort() });
+});
+
+test('two data planes fit one account: no name in common', () => {
+  const names = (prefix: string) =>
+    new Set(
+      Object.values(synthesized({ ...EXISTING, prefix }).toJSON().Resources as Record<string, any>).flatMap(
+        ({ Properties: own }) =>
+          [
+            own.RoleName,
+            own.ManagedPolicyName,
+            own.ClusterName,
+            own.Name,
+            own.GroupName,
+            own.LogGroupName,
+            own.FunctionName,
+            own.DBSubnetGroupName,
+          ].filter(Boolean),
+      ),
+    );
+  const [one, two] = [names('one'), names('two')];
+  assert.ok(one.size > 10);
+  assert.deepEqual(
+    [...one].filter((name) => two.has(name)),
+    [],
+  );
+});

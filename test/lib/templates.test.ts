@@ -1,0 +1,37 @@
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { promisify } from 'node:util';
+
+process.env['CDK_VALIDATION'] = 'false';
+const { INLINE_LIMIT, templates } = await import('../../lib/templates.ts');
+
+const ROOT = join(import.meta.dirname, '..', '..');
+const DIRECTORY = join(ROOT, 'templates');
+const files = templates();
+
+test('the published templates are what the code makes (after a change: npm run template, and look at the difference)', () => {
+  assert.deepEqual(readdirSync(DIRECTORY).sort(), Object.keys(files).sort());
+  for (const [file, content] of Object.entries(files))
+    assert.equal(readFileSync(join(DIRECTORY, file), 'utf8'), content, `templates/${file} is not what the code makes`);
+});
+
+for (const [file, content] of Object.entries(files))
+  test(`${file} can be deployed without a bucket and without CDK`, () => {
+    assert.ok(Buffer.byteLength(content) <= INLINE_LIMIT, `${Buffer.byteLength(content)} bytes`);
+    const template = JSON.parse(content);
+    for (const [name, parameter] of Object.entries<{ Description?: string }>(template.Parameters))
+      assert.ok(parameter.Description, `${name} says nothing about itself`);
+    assert.doesNotMatch(content, /cdk-|Custom::CDK|AWS::CDK/);
+  });
+
+test('cfn-lint finds nothing in any of them', async () => {
+  const lint = join(ROOT, '.cache', 'python', 'tools', 'bin', 'cfn-lint');
+  const paths = Object.keys(files).map((file) => join(DIRECTORY, file));
+  const found = await promisify(execFile)(lint, paths).catch((error: { stdout?: string; message: string }) => {
+    assert.fail(error.stdout || error.message);
+  });
+  assert.equal(found.stdout, '');
+});
