@@ -60,8 +60,8 @@ export interface DeploymentFacts {
   readonly newest: { readonly number: number; readonly verdict: Judged<Verdict> | null } | null;
   /** The last one that was rolled out. */
   readonly active: { readonly number: number } | null;
-  /** Of the one before, for its message while the place cannot be entered. */
-  readonly lastKnown: Judged<DeploymentStatus> | null;
+  /** The last status that was seen while the place could be entered. */
+  readonly lastKnown: DeploymentStatus | null;
 }
 
 /** @param rows of what the target's graph wants in build order, then of what is being removed */
@@ -69,7 +69,7 @@ export function deploymentStatus(facts: DeploymentFacts, rows: readonly Row[]): 
   const { newest, active, lastKnown, unreachable } = facts;
   if (facts.isDeleted) return { status: 'AWAITING_DELETE', message: unreachable ?? trouble(rows) };
   if (unreachable !== null) {
-    const last = lastKnown && lastKnown.status !== 'UNKNOWN' ? ` (last known: ${lastKnown.status})` : '';
+    const last = lastKnown ? ` (last known: ${lastKnown})` : '';
     return { status: 'UNKNOWN', message: `${unreachable}${last}` };
   }
   const failure = newest?.verdict && isFailure(newest.verdict.status) ? newest.verdict : null;

@@ -153,7 +153,7 @@ const deployments: [why: string, DeploymentFacts, Row[], status: string, message
   ],
   [
     'the place cannot be entered: what was known last',
-    { ...facts, unreachable: 'role gone', lastKnown: { status: 'READY', message: null } },
+    { ...facts, unreachable: 'role gone', lastKnown: 'READY' },
     [ready('database')],
     'UNKNOWN',
     /^role gone \(last known: READY\)$/,

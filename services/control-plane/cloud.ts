@@ -1,0 +1,45 @@
+/** What the control plane asks of customers' accounts. The API and the worker are given it; `aws.ts` is the real one. */
+import type { Graph, Cx, Kind } from '../reconciler/resource.ts';
+import type { Row } from '../reconciler/pass.ts';
+import type { Place } from '../reconciler/place.ts';
+import type { ServerResources, ServerSpec } from '../reconciler/spec.ts';
+import type { Check } from './store/database.ts';
+
+export interface Owner {
+  readonly id: string;
+  readonly name: string;
+}
+
+/** A deployment's resources within an account that was entered. */
+export interface Entered {
+  cx(nodeId: string): Cx;
+  /** After a delete, a search by tag: what is still there, and what AWS keeps for a while (a sentence each). */
+  remaining(): Promise<{ readonly left: readonly string[]; readonly remainders: readonly string[] }>;
+}
+
+export interface Cloud {
+  readonly kinds: ReadonlyMap<string, Kind>;
+  graph(spec: ServerSpec, place: Place): Graph;
+  /** Of the agent, as its users see it. */
+  url(place: Place, deployment: Owner): string;
+  /** What the platform rounds a server's size up to. @throws Refused when it has none so large */
+  taskSize(resources: ServerResources): { readonly cpu: number; readonly memoryMb: number };
+  /** @throws an error with one sentence when the account cannot be entered */
+  enter(place: Place, deployment: Owner): Promise<Entered>;
+  /** Everything that deployments there will need, one line each. Never throws for what the account says. */
+  verify(place: Place): Promise<readonly Check[]>;
+  /** The image by digest. @throws Refused with the cause when it is not there, or not in the place's own registry */
+  image(place: Place, uri: string): Promise<string>;
+  /** Writes values into the deployment's secret in the customer's account as version `versionId`; repeatable. */
+  writeEnvironment(
+    place: Place,
+    deployment: Owner,
+    versionId: string,
+    values: Readonly<Record<string, string>>,
+  ): Promise<void>;
+  /** The resource that `writeEnvironment` makes, as a pass keeps it. */
+  environment(place: Place, deployment: Owner): Pick<Row, 'id' | 'kind' | 'inputs'>;
+}
+
+/** The customer's account was reached, and what was asked for cannot be: the request is at fault. */
+export class Refused extends Error {}

@@ -1,0 +1,211 @@
+/** The store's connection and its tables. One writer per column: the comments say which. */
+import { Kysely, PostgresDialect, sql, type ColumnType, type Generated, type Transaction } from 'kysely';
+import pg from 'pg';
+import type { PlaceOutputs } from '../../reconciler/place.ts';
+import type { State } from '../../reconciler/pass.ts';
+import type { ServerResources } from '../../reconciler/spec.ts';
+import type { DeploymentStatus, RevisionStatus } from '../../reconciler/status.ts';
+
+/** Sent as JSON text, read parsed. */
+type Json<T> = ColumnType<T, string, string>;
+type Created = ColumnType<Date, Date | undefined, never>;
+type Moment = ColumnType<Date, Date | undefined, Date>;
+/** `bigint` arrives as text. */
+type Counter = ColumnType<number, number | undefined, number>;
+
+export interface Workspaces {
+  id: Generated<string>;
+  name: string;
+  created_at: Created;
+}
+
+export interface ApiKeys {
+  id: Generated<string>;
+  workspace_id: string;
+  name: string;
+  /** Its first characters, to tell keys apart. */
+  prefix: string;
+  /** SHA-256; the key itself is nowhere. */
+  hash: Buffer;
+  created_at: Created;
+}
+
+export interface Settings {
+  name: string;
+  value: Buffer;
+}
+
+export interface Check {
+  readonly name: string;
+  readonly ok: boolean;
+  readonly message: string | null;
+}
+
+export type PlaceState = 'unregistered' | 'unverified' | 'verified';
+
+export interface Places {
+  id: Generated<string>;
+  workspace_id: string;
+  /** The API's `compute_id`: the workspace's own name for it. */
+  name: string;
+  external_id: string;
+  outputs: Json<PlaceOutputs> | null;
+  version: string | null;
+  created_at: Created;
+  updated_at: Moment;
+  /** These four: by the last verification. */
+  state: Generated<PlaceState>;
+  message: string | null;
+  checks: Json<Check[]>;
+  verified_at: Date | null;
+}
+
+/** Intent: written by the API alone. */
+export interface Deployments {
+  id: string;
+  workspace_id: string;
+  place_id: string;
+  name: string;
+  display_name: string | null;
+  source: string;
+  type: 'dev' | 'prod';
+  /** As the user set it; else the URL is ours. */
+  custom_url: string | null;
+  created_at: Created;
+  updated_at: Moment;
+  /** Null while the request that makes it still writes secrets: nobody sees it, and a sweep removes it. */
+  accepted_at: Date | null;
+  deleted_at: Date | null;
+  /** Grows with each wish for a look, so that a look that is under way knows of a later wish. */
+  asked: Counter;
+}
+
+export interface Variable {
+  readonly name: string;
+  /** Of the deployment's environment secret. */
+  readonly versionId: string;
+  /** HMAC-SHA-256 under the store's key: tells equal values apart from changed ones, and nothing else. */
+  readonly digest: string;
+}
+
+/** Intent, immutable. */
+export interface Revisions {
+  id: string;
+  deployment_id: string;
+  /** Counts a deployment's revisions from 1. */
+  number: number;
+  source: string;
+  image_uri: string;
+  /** The same by digest. */
+  image: string;
+  /** As asked, unknown fields dropped. */
+  resource_spec: Json<Record<string, unknown>>;
+  resources: Json<ServerResources>;
+  environment: Json<Variable[]>;
+  created_at: Created;
+}
+
+/** Written before a version of the customer's secret is, so that none is swept while its request is under way. */
+export interface SecretVersions {
+  id: string;
+  deployment_id: string;
+  created_at: Created;
+}
+
+/** Observation: written by the worker alone. */
+export interface DeploymentStatuses {
+  deployment_id: string;
+  /** Grows with each pass; an older pass may write nothing. */
+  epoch: Counter;
+  status: DeploymentStatus;
+  message: string | null;
+  /** The last one that was not UNKNOWN. */
+  known_status: DeploymentStatus | null;
+  active_revision_id: string | null;
+  looked_at: Moment;
+}
+
+/** What is known of a deployment that is gone. */
+export interface Receipts {
+  deployment_id: string;
+  workspace_id: string;
+  name: string;
+  /** What AWS keeps after a delete, one sentence each. */
+  remainders: Json<string[]>;
+  gone_at: Created;
+}
+
+export interface RevisionStatuses {
+  revision_id: string;
+  deployment_id: string;
+  status: RevisionStatus;
+  message: string | null;
+  started_at: Date | null;
+  ended_at: Date | null;
+  updated_at: Moment;
+}
+
+/** One row per resource of a deployment: a pass's own memory. Written by the worker alone. */
+export interface Resources {
+  deployment_id: string;
+  id: string;
+  kind: string;
+  inputs: Json<unknown> | null;
+  needs: string[];
+  state: State['state'];
+  message: string;
+  generation: string;
+  since: Moment;
+  busy_since: Date | null;
+  tries: number;
+  not_before: Date | null;
+  gave_up: Json<{ generation: string; message: string }> | null;
+  outputs: Json<unknown> | null;
+  /** The order in which they came to be. */
+  seq: Counter;
+}
+
+export interface Events {
+  id: Counter;
+  deployment_id: string;
+  revision_id: string | null;
+  resource: string | null;
+  message: string;
+  at: Created;
+}
+
+export interface Tables {
+  workspaces: Workspaces;
+  api_keys: ApiKeys;
+  settings: Settings;
+  places: Places;
+  deployments: Deployments;
+  revisions: Revisions;
+  secret_versions: SecretVersions;
+  deployment_statuses: DeploymentStatuses;
+  revision_statuses: RevisionStatuses;
+  receipts: Receipts;
+  resources: Resources;
+  events: Events;
+}
+
+export type Database = Kysely<Tables>;
+export type Tx = Transaction<Tables>;
+
+const INT8 = 20;
+
+export function openDatabase(url: string, options: { connections: number; onError: (error: Error) => void }): Database {
+  const pool = new pg.Pool({
+    connectionString: url,
+    max: options.connections,
+    types: {
+      getTypeParser: (oid: number, format?: 'text' | 'binary') =>
+        oid === INT8 ? Number : pg.types.getTypeParser(oid, format as 'text'),
+    } as unknown as pg.CustomTypesConfig,
+  });
+  pool.on('error', options.onError); // an idle connection was lost; the next query opens another
+  return new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) });
+}
+
+export const now = sql<Date>`now()`;
+export const json = (value: unknown): string => JSON.stringify(value);

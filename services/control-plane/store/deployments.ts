@@ -1,0 +1,363 @@
+/** Intent: what the API writes of deployments and revisions, and what it reads back. */
+import { sql, type Selectable } from 'kysely';
+import type { ServerResources } from '../../reconciler/spec.ts';
+import type { DeploymentStatus, RevisionStatus } from '../../reconciler/status.ts';
+import { json, now, type Database, type Resources, type Tx, type Variable } from './database.ts';
+import type { Looks } from './looks.ts';
+
+export interface DeploymentRow {
+  readonly id: string;
+  readonly workspace_id: string;
+  readonly place_id: string;
+  readonly name: string;
+  readonly display_name: string | null;
+  readonly source: string;
+  readonly type: 'dev' | 'prod';
+  readonly custom_url: string | null;
+  readonly created_at: Date;
+  readonly updated_at: Date;
+  readonly deleted_at: Date | null;
+  readonly status: DeploymentStatus;
+  readonly status_message: string | null;
+  readonly active_revision_id: string | null;
+}
+
+export interface RevisionRow {
+  readonly id: string;
+  readonly deployment_id: string;
+  readonly number: number;
+  readonly source: string;
+  readonly image_uri: string;
+  readonly image: string;
+  readonly resource_spec: Record<string, unknown>;
+  readonly resources: ServerResources;
+  readonly environment: Variable[];
+  readonly created_at: Date;
+  readonly updated_at: Date;
+  readonly status: RevisionStatus;
+  readonly status_message: string | null;
+}
+
+/** What a revision asks for: all of it, each time. */
+export interface RevisionIntent {
+  readonly source: string;
+  readonly imageUri: string;
+  readonly image: string;
+  readonly resourceSpec: Record<string, unknown>;
+  readonly resources: ServerResources;
+  readonly environment: readonly Variable[];
+}
+
+export interface Page {
+  readonly limit: number;
+  readonly offset: number;
+}
+
+export interface DeploymentFilter {
+  readonly name?: string;
+  readonly nameContains?: string;
+  readonly status?: string;
+  readonly type?: string;
+  readonly ids?: readonly string[];
+}
+
+/** Deleted shows at once, before a pass has seen it. */
+const shownStatus = sql<DeploymentStatus>`
+  case when d.deleted_at is not null then 'AWAITING_DELETE' else coalesce(s.status, 'AWAITING_DATABASE') end`;
+
+const deployments = (db: Database | Tx) =>
+  db
+    .selectFrom('deployments as d')
+    .leftJoin('deployment_statuses as s', 's.deployment_id', 'd.id')
+    .where('d.accepted_at', 'is not', null)
+    .select([
+      'd.id',
+      'd.workspace_id',
+      'd.place_id',
+      'd.name',
+      'd.display_name',
+      'd.source',
+      'd.type',
+      'd.custom_url',
+      'd.created_at',
+      'd.updated_at',
+      'd.deleted_at',
+      's.active_revision_id',
+      's.message as status_message',
+    ])
+    .select(shownStatus.as('status'));
+
+const revisions = (db: Database | Tx) =>
+  db
+    .selectFrom('revisions as r')
+    .leftJoin('revision_statuses as s', 's.revision_id', 'r.id')
+    .select([
+      'r.id',
+      'r.deployment_id',
+      'r.number',
+      'r.source',
+      'r.image_uri',
+      'r.image',
+      'r.resource_spec',
+      'r.resources',
+      'r.environment',
+      'r.created_at',
+      's.message as status_message',
+    ])
+    .select(sql<RevisionStatus>`coalesce(s.status, 'CREATING')`.as('status'))
+    .select(sql<Date>`greatest(r.created_at, s.updated_at)`.as('updated_at'));
+
+export const findDeployment = (
+  db: Database | Tx,
+  workspaceId: string,
+  id: string,
+): Promise<DeploymentRow | undefined> =>
+  deployments(db).where('d.id', '=', id).where('d.workspace_id', '=', workspaceId).executeTakeFirst();
+
+export async function listDeployments(
+  db: Database,
+  workspaceId: string,
+  filter: DeploymentFilter,
+  page: Page,
+): Promise<DeploymentRow[]> {
+  let query = deployments(db).where('d.workspace_id', '=', workspaceId);
+  if (filter.name) query = query.where('d.name', '=', filter.name);
+  if (filter.nameContains) query = query.where(sql<boolean>`position(${filter.nameContains} in d.name) > 0`);
+  if (filter.status) query = query.where(shownStatus, '=', filter.status as DeploymentStatus);
+  if (filter.type) query = query.where('d.type', '=', filter.type as 'dev' | 'prod');
+  if (filter.ids) query = query.where('d.id', 'in', filter.ids.length > 0 ? [...filter.ids] : [sql<string>`null`]);
+  return query.orderBy('d.created_at', 'desc').orderBy('d.id').limit(page.limit).offset(page.offset).execute();
+}
+
+export const nameIsTaken = async (db: Database, workspaceId: string, name: string): Promise<boolean> =>
+  (await db
+    .selectFrom('deployments')
+    .select('id')
+    .where('workspace_id', '=', workspaceId)
+    .where('name', '=', name)
+    .where('accepted_at', 'is not', null)
+    .executeTakeFirst()) !== undefined;
+
+export const findRevision = (db: Database | Tx, deploymentId: string, id: string): Promise<RevisionRow | undefined> =>
+  revisions(db).where('r.deployment_id', '=', deploymentId).where('r.id', '=', id).executeTakeFirst();
+
+export const listRevisions = (
+  db: Database | Tx,
+  deploymentId: string,
+  filter: { statuses?: readonly string[] },
+  page: Page,
+): Promise<RevisionRow[]> => {
+  let query = revisions(db).where('r.deployment_id', '=', deploymentId);
+  if (filter.statuses) query = query.where(sql<string>`coalesce(s.status, 'CREATING')`, 'in', [...filter.statuses, '']);
+  return query.orderBy('r.number', 'desc').limit(page.limit).offset(page.offset).execute();
+};
+
+/** The newest revision of each of some deployments. */
+export async function newestRevisions(db: Database | Tx, ids: readonly string[]): Promise<Map<string, RevisionRow>> {
+  if (ids.length === 0) return new Map();
+  const found = await revisions(db)
+    .where('r.deployment_id', 'in', [...ids])
+    .distinctOn('r.deployment_id')
+    .orderBy('r.deployment_id')
+    .orderBy('r.number', 'desc')
+    .execute();
+  return new Map(found.map((revision) => [revision.deployment_id, revision]));
+}
+
+export interface NewDeployment {
+  readonly id: string;
+  readonly workspaceId: string;
+  readonly placeId: string;
+  readonly name: string;
+  readonly source: string;
+  readonly type: 'dev' | 'prod';
+  readonly customUrl: string | null;
+}
+
+/**
+ * A deployment that nobody sees yet, with the version of its secret that is about to be written: whatever the request
+ * leaves in the account when its process dies is found by it, and removed. False: the place has just been removed.
+ */
+export async function draftDeployment(db: Database, given: NewDeployment, versionId: string): Promise<boolean> {
+  return db.transaction().execute(async (tx) => {
+    const place = await tx
+      .selectFrom('places')
+      .select('id')
+      .where('id', '=', given.placeId)
+      .forUpdate()
+      .executeTakeFirst();
+    if (place === undefined) return false;
+    await tx
+      .insertInto('deployments')
+      .values({
+        id: given.id,
+        workspace_id: given.workspaceId,
+        place_id: given.placeId,
+        name: given.name,
+        source: given.source,
+        type: given.type,
+        custom_url: given.customUrl,
+      })
+      .execute();
+    await tx.insertInto('secret_versions').values({ id: versionId, deployment_id: given.id }).execute();
+    return true;
+  });
+}
+
+/** Accepts a draft with its first revision, and asks for a look. Answers the revision's id. */
+export async function acceptDeployment(
+  db: Database,
+  looks: Looks,
+  deploymentId: string,
+  intent: RevisionIntent,
+): Promise<string> {
+  return db.transaction().execute(async (tx) => {
+    await tx
+      .updateTable('deployments')
+      .set({ accepted_at: now })
+      .where('id', '=', deploymentId)
+      .where('deleted_at', 'is', null)
+      .returning('id')
+      .executeTakeFirstOrThrow(); // swept in the meantime: the request took too long
+    const id = await addRevision(tx, deploymentId, intent);
+    await looks.ask(tx, deploymentId);
+    return id;
+  });
+}
+
+/** Gives a draft up: what it left in the account, if anything, is removed by the looks. */
+export async function abandonDraft(db: Database, looks: Looks, id: string): Promise<void> {
+  await db.transaction().execute(async (tx) => {
+    const draft = await tx
+      .updateTable('deployments')
+      .set({ deleted_at: now })
+      .where('id', '=', id)
+      .where('accepted_at', 'is', null)
+      .returning('id')
+      .executeTakeFirst();
+    if (draft) await looks.ask(tx, id);
+  });
+}
+
+/** Drafts whose request died long ago. */
+export const oldDrafts = async (db: Database, minutes: number, limit: number): Promise<string[]> =>
+  (
+    await db
+      .selectFrom('deployments')
+      .select('id')
+      .where('accepted_at', 'is', null)
+      .where('deleted_at', 'is', null)
+      .where('created_at', '<', sql<Date>`now() - ${minutes} * interval '1 minute'`)
+      .limit(limit)
+      .execute()
+  ).map((row) => row.id);
+
+/** Before a version of an existing deployment's secret is written. */
+export async function draftVersion(db: Database, deploymentId: string, versionId: string): Promise<void> {
+  await db.insertInto('secret_versions').values({ id: versionId, deployment_id: deploymentId }).execute();
+}
+
+export interface DeploymentChange {
+  readonly displayName?: string;
+  readonly customUrl?: string;
+}
+
+/**
+ * Changes a deployment, and adds the revision that `next` makes of the newest one, if any. One at a time: two requests
+ * at once each see the other's outcome.
+ */
+export async function changeDeployment(
+  db: Database,
+  looks: Looks,
+  id: string,
+  change: DeploymentChange,
+  next: ((newest: RevisionRow | undefined, tx: Tx) => Promise<RevisionIntent | null>) | null,
+): Promise<string | null> {
+  return db.transaction().execute(async (tx) => {
+    await tx.selectFrom('deployments').select('id').where('id', '=', id).forUpdate().executeTakeFirstOrThrow();
+    const intent = next === null ? null : await next((await newestRevisions(tx, [id])).get(id), tx);
+    await tx
+      .updateTable('deployments')
+      .set({
+        ...(change.displayName === undefined ? {} : { display_name: change.displayName }),
+        ...(change.customUrl === undefined ? {} : { custom_url: change.customUrl }),
+        updated_at: now,
+      })
+      .where('id', '=', id)
+      .execute();
+    if (intent === null) return null;
+    const revision = await addRevision(tx, id, intent);
+    await looks.ask(tx, id);
+    return revision;
+  });
+}
+
+async function addRevision(tx: Tx, deploymentId: string, intent: RevisionIntent): Promise<string> {
+  const { id } = await tx
+    .insertInto('revisions')
+    .columns([
+      'id',
+      'deployment_id',
+      'number',
+      'source',
+      'image_uri',
+      'image',
+      'resource_spec',
+      'resources',
+      'environment',
+    ])
+    .expression((e) =>
+      e
+        .selectFrom('revisions')
+        .where('deployment_id', '=', deploymentId)
+        .select([
+          sql<string>`gen_random_uuid()`.as('id'),
+          sql<string>`${deploymentId}::uuid`.as('deployment_id'),
+          sql<number>`coalesce(max(number), 0) + 1`.as('number'),
+          sql<string>`${intent.source}::text`.as('source'),
+          sql<string>`${intent.imageUri}::text`.as('image_uri'),
+          sql<string>`${intent.image}::text`.as('image'),
+          sql<string>`${json(intent.resourceSpec)}::jsonb`.as('resource_spec'),
+          sql<string>`${json(intent.resources)}::jsonb`.as('resources'),
+          sql<string>`${json(intent.environment)}::jsonb`.as('environment'),
+        ]),
+    )
+    .returning('id')
+    .executeTakeFirstOrThrow();
+  return id;
+}
+
+/** Asks for everything to be removed. Asking twice is asking once. */
+export async function deleteDeployment(db: Database, looks: Looks, id: string): Promise<void> {
+  await db.transaction().execute(async (tx) => {
+    await tx
+      .updateTable('deployments')
+      .set({ deleted_at: sql`coalesce(deleted_at, now())`, updated_at: now })
+      .where('id', '=', id)
+      .execute();
+    await looks.ask(tx, id);
+  });
+}
+
+export type ResourceRow = Selectable<Resources>;
+
+export const listResources = (db: Database, deploymentId: string): Promise<ResourceRow[]> =>
+  db.selectFrom('resources').selectAll().where('deployment_id', '=', deploymentId).orderBy('seq').limit(500).execute();
+
+export interface EventRow {
+  readonly id: number;
+  readonly revision_id: string | null;
+  readonly resource: string | null;
+  readonly message: string;
+  readonly at: Date;
+}
+
+export const listEvents = (db: Database, deploymentId: string, after: number, limit: number): Promise<EventRow[]> =>
+  db
+    .selectFrom('events')
+    .select(['id', 'revision_id', 'resource', 'message', 'at'])
+    .where('deployment_id', '=', deploymentId)
+    .where('id', '>', after)
+    .orderBy('id')
+    .limit(limit)
+    .execute();

@@ -1,0 +1,157 @@
+/** The store's schema, step by step. A step that was released is never edited. */
+import { Migrator, sql, type Kysely, type Migration } from 'kysely';
+import type { Database } from './database.ts';
+
+const steps: Record<string, Migration> = {
+  '0001_first': {
+    async up(db: Kysely<unknown>) {
+      await sql`
+        create table workspaces (
+          id uuid primary key default gen_random_uuid(),
+          name text not null unique,
+          created_at timestamptz not null default now()
+        )`.execute(db);
+      await sql`
+        create table api_keys (
+          id uuid primary key default gen_random_uuid(),
+          workspace_id uuid not null references workspaces on delete cascade,
+          name text not null,
+          prefix text not null,
+          hash bytea not null unique,
+          created_at timestamptz not null default now()
+        )`.execute(db);
+      await sql`create index api_keys_of_workspace on api_keys (workspace_id)`.execute(db);
+      await sql`create table settings (name text primary key, value bytea not null)`.execute(db);
+      await sql`
+        create table places (
+          id uuid primary key default gen_random_uuid(),
+          workspace_id uuid not null references workspaces,
+          name text not null,
+          external_id text not null,
+          outputs jsonb,
+          version text,
+          created_at timestamptz not null default now(),
+          updated_at timestamptz not null default now(),
+          state text not null default 'unregistered' check (state in ('unregistered', 'unverified', 'verified')),
+          message text,
+          checks jsonb not null default '[]',
+          verified_at timestamptz,
+          unique (workspace_id, name)
+        )`.execute(db);
+      await sql`create index places_listed on places (workspace_id, created_at desc, id)`.execute(db);
+      await sql`
+        create table deployments (
+          id uuid primary key,
+          workspace_id uuid not null references workspaces,
+          place_id uuid not null references places,
+          name text not null,
+          display_name text,
+          source text not null,
+          type text not null check (type in ('dev', 'prod')),
+          custom_url text,
+          created_at timestamptz not null default now(),
+          updated_at timestamptz not null default now(),
+          accepted_at timestamptz,
+          deleted_at timestamptz,
+          asked bigint not null default 0
+        )`.execute(db);
+      // A deployment keeps its name until all of it is removed; one whose request failed never had it.
+      await sql`create unique index deployments_name on deployments (workspace_id, name) where accepted_at is not null`.execute(
+        db,
+      );
+      await sql`create index deployments_listed on deployments (workspace_id, created_at desc, id)`.execute(db);
+      await sql`create index deployments_of_place on deployments (place_id)`.execute(db);
+      await sql`create index deployments_drafts on deployments (created_at) where accepted_at is null`.execute(db);
+      await sql`
+        create table revisions (
+          id uuid primary key,
+          deployment_id uuid not null references deployments on delete cascade,
+          number int not null,
+          source text not null,
+          image_uri text not null,
+          image text not null,
+          resource_spec jsonb not null,
+          resources jsonb not null,
+          environment jsonb not null,
+          created_at timestamptz not null default now(),
+          unique (deployment_id, number)
+        )`.execute(db);
+      await sql`
+        create table secret_versions (
+          id uuid primary key,
+          deployment_id uuid not null references deployments on delete cascade,
+          created_at timestamptz not null default now()
+        )`.execute(db);
+      await sql`create index secret_versions_of_deployment on secret_versions (deployment_id)`.execute(db);
+      await sql`create index secret_versions_by_age on secret_versions (created_at)`.execute(db);
+      await sql`
+        create table deployment_statuses (
+          deployment_id uuid primary key references deployments on delete cascade,
+          epoch bigint not null default 0,
+          status text not null,
+          message text,
+          known_status text,
+          active_revision_id uuid references revisions,
+          looked_at timestamptz not null default now()
+        )`.execute(db);
+      await sql`
+        create table receipts (
+          deployment_id uuid primary key,
+          workspace_id uuid not null references workspaces,
+          name text not null,
+          remainders jsonb not null,
+          gone_at timestamptz not null default now()
+        )`.execute(db);
+      await sql`create index receipts_by_age on receipts (gone_at)`.execute(db);
+      await sql`create index deployment_statuses_active on deployment_statuses (active_revision_id)`.execute(db);
+      await sql`
+        create table revision_statuses (
+          revision_id uuid primary key references revisions on delete cascade,
+          deployment_id uuid not null references deployments on delete cascade,
+          status text not null,
+          message text,
+          started_at timestamptz,
+          ended_at timestamptz,
+          updated_at timestamptz not null default now()
+        )`.execute(db);
+      await sql`create index revision_statuses_of_deployment on revision_statuses (deployment_id)`.execute(db);
+      await sql`
+        create table resources (
+          deployment_id uuid not null references deployments on delete cascade,
+          id text not null,
+          kind text not null,
+          inputs jsonb,
+          needs text[] not null,
+          state text not null,
+          message text not null,
+          generation text not null,
+          since timestamptz not null,
+          busy_since timestamptz,
+          tries int not null,
+          not_before timestamptz,
+          gave_up jsonb,
+          outputs jsonb,
+          seq bigint generated always as identity,
+          primary key (deployment_id, id)
+        )`.execute(db);
+      await sql`
+        create table events (
+          id bigint generated always as identity primary key,
+          deployment_id uuid not null references deployments on delete cascade,
+          revision_id uuid,
+          resource text,
+          message text not null,
+          at timestamptz not null default now()
+        )`.execute(db);
+      await sql`create index events_of_deployment on events (deployment_id, id)`.execute(db);
+      await sql`create index events_by_age on events (at)`.execute(db);
+    },
+  },
+};
+
+/** Brings the schema up to date. Safe when several processes do so at once: the migrator holds a lock. */
+export async function migrate(db: Database): Promise<void> {
+  const migrator = new Migrator({ db, provider: { getMigrations: () => Promise.resolve(steps) } });
+  const { error } = await migrator.migrateToLatest();
+  if (error) throw error instanceof Error ? error : new Error('the store could not be migrated', { cause: error });
+}

@@ -1,0 +1,294 @@
+/** Observation: what the worker reads to run a pass, and all that it writes. Every write carries the pass's epoch. */
+import { sql } from 'kysely';
+import type { Place } from '../../reconciler/place.ts';
+import { Superseded, type Row, type Rows, type State } from '../../reconciler/pass.ts';
+import {
+  isVerdict,
+  type DeploymentStatus,
+  type Judged,
+  type RevisionStatus,
+  type Verdict,
+} from '../../reconciler/status.ts';
+import { json, now, type Database, type Tx, type Variable } from './database.ts';
+import { newestRevisions, type RevisionRow } from './deployments.ts';
+import { placeOf } from './places.ts';
+
+const EVENTS_KEPT = 2000;
+
+export interface SeenRevision {
+  readonly id: string;
+  readonly number: number;
+  readonly image: string;
+  readonly resources: RevisionRow['resources'];
+  readonly environment: readonly Variable[];
+  readonly startedAt: Date | null;
+  readonly verdict: Judged<Verdict> | null;
+}
+
+export interface Seen {
+  readonly epoch: number;
+  /** How many looks had been asked for. */
+  readonly asked: number;
+  readonly deployment: {
+    readonly id: string;
+    readonly name: string;
+    readonly workspaceId: string;
+    readonly type: 'dev' | 'prod';
+  };
+  readonly isDeleted: boolean;
+  /** Whether its request was never answered: what it left behind is only its secret. */
+  readonly isDraft: boolean;
+  readonly place: Place | undefined;
+  readonly activeRevisionId: string | null;
+  /** The last that was seen while the place could be entered. */
+  readonly knownStatus: DeploymentStatus | null;
+  /** Newest first: all without a verdict, the active one, and the last 25 that were deployed. */
+  readonly revisions: readonly SeenRevision[];
+  /** Versions that requests which are under way are writing. */
+  readonly draftVersions: readonly string[];
+}
+
+/** Begins a pass: from now on an older one writes nothing. Undefined: no such deployment. */
+export async function begin(db: Database, deploymentId: string): Promise<Seen | undefined> {
+  return db.transaction().execute(async (tx) => {
+    const deployment = await tx.selectFrom('deployments').selectAll().where('id', '=', deploymentId).executeTakeFirst();
+    if (deployment === undefined) return undefined;
+    const { epoch, active_revision_id, known_status } = await tx
+      .insertInto('deployment_statuses')
+      .values({ deployment_id: deploymentId, epoch: 1, status: 'AWAITING_DATABASE' })
+      .onConflict((conflict) =>
+        conflict.column('deployment_id').doUpdateSet({ epoch: sql`deployment_statuses.epoch + 1`, looked_at: now }),
+      )
+      .returning(['epoch', 'active_revision_id', 'known_status'])
+      .executeTakeFirstOrThrow();
+    const place = await tx
+      .selectFrom('places')
+      .selectAll()
+      .where('id', '=', deployment.place_id)
+      .executeTakeFirstOrThrow();
+    const versions = await tx
+      .selectFrom('secret_versions')
+      .select('id')
+      .where('deployment_id', '=', deploymentId)
+      .execute();
+    return {
+      epoch,
+      asked: deployment.asked,
+      deployment: {
+        id: deployment.id,
+        name: deployment.name,
+        workspaceId: deployment.workspace_id,
+        type: deployment.type,
+      },
+      isDeleted: deployment.deleted_at !== null,
+      isDraft: deployment.accepted_at === null,
+      place: placeOf(place),
+      activeRevisionId: active_revision_id,
+      knownStatus: known_status,
+      revisions: await seenRevisions(tx, deploymentId, active_revision_id),
+      draftVersions: versions.map((version) => version.id),
+    };
+  });
+}
+
+async function seenRevisions(tx: Tx, deploymentId: string, active: string | null): Promise<SeenRevision[]> {
+  const newest = (await newestRevisions(tx, [deploymentId])).get(deploymentId);
+  if (newest === undefined) return [];
+  const rows = await tx
+    .selectFrom('revisions as r')
+    .leftJoin('revision_statuses as s', 's.revision_id', 'r.id')
+    .select(['r.id', 'r.number', 'r.image', 'r.resources', 'r.environment'])
+    .select(['s.status', 's.message', 's.started_at'])
+    .where('r.deployment_id', '=', deploymentId)
+    .where((e) =>
+      e.or([
+        e('s.ended_at', 'is', null),
+        e('r.id', '=', newest.id),
+        ...(active === null ? [] : [e('r.id', '=', active)]),
+        e('s.status', '=', 'DEPLOYED'),
+      ]),
+    )
+    .orderBy('r.number', 'desc')
+    .limit(100)
+    .execute();
+  return rows.map((row) => ({
+    id: row.id,
+    number: row.number,
+    image: row.image,
+    resources: row.resources,
+    environment: row.environment,
+    startedAt: row.started_at,
+    verdict: row.status !== null && isVerdict(row.status) ? { status: row.status, message: row.message } : null,
+  }));
+}
+
+/** The pass's rows. @throws Superseded when another pass has begun */
+export function rowsOf(db: Database, deploymentId: string, epoch: number): Rows {
+  return {
+    async all() {
+      const rows = await db
+        .selectFrom('resources')
+        .selectAll()
+        .where('deployment_id', '=', deploymentId)
+        .orderBy('seq')
+        .execute();
+      return rows.map((row): Row => ({
+        id: row.id,
+        kind: row.kind,
+        inputs: row.inputs,
+        needs: row.needs,
+        state: { state: row.state, message: row.message } as State,
+        generation: row.generation,
+        since: row.since,
+        busySince: row.busy_since,
+        tries: row.tries,
+        notBefore: row.not_before,
+        gaveUp: row.gave_up,
+        outputs: row.outputs,
+      }));
+    },
+    async put(row) {
+      // One statement, which holds the epoch's row: a pass that begins meanwhile waits for it, or this one fails.
+      const { numAffectedRows } = await sql`
+        with mine as (
+          select deployment_id from deployment_statuses
+          where deployment_id = ${deploymentId} and epoch = ${epoch} for share
+        )
+        insert into resources (deployment_id, id, kind, inputs, needs, state, message, generation, since, busy_since,
+          tries, not_before, gave_up, outputs)
+        select mine.deployment_id, ${row.id}, ${row.kind}, ${orNull(row.inputs)}::jsonb, ${row.needs}::text[],
+          ${row.state.state}, ${row.state.message}, ${row.generation}, ${row.since}::timestamptz,
+          ${row.busySince}::timestamptz, ${row.tries}::int, ${row.notBefore}::timestamptz, ${orNull(row.gaveUp)}::jsonb,
+          ${orNull(row.outputs)}::jsonb
+        from mine
+        on conflict (deployment_id, id) do update set
+          kind = excluded.kind, inputs = excluded.inputs, needs = excluded.needs, state = excluded.state,
+          message = excluded.message, generation = excluded.generation, since = excluded.since,
+          busy_since = excluded.busy_since, tries = excluded.tries, not_before = excluded.not_before,
+          gave_up = excluded.gave_up, outputs = excluded.outputs`.execute(db);
+      if (!numAffectedRows) throw new Superseded('another pass has begun');
+    },
+    async drop(id) {
+      await requireEpoch(db, deploymentId, epoch);
+      await db.deleteFrom('resources').where('deployment_id', '=', deploymentId).where('id', '=', id).execute();
+    },
+  };
+}
+
+const orNull = (value: unknown): string | null => (value === null || value === undefined ? null : json(value));
+
+/** @throws Superseded when another pass has begun, or the deployment has gone */
+export async function requireEpoch(db: Database | Tx, deploymentId: string, epoch: number): Promise<void> {
+  const found = await db
+    .selectFrom('deployment_statuses')
+    .select('epoch')
+    .where('deployment_id', '=', deploymentId)
+    .where('epoch', '=', epoch)
+    .executeTakeFirst();
+  if (found === undefined) throw new Superseded('another pass has begun');
+}
+
+export async function say(
+  db: Database,
+  event: { deploymentId: string; revisionId: string | null; resource: string | null; message: string },
+): Promise<void> {
+  await sql`
+    insert into events (deployment_id, revision_id, resource, message)
+    select d.id, ${event.revisionId}::uuid, ${event.resource}, ${event.message}
+    from deployments d where d.id = ${event.deploymentId}`.execute(db);
+}
+
+/** Marks a revision as the one that is carried out: superseded later, it was interrupted rather than skipped. */
+export async function startRevision(db: Database, deploymentId: string, revisionId: string): Promise<void> {
+  await db
+    .insertInto('revision_statuses')
+    .values({ revision_id: revisionId, deployment_id: deploymentId, status: 'CREATING', started_at: now })
+    .onConflict((conflict) =>
+      conflict.column('revision_id').doUpdateSet({ started_at: sql`coalesce(revision_statuses.started_at, now())` }),
+    )
+    .execute();
+}
+
+/** @returns whether it changed */
+export async function setRevisionStatus(
+  tx: Tx,
+  deploymentId: string,
+  revisionId: string,
+  judged: Judged<RevisionStatus>,
+): Promise<boolean> {
+  const ended = isVerdict(judged.status) ? now : null;
+  const changed = await tx
+    .insertInto('revision_statuses')
+    .values({
+      revision_id: revisionId,
+      deployment_id: deploymentId,
+      status: judged.status,
+      message: judged.message,
+      ended_at: ended,
+    })
+    .onConflict((conflict) =>
+      conflict
+        .column('revision_id')
+        .doUpdateSet({ status: judged.status, message: judged.message, ended_at: ended, updated_at: now })
+        // A verdict stands, and what did not change is not written.
+        .where('revision_statuses.ended_at', 'is', null)
+        .where(
+          sql<boolean>`(revision_statuses.status, revision_statuses.message)
+            is distinct from (${judged.status}::text, ${judged.message}::text)`,
+        ),
+    )
+    .returning('revision_id')
+    .executeTakeFirst();
+  return changed !== undefined;
+}
+
+export async function setDeploymentStatus(
+  tx: Tx,
+  deploymentId: string,
+  judged: Judged<DeploymentStatus>,
+  activeRevisionId: string | null,
+): Promise<void> {
+  await tx
+    .updateTable('deployment_statuses')
+    .set({
+      status: judged.status,
+      message: judged.message,
+      looked_at: now,
+      active_revision_id: activeRevisionId,
+      ...(judged.status === 'UNKNOWN' ? {} : { known_status: judged.status }),
+    })
+    .where('deployment_id', '=', deploymentId)
+    .execute();
+}
+
+/** Everything is removed: all that stays is the receipt. */
+export async function forget(tx: Tx, seen: Seen, remainders: readonly string[]): Promise<void> {
+  const { id, workspaceId, name } = seen.deployment;
+  if (!seen.isDraft)
+    await tx
+      .insertInto('receipts')
+      .values({ deployment_id: id, workspace_id: workspaceId, name, remainders: json(remainders) })
+      .execute();
+  await tx
+    .updateTable('deployment_statuses')
+    .set({ active_revision_id: null })
+    .where('deployment_id', '=', id)
+    .execute();
+  await tx.deleteFrom('deployments').where('id', '=', id).execute();
+}
+
+/** Keeps the tables that grow with time bounded: a batch at a time. */
+export async function prune(db: Database, days: number): Promise<void> {
+  const old = sql<Date>`now() - ${days} * interval '1 day'`;
+  await sql`delete from events where id in (select id from events where at < ${old} limit 10000)`.execute(db);
+  await sql`delete from receipts where deployment_id in (select deployment_id from receipts where gone_at < ${old} limit 1000)`.execute(
+    db,
+  );
+  await sql`delete from secret_versions where created_at < now() - interval '1 hour'`.execute(db);
+  await sql`
+    delete from events e using (
+      select deployment_id, min(id) as first from (
+        select deployment_id, id, row_number() over (partition by deployment_id order by id desc) as n from events
+      ) numbered where n <= ${EVENTS_KEPT} group by deployment_id having count(*) = ${EVENTS_KEPT}
+    ) kept where e.deployment_id = kept.deployment_id and e.id < kept.first`.execute(db);
+}

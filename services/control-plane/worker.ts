@@ -1,0 +1,314 @@
+/**
+ * Takes looks from the queue. A look runs one pass over one deployment, towards its target revision, and writes down
+ * what came of it: rows, statuses, verdicts, events, and when to look again.
+ */
+import type { Logger } from 'pino';
+import { explain } from '../reconciler/aws/errors.ts';
+import { Superseded, pass, type Outcome, type Row } from '../reconciler/pass.ts';
+import type { Place } from '../reconciler/place.ts';
+import { Graph } from '../reconciler/resource.ts';
+import type { ServerSpec } from '../reconciler/spec.ts';
+import {
+  deploymentStatus,
+  isFailure,
+  isVerdict,
+  revisionStatus,
+  type Judged,
+  type RevisionStatus,
+} from '../reconciler/status.ts';
+import type { Cloud, Entered } from './cloud.ts';
+import type { Database } from './store/database.ts';
+import type { Look, Looks } from './store/looks.ts';
+import {
+  begin,
+  forget,
+  requireEpoch,
+  rowsOf,
+  say,
+  setDeploymentStatus,
+  setRevisionStatus,
+  startRevision,
+  type Seen,
+  type SeenRevision,
+} from './store/observed.ts';
+
+export interface WorkerOptions {
+  readonly db: Database;
+  readonly looks: Looks;
+  readonly cloud: Cloud;
+  readonly log: Logger;
+  /** Looks at once in this process. */
+  readonly concurrency: number;
+  /** Between two looks at a deployment where all is well: how soon drift is seen. */
+  readonly sweepSeconds: number;
+  /** The longest that one waits to look again at what AWS is at work on. @default what each kind asks for */
+  readonly pollSeconds?: number;
+  readonly now?: () => Date;
+}
+
+/** How long a place that cannot be entered, or a delete that found leftovers, is left alone. */
+const RETRY_SECONDS = 30;
+/** Several versions at most; AWS keeps twenty labelled ones. */
+const VERSIONS_KEPT = 16;
+
+export async function startWorker(options: WorkerOptions): Promise<void> {
+  await options.looks.work(options.concurrency, (look) => carryOut(options, look));
+}
+
+/** One look. Throws only what is no deployment's trouble (the store is away, a defect of ours): then it is tried again. */
+export async function carryOut(options: WorkerOptions, look: Look): Promise<void> {
+  const { db, looks } = options;
+  const log = options.log.child({ deployment: look.deploymentId });
+  const seen = await begin(db, look.deploymentId);
+  if (seen === undefined) {
+    await db.transaction().execute((tx) => looks.settle(tx, look, 0, null));
+    return;
+  }
+  try {
+    await new OneLook(options, look, seen).run();
+  } catch (error) {
+    if (error instanceof Superseded) log.warn('another pass has begun: this one ends here');
+    else {
+      log.error({ err: error }, 'a look failed and will be tried again');
+      throw error;
+    }
+  }
+}
+
+/**
+ * The newest revision, unless it has come to a bad end: then the one that serves. When none does, the failed one stays:
+ * it is observed, and everything that it made can be seen and removed.
+ */
+export function targetOf(seen: Pick<Seen, 'revisions' | 'activeRevisionId'>): SeenRevision | undefined {
+  const newest = seen.revisions[0];
+  const endedBadly = newest?.verdict && newest.verdict.status !== 'DEPLOYED';
+  if (!endedBadly) return newest;
+  return seen.revisions.find((revision) => revision.id === seen.activeRevisionId) ?? newest;
+}
+
+/**
+ * Secret versions that must stay: of the target, of the one that serves, of requests under way; then, as long as there
+ * is room, of earlier revisions that one may want to go back to.
+ */
+export function retainedVersions(seen: Pick<Seen, 'revisions' | 'activeRevisionId' | 'draftVersions'>): string[] {
+  const target = targetOf(seen);
+  const active = seen.revisions.find((revision) => revision.id === seen.activeRevisionId);
+  const versions = new Set<string>();
+  const needed = [target, active, ...seen.revisions.filter((revision) => revision.verdict === null)];
+  for (const revision of needed) for (const { versionId } of revision?.environment ?? []) versions.add(versionId);
+  for (const version of seen.draftVersions) versions.add(version);
+  for (const revision of seen.revisions) {
+    const more = new Set([...versions, ...revision.environment.map((variable) => variable.versionId)]);
+    if (more.size > VERSIONS_KEPT) break;
+    for (const version of more) versions.add(version);
+  }
+  return [...versions];
+}
+
+class OneLook {
+  readonly #o: WorkerOptions;
+  readonly #look: Look;
+  readonly #seen: Seen;
+  readonly #now: () => Date;
+
+  constructor(options: WorkerOptions, look: Look, seen: Seen) {
+    this.#o = options;
+    this.#look = look;
+    this.#seen = seen;
+    this.#now = options.now ?? (() => new Date());
+  }
+
+  async run(): Promise<void> {
+    const { place } = this.#seen;
+    if (place === undefined) throw new Error('a deployment in a place that was never registered');
+    if (this.#seen.isDeleted) return this.#remove(place);
+    const target = targetOf(this.#seen);
+    if (target === undefined) throw new Error('an accepted deployment without a revision');
+    if (target.verdict === null && target.startedAt === null)
+      await startRevision(this.#o.db, this.#seen.deployment.id, target.id);
+    await this.#build(place, target);
+  }
+
+  async #build(place: Place, target: SeenRevision): Promise<void> {
+    const graph = this.#o.cloud.graph(this.#spec(target), place);
+    const entered = await this.#enter(place);
+    if (typeof entered === 'string') return this.#settleUnreachable(entered);
+    const outcome = await this.#pass(entered, graph, target.id);
+    await this.#settle(target, outcome, graph.nodes.length);
+  }
+
+  async #remove(place: Place): Promise<void> {
+    const { db } = this.#o;
+    const { deployment, epoch, isDraft } = this.#seen;
+    if (isDraft) await this.#seedDraft(place);
+    const entered = await this.#enter(place);
+    if (typeof entered === 'string') return this.#settleUnreachable(entered);
+    const outcome = await this.#pass(entered, new Graph(), 'delete');
+    if (!outcome.settled) return this.#settleRemoval(outcome.rows, this.#nextSeconds(outcome));
+
+    const { left, remainders } = await entered.remaining();
+    if (left.length > 0) {
+      const found = `still tagged as this deployment's: ${left.join(', ')}`;
+      return this.#settleRemoval(outcome.rows, RETRY_SECONDS, found);
+    }
+    await db.transaction().execute(async (tx) => {
+      await requireEpoch(tx, deployment.id, epoch);
+      await forget(tx, this.#seen, remainders);
+      await this.#o.looks.settle(tx, this.#look, this.#seen.asked, null);
+    });
+    this.#o.log.info({ deployment: deployment.id, remainders }, 'everything is removed');
+  }
+
+  /** A request that died may have made the secret; nothing else, and no pass was there to write its row. */
+  async #seedDraft(place: Place): Promise<void> {
+    const { deployment, epoch } = this.#seen;
+    const rows = rowsOf(this.#o.db, deployment.id, epoch);
+    if ((await rows.all()).length > 0) return;
+    await rows.put({
+      ...this.#o.cloud.environment(place, deployment),
+      needs: [],
+      state: { state: 'waiting', message: 'left by a request that was not finished' },
+      generation: 'draft',
+      since: this.#now(),
+      busySince: null,
+      tries: 0,
+      notBefore: null,
+      gaveUp: null,
+      outputs: null,
+    });
+  }
+
+  #spec(target: SeenRevision): ServerSpec {
+    const { deployment } = this.#seen;
+    return {
+      deployment: { id: deployment.id, name: deployment.name, workspaceId: deployment.workspaceId },
+      revision: { id: target.id, number: target.number },
+      type: deployment.type,
+      image: target.image,
+      resources: target.resources,
+      environment: target.environment.map(({ name, versionId }) => ({ name, versionId })),
+      retainedSecretVersions: retainedVersions(this.#seen),
+    };
+  }
+
+  /** The account, or why it cannot be entered. */
+  async #enter(place: Place): Promise<Entered | string> {
+    try {
+      return await this.#o.cloud.enter(place, this.#seen.deployment);
+    } catch (error) {
+      return explain(error).message;
+    }
+  }
+
+  #pass(entered: Entered, graph: Graph, generation: string): Promise<Outcome> {
+    const { db, cloud } = this.#o;
+    const { deployment, epoch } = this.#seen;
+    const revisionId = generation === 'delete' ? null : generation;
+    return pass({
+      generation,
+      graph,
+      kinds: cloud.kinds,
+      rows: rowsOf(db, deployment.id, epoch),
+      cx: (nodeId) => entered.cx(nodeId),
+      fence: () => requireEpoch(db, deployment.id, epoch),
+      say: (resource, message) => say(db, { deploymentId: deployment.id, revisionId, resource, message }),
+      now: this.#now,
+    });
+  }
+
+  #nextSeconds(outcome: Outcome): number {
+    const { sweepSeconds, pollSeconds } = this.#o;
+    return Math.min(
+      outcome.nextLookSeconds ?? Infinity,
+      sweepSeconds,
+      outcome.settled ? Infinity : (pollSeconds ?? Infinity),
+    );
+  }
+
+  async #settle(target: SeenRevision, outcome: Outcome, wanted: number): Promise<void> {
+    const { db, looks } = this.#o;
+    const { deployment, epoch, revisions, asked } = this.#seen;
+    const built = outcome.rows.slice(0, wanted);
+    const judged = new Map<string, Judged<RevisionStatus>>();
+    for (const revision of revisions) {
+      if (revision.verdict !== null) continue;
+      judged.set(
+        revision.id,
+        revision.number < target.number ? superseded(revision, target) : this.#judge(revision, target, built),
+      );
+    }
+    const mine = judged.get(target.id);
+    const isDeployed = mine?.status === 'DEPLOYED' || target.verdict?.status === 'DEPLOYED';
+    const activeId = isDeployed ? target.id : this.#seen.activeRevisionId;
+    const status = this.#deploymentStatus(judged, activeId, outcome.rows, null);
+
+    // A verdict changes the target: what serves is looked after at once.
+    const failed = mine !== undefined && isVerdict(mine.status) && isFailure(mine.status);
+    const seconds = failed && activeId !== null ? 0 : this.#nextSeconds(outcome);
+    await db.transaction().execute(async (tx) => {
+      await requireEpoch(tx, deployment.id, epoch);
+      for (const [id, verdict] of judged)
+        if ((await setRevisionStatus(tx, deployment.id, id, verdict)) && isVerdict(verdict.status)) {
+          const message = verdict.message === null ? verdict.status : `${verdict.status}: ${verdict.message}`;
+          await say(tx, { deploymentId: deployment.id, revisionId: id, resource: null, message });
+        }
+      await setDeploymentStatus(tx, deployment.id, status, activeId);
+      await looks.settle(tx, this.#look, asked, seconds);
+    });
+  }
+
+  #judge(revision: SeenRevision, target: SeenRevision, built: readonly Row[]): Judged<RevisionStatus> {
+    return revisionStatus({ id: revision.id, verdict: revision.verdict, isTarget: revision.id === target.id }, built);
+  }
+
+  #deploymentStatus(
+    judged: ReadonlyMap<string, Judged<RevisionStatus>>,
+    activeId: string | null,
+    rows: readonly Row[],
+    unreachable: string | null,
+  ) {
+    const { revisions, isDeleted, knownStatus } = this.#seen;
+    const newest = revisions[0];
+    const now = newest && judged.get(newest.id);
+    const verdict = now && isVerdict(now.status) ? { status: now.status, message: now.message } : newest?.verdict;
+    const active = revisions.find((revision) => revision.id === activeId);
+    return deploymentStatus(
+      {
+        isDeleted,
+        unreachable,
+        newest: newest ? { number: newest.number, verdict: verdict ?? null } : null,
+        active: active ? { number: active.number } : null,
+        lastKnown: knownStatus,
+      },
+      rows,
+    );
+  }
+
+  async #settleRemoval(rows: readonly Row[], seconds: number, found?: string): Promise<void> {
+    const { db, looks } = this.#o;
+    const { deployment, epoch, asked, activeRevisionId } = this.#seen;
+    const status = this.#deploymentStatus(new Map(), activeRevisionId, rows, found ?? null);
+    await db.transaction().execute(async (tx) => {
+      await requireEpoch(tx, deployment.id, epoch);
+      await setDeploymentStatus(tx, deployment.id, status, activeRevisionId);
+      await looks.settle(tx, this.#look, asked, seconds);
+    });
+  }
+
+  /** Nothing is known of the resources, so nothing is said about them, and no revision is judged. */
+  async #settleUnreachable(why: string): Promise<void> {
+    const { db, looks } = this.#o;
+    const { deployment, epoch, asked, activeRevisionId } = this.#seen;
+    const status = this.#deploymentStatus(new Map(), activeRevisionId, [], why);
+    await db.transaction().execute(async (tx) => {
+      await requireEpoch(tx, deployment.id, epoch);
+      await setDeploymentStatus(tx, deployment.id, status, activeRevisionId);
+      await looks.settle(tx, this.#look, asked, Math.min(RETRY_SECONDS, this.#o.pollSeconds ?? RETRY_SECONDS));
+    });
+  }
+}
+
+function superseded(revision: SeenRevision, by: SeenRevision): Judged<RevisionStatus> {
+  const message = `superseded by revision ${by.number}`;
+  return { status: revision.startedAt === null ? 'SKIPPED' : 'INTERRUPTED', message };
+}
