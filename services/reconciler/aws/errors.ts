@@ -1,0 +1,137 @@
+/**
+ * What an AWS error means for us: whether trying again can help, and one sentence for people. Sentences are deterministic
+ * (`cause: which: detail`, no request ids, no times), so that the same trouble is the same state.
+ *
+ * Codes: each service's API reference, "Common errors" and the errors of the operations that the kinds call.
+ */
+
+/** Only other inputs can help. */
+export class Terminal extends Error {}
+
+/** The account cannot be entered, so nothing is known about what is in it. It passes when somebody mends the role. */
+export class PlaceUnavailable extends Error {
+  readonly roleArn: string;
+  constructor(message: string, roleArn: string, options?: ErrorOptions) {
+    super(message, options);
+    this.roleArn = roleArn;
+  }
+}
+
+/** AWS refused what was asked for itself: asking the same again gives the same answer. */
+const TERMINAL = new Set([
+  'ClientException',
+  'DBInstanceClassNotSupported',
+  'InvalidConfigurationRequest',
+  'InvalidConfigurationRequestException',
+  'InvalidGroupId.Malformed',
+  'InvalidInput',
+  'InvalidLoadBalancerAction',
+  'InvalidParameter',
+  'InvalidParameterCombination',
+  'InvalidParameterException',
+  'InvalidParameterValue',
+  'InvalidParameterValueException',
+  'InvalidPermission.Malformed',
+  'InvalidTarget',
+  'MissingParameter',
+  'ParamValidationError',
+  'PlatformUnknownException',
+  'StorageTypeNotSupported',
+  'UnsupportedFeatureException',
+  'ValidationError',
+  'ValidationException',
+]);
+
+/** Said with a terminal code, although it passes or somebody else can mend it. */
+const PASSES = [
+  /too many concurrent attempts/i,
+  /still draining/i,
+  /service[- ]linked role/i,
+  /unable to assume the (service linked )?role/i,
+  /does not have an associated load balancer/i,
+  /cannot be found|could not be found|does not exist|not found/i,
+  /being created|in progress|not in (an? )?available state/i,
+];
+
+const DENIED =
+  /^(AccessDenied|AccessDeniedException|AuthorizationError|NotAuthorized|UnauthorizedOperation|AuthorizationException)$/;
+const QUOTA = /quota|limit ?exceeded|^TooMany(?!Requests)|^(VcpuLimitExceeded|RulesPerSecurityGroupLimitExceeded)/i;
+const THROTTLED = /throttl|TooManyRequests|RequestLimitExceeded|PriorRequestNotComplete|SlowDown/i;
+const SESSION =
+  /^(ExpiredToken|ExpiredTokenException|InvalidClientTokenId|UnrecognizedClientException|InvalidAccessKeyId)$/;
+const NETWORK =
+  /^(ECONN|ENOTFOUND|EAI_|ETIMEDOUT|EPIPE|EHOSTUNREACH|ENETUNREACH|TimeoutError|RequestTimeout|NetworkingError)/;
+
+const calls = new WeakMap<Error, string>();
+/** Remembers which call an error came from, such as `ecs:CreateService`. */
+export const noteCall = (error: unknown, call: string): void => {
+  if (error instanceof Error) calls.set(error, call);
+};
+
+/** AWS's code, else Node's, else the error's name. */
+export function codeOf(error: unknown): string {
+  if (typeof error !== 'object' || error === null) return '';
+  const { name, code, Code } = error as { name?: unknown; code?: unknown; Code?: unknown };
+  if (typeof code === 'string' && NETWORK.test(code)) return code;
+  return typeof name === 'string' && name !== 'Error'
+    ? name
+    : typeof Code === 'string'
+      ? Code
+      : String(code ?? name ?? '');
+}
+
+export const isNotFound = (error: unknown, ...codes: string[]): boolean => codes.includes(codeOf(error));
+export const isAlreadyExists = isNotFound;
+/** The session itself is no longer accepted: another one may be. */
+export const isSessionLost = (error: unknown): boolean => SESSION.test(codeOf(error));
+
+export function explain(error: unknown): { terminal: boolean; message: string } {
+  if (error instanceof Terminal) return { terminal: true, message: error.message };
+  if (error instanceof PlaceUnavailable) return { terminal: false, message: error.message };
+  const text = clean(error instanceof Error ? error.message : String(error));
+  const code = codeOf(error);
+  const call = error instanceof Error ? calls.get(error) : undefined;
+  const at = call === undefined ? '' : `: ${call}`;
+  const passing = (message: string) => ({ terminal: false, message });
+
+  if (DENIED.test(code)) return passing(denied(text, call));
+  if (THROTTLED.test(code)) return passing(`AWS asks us to slow down${at}`);
+  if (QUOTA.test(code)) return passing(`quota reached: "${code}"${at}: ${text}`);
+  if (NETWORK.test(code)) return passing(`AWS cannot be reached${at}: ${code}`);
+  if (SESSION.test(code)) return passing(`the session is not accepted any more: "${code}"${at}`);
+  if (call === undefined) return passing(text);
+  const message = `${words(code)}${at}: ${text}`;
+  return { terminal: TERMINAL.has(code) && !PASSES.some((pattern) => pattern.test(text)), message };
+}
+
+/** Names the action that the role lacks; AWS says it in the message of nearly every service. */
+function denied(text: string, call: string | undefined): string {
+  const action = /not authorized to perform:? ([a-z0-9-]+:[A-Za-z0-9*]+)/.exec(text)?.[1] ?? call ?? 'unknown';
+  const resource = /on resource:? (?:arn:)?("?)(\S+?)\1(?=[.,]? |\.?$)/.exec(text)?.[2];
+  const on = resource === undefined ? '' : ` on "${resource.startsWith('aws') ? `arn:${resource}` : resource}"`;
+  const deny = /with an explicit deny in (?:an? )?([a-z- ]+?policy|[a-z- ]+boundary)/i.exec(text)?.[1];
+  const remedy = deny === undefined ? 'the role needs it' : `an explicit deny in the ${deny} forbids it`;
+  return `missing permission: "${action}"${on}: ${remedy}`;
+}
+
+/** Request ids, encoded messages and times differ from call to call. */
+const clean = (text: string): string =>
+  text
+    .replace(/\s*\(Service: [^)]*\)/g, '')
+    .replace(/\s*Encoded authorization failure message: \S+/g, '')
+    .replace(/[;,]?\s*\(?Request ?ID: ?[0-9a-zA-Z-]+\)?/gi, '')
+    .replace(/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z?/g, 'some time')
+    .replace(/\s+/g, ' ')
+    .trim()
+    .replace(/\.$/, '');
+
+/** `InvalidDBInstanceStateFault` → `invalid DB instance state` */
+const words = (code: string): string =>
+  code
+    .replace(/(Exception|Fault|Error)$/, '')
+    .replace(/[._]/g, ' ')
+    .replace(/([a-z])([A-Z])/g, '$1 $2')
+    .replace(/([A-Z]+)([A-Z][a-z])/g, '$1 $2')
+    .split(' ')
+    .map((word) => (/^[A-Z]+$/.test(word) ? word : word.toLowerCase()))
+    .join(' ') || 'unknown error';

@@ -1,0 +1,48 @@
+/** Whose a resource is. Every resource carries these from the call that makes it; permissions are cut to them. */
+import { Terminal } from './errors.ts';
+
+export const TAG = {
+  place: 'freehold:place',
+  deployment: 'freehold:deployment',
+  resource: 'freehold:resource',
+  /** On a database's URI secret: the `DbiResourceId` of the database that has the password in it. */
+  bound: 'freehold:bound',
+} as const;
+
+export type Tags = Readonly<Record<string, string>>;
+
+/** `place`: the place's prefix. `resource`: the node's id. */
+export const ownerTags = (place: { prefix: string }, deploymentId: string, resource: string): Tags => ({
+  [TAG.place]: place.prefix,
+  [TAG.deployment]: deploymentId,
+  [TAG.resource]: resource,
+});
+
+export const tagList = (tags: Tags): { Key: string; Value: string }[] =>
+  Object.entries(tags).map(([Key, Value]) => ({ Key, Value }));
+
+/** ECS spells them in lower case. */
+export const ecsTagList = (tags: Tags): { key: string; value: string }[] =>
+  Object.entries(tags).map(([key, value]) => ({ key, value }));
+
+interface AnyTag {
+  readonly Key?: string | undefined;
+  readonly Value?: string | undefined;
+  readonly key?: string | undefined;
+  readonly value?: string | undefined;
+}
+
+export const tagRecord = (list: readonly AnyTag[] | undefined): Tags =>
+  Object.fromEntries((list ?? []).map((tag) => [tag.Key ?? tag.key ?? '', tag.Value ?? tag.value ?? '']));
+
+export const isOurs = (found: Tags, ours: Tags): boolean =>
+  Object.entries(ours).every(([key, value]) => found[key] === value);
+
+/** @throws Terminal when what was found under our name is somebody else's: it is never changed or removed. */
+export function requireOurs(found: Tags, ours: Tags, what: string): void {
+  if (isOurs(found, ours)) return;
+  const missing = Object.entries(ours)
+    .filter(([key, value]) => found[key] !== value)
+    .map(([key, value]) => `"${key}" = "${value}"`);
+  throw new Terminal(`exists and is not ours: "${what}": it lacks the tag ${missing.join(', ')}`);
+}

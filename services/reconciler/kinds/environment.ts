@@ -1,0 +1,140 @@
+import {
+  CreateSecretCommand,
+  ListSecretVersionIdsCommand,
+  PutSecretValueCommand,
+  UpdateSecretVersionStageCommand,
+  type SecretVersionsListEntry,
+} from '@aws-sdk/client-secrets-manager';
+import { randomUUID } from 'node:crypto';
+import type { Account } from '../aws/account.ts';
+import { Terminal, isAlreadyExists } from '../aws/errors.ts';
+import { secretName } from '../aws/names.ts';
+import { ownerTags, requireOurs, tagList, tagRecord } from '../aws/tags.ts';
+import type { Kind } from '../resource.ts';
+import { describe, remove, restore, secretGrants } from './secrets.ts';
+
+export interface EnvironmentInputs {
+  readonly name: string;
+  /** By version id: the names of the variables whose values are in it. */
+  readonly versions: Readonly<Record<string, readonly string[]>>;
+  /** Versions that another revision may need. */
+  readonly keep: readonly string[];
+}
+
+interface Live {
+  readonly arn: string;
+  readonly missing: readonly string[];
+  readonly unused: readonly string[];
+}
+
+/** The node's id, and the last part of the secret's name. */
+export const ENVIRONMENT = 'environment';
+
+/** A request writes its version before the revision that uses it is accepted: what is younger may be that. */
+const YOUNG_SECONDS = 3600;
+
+/** Keeps a version alive: Secrets Manager deletes versions without a label. */
+const labelOf = (versionId: string): string => `freehold-${versionId}`;
+
+/**
+ * The user's variables: one secret, a version for each request that changed any, with only the values of that request.
+ * The API writes the values (`writeEnvironment`); this kind sees to it that they are there and sweeps what nothing uses.
+ */
+export const environment: Kind<EnvironmentInputs, Live, { arn: string }> = {
+  kind: 'environment',
+  iam: secretGrants,
+  pollSeconds: 2,
+  limitSeconds: 300,
+
+  async observe({ aws, tags }, inputs) {
+    const found = await describe(aws, inputs.name);
+    if (found === undefined || found.DeletedDate !== undefined) return { is: 'absent' };
+    requireOurs(tagRecord(found.Tags), tags, inputs.name);
+    const versions = await listVersions(aws, inputs.name);
+    const ids = new Set(versions.map((version) => version.VersionId));
+    const used = new Set([...Object.keys(inputs.versions), ...inputs.keep]);
+    const oldEnough = Date.now() - YOUNG_SECONDS * 1000;
+    const unused = versions
+      .filter(
+        (version) => version.VersionStages?.includes(labelOf(version.VersionId!)) && !used.has(version.VersionId!),
+      )
+      .filter((version) => (version.CreatedDate?.getTime() ?? 0) < oldEnough)
+      .map((version) => version.VersionId!);
+    const missing = Object.entries(inputs.versions).flatMap(([id, names]) => (ids.has(id) ? [] : names));
+    const live = { arn: found.ARN!, missing, unused };
+    return missing.length > 0
+      ? { is: 'broken', live, why: deleted(missing) }
+      : { is: 'ready', live, out: { arn: live.arn } };
+  },
+
+  diff: (_, live) => (live.unused.length > 0 ? [{ field: 'unused versions', from: live.unused.length, to: 0 }] : []),
+
+  async converge({ aws }, inputs, live) {
+    if (live === undefined) throw new Terminal(deleted(Object.values(inputs.versions).flat()));
+    for (const id of live.unused) {
+      const version = { VersionStage: labelOf(id), RemoveFromVersionId: id };
+      await aws.secrets.send(new UpdateSecretVersionStageCommand({ SecretId: inputs.name, ...version }));
+    }
+  },
+
+  remove: ({ aws }, inputs) => remove(aws, inputs.name),
+};
+
+/** We keep no values, so only the user can bring one back. */
+const deleted = (names: readonly string[]): string =>
+  `the value was deleted from the account: ${names.map((name) => `"${name}"`).join(', ')}: give it again`;
+
+async function listVersions(aws: Account, name: string): Promise<SecretVersionsListEntry[]> {
+  const versions: SecretVersionsListEntry[] = [];
+  let NextToken: string | undefined;
+  do {
+    const page = await aws.secrets.send(
+      new ListSecretVersionIdsCommand({ SecretId: name, IncludeDeprecated: true, MaxResults: 100, NextToken }),
+    );
+    versions.push(...(page.Versions ?? []));
+    NextToken = page.NextToken;
+  } while (NextToken !== undefined);
+  return versions;
+}
+
+/**
+ * Writes one request's values as a new version of the deployment's secret, making the secret when it is not there yet.
+ * The values pass through and are gone: nothing of them is kept, logged or named in an error.
+ * @returns the version's id, which is what a revision's variables refer to
+ * @throws Terminal when a secret of that name exists and is not the deployment's
+ */
+export async function writeEnvironment(
+  aws: Account,
+  place: { readonly prefix: string },
+  deployment: { readonly id: string },
+  values: Readonly<Record<string, string>>,
+): Promise<string> {
+  const name = secretName(place, deployment.id, ENVIRONMENT);
+  const tags = ownerTags(place, deployment.id, ENVIRONMENT);
+  const found = await describe(aws, name);
+  if (found !== undefined) requireOurs(tagRecord(found.Tags), tags, name);
+  if (found?.DeletedDate !== undefined) await restore(aws, name);
+  if (found === undefined) {
+    const Description = `Environment of deployment ${deployment.id}; each version holds what one request set`;
+    await aws.secrets.send(new CreateSecretCommand({ Name: name, Description, Tags: tagList(tags) })).catch((error) => {
+      if (!isAlreadyExists(error, 'ResourceExistsException')) throw error;
+    });
+  }
+  const versionId = randomUUID();
+  await aws.secrets.send(
+    new PutSecretValueCommand({
+      SecretId: name,
+      ClientRequestToken: versionId,
+      SecretString: JSON.stringify(values),
+      VersionStages: ['AWSCURRENT', labelOf(versionId)],
+    }),
+  );
+  return versionId;
+}
+
+/** Removes the secret of a deployment that was not accepted after all. */
+export const discardEnvironment = (
+  aws: Account,
+  place: { prefix: string },
+  deployment: { id: string },
+): Promise<void> => remove(aws, secretName(place, deployment.id, ENVIRONMENT));

@@ -1,0 +1,256 @@
+import {
+  CreateDBInstanceCommand,
+  DeleteDBInstanceCommand,
+  DescribeDBInstancesCommand,
+  ModifyDBInstanceCommand,
+  type DBInstance,
+} from '@aws-sdk/client-rds';
+import { randomBytes } from 'node:crypto';
+import { arn, changesOurs, createsOurs } from '../aws/arn.ts';
+import { isAlreadyExists, isNotFound } from '../aws/errors.ts';
+import type { Grant, Scope } from '../aws/grant.ts';
+import { requireOurs, tagList, tagRecord } from '../aws/tags.ts';
+import type { Kind } from '../resource.ts';
+import { compare } from './compare.ts';
+
+export interface RdsPostgresInputs {
+  readonly name: string;
+  readonly databaseName: string;
+  readonly user: string;
+  readonly class: string;
+  readonly storageGb: number;
+  /** RDS enlarges the storage up to here by itself; null: never. */
+  readonly maxStorageGb: number | null;
+  /** The major version; RDS keeps the minor one current. */
+  readonly version: string;
+  readonly subnetGroup: string;
+  readonly securityGroupId: string;
+  readonly multiAz: boolean;
+  readonly backupDays: number;
+  /** Deletion protection, and a final snapshot when it is removed. */
+  readonly protected: boolean;
+}
+
+/** What can be changed in place, normalised; what is being applied counts as applied. */
+interface Settings {
+  readonly class: string;
+  readonly storageGb: number;
+  readonly maxStorageGb: number | null;
+  readonly securityGroups: readonly string[];
+  readonly multiAz: boolean;
+  readonly backupDays: number;
+  readonly protected: boolean;
+}
+
+interface Live {
+  readonly status: string;
+  readonly settings: Settings;
+  readonly resourceId: string;
+}
+
+export interface Database {
+  readonly identifier: string;
+  readonly resourceId: string;
+  readonly host: string;
+  readonly port: number;
+  readonly user: string;
+  readonly databaseName: string;
+}
+
+/** RDS's "DB instance status" table: these can be connected to. */
+const USABLE = new Set([
+  'available',
+  'backing-up',
+  'configuring-enhanced-monitoring',
+  'configuring-iam-database-auth',
+  'configuring-log-exports',
+  'converting-to-vpc',
+  'maintenance',
+  'modifying',
+  'moving-to-vpc',
+  'renaming',
+  'resetting-master-credentials',
+  'storage-config-upgrade',
+  'storage-initialization',
+  'storage-optimization',
+  'upgrading',
+]);
+const GIVEN_UP = /^(failed|incompatible-|inaccessible-encryption-credentials$|restore-error|storage-full)/;
+
+const isGone = (error: unknown) => isNotFound(error, 'DBInstanceNotFound', 'DBInstanceNotFoundFault');
+
+export function databaseGrants(scope: Scope): Grant[] {
+  const databases = arn(scope, 'rds', `db:${scope.prefix}-*`);
+  return [
+    { actions: ['rds:DescribeDBInstances'], resources: [databases], why: "sees a deployment's database" },
+    {
+      actions: ['rds:ModifyDBInstance'],
+      resources: [databases],
+      conditions: changesOurs(scope),
+      why: "sets the database's password, size and protection",
+    },
+  ];
+}
+
+/** A PostgreSQL instance: encrypted, private, patched, with a password that nobody has until `database-uri` sets one. */
+export const rdsPostgres: Kind<RdsPostgresInputs, Live, Database> = {
+  kind: 'rds-postgres',
+  iam: (scope) => [
+    ...databaseGrants(scope),
+    {
+      actions: ['rds:CreateDBInstance'],
+      resources: [
+        arn(scope, 'rds', `db:${scope.prefix}-*`),
+        arn(scope, 'rds', `subgrp:${scope.databaseSubnetGroup}`),
+        arn(scope, 'rds', 'pg:default.postgres*'),
+        arn(scope, 'rds', 'og:default:postgres-*'),
+      ],
+      conditions: createsOurs(scope),
+      why: "makes a deployment's database, tagged from the start",
+    },
+    {
+      actions: ['rds:AddTagsToResource'],
+      resources: [arn(scope, 'rds', `db:${scope.prefix}-*`)],
+      conditions: createsOurs(scope),
+      why: 'needed to make a database with its tags',
+    },
+    {
+      actions: ['rds:DeleteDBInstance'],
+      resources: [arn(scope, 'rds', `db:${scope.prefix}-*`)],
+      conditions: changesOurs(scope),
+      why: "removes a deleted deployment's database, in production with a final snapshot",
+    },
+  ],
+  pollSeconds: 15,
+  limitSeconds: 3600,
+
+  async observe({ aws, tags }, inputs) {
+    let found: DBInstance;
+    try {
+      const answer = await aws.rds.send(new DescribeDBInstancesCommand({ DBInstanceIdentifier: inputs.name }));
+      if (answer.DBInstances?.[0] === undefined) return { is: 'absent' };
+      found = answer.DBInstances[0];
+    } catch (error) {
+      if (isGone(error)) return { is: 'absent' };
+      throw error;
+    }
+    requireOurs(tagRecord(found.TagList), tags, inputs.name);
+    const status = found.DBInstanceStatus ?? 'unknown';
+    const live = { status, settings: settingsOf(found), resourceId: found.DbiResourceId! };
+    if (GIVEN_UP.test(status)) return { is: 'broken', live, why: `the database is not usable: "${status}"` };
+    const { Address: host, Port: port } = found.Endpoint ?? {};
+    if (!USABLE.has(status) || host === undefined || port === undefined) {
+      return { is: 'busy', live, why: `the database is ${status.replaceAll('-', ' ')}` };
+    }
+    const { name: identifier, user, databaseName } = inputs;
+    return { is: 'ready', live, out: { identifier, resourceId: live.resourceId, host, port, user, databaseName } };
+  },
+
+  diff(inputs, live) {
+    // RDS takes changes only when it is at rest.
+    if (live.status !== 'available' && live.status !== 'storage-full') return [];
+    const wanted: Settings = {
+      class: inputs.class,
+      // Storage cannot shrink, and RDS enlarges it by itself.
+      storageGb: Math.max(inputs.storageGb, live.settings.storageGb),
+      maxStorageGb: inputs.maxStorageGb,
+      securityGroups: [inputs.securityGroupId],
+      multiAz: inputs.multiAz,
+      backupDays: inputs.backupDays,
+      protected: inputs.protected,
+    };
+    return compare(wanted, live.settings);
+  },
+
+  async converge({ aws, tags }, inputs, live, changes) {
+    if (live !== undefined) {
+      const to = Object.fromEntries(changes.map((change) => [change.field, change.to])) as Partial<Settings>;
+      await aws.rds.send(
+        new ModifyDBInstanceCommand({
+          DBInstanceIdentifier: inputs.name,
+          ApplyImmediately: true,
+          DBInstanceClass: to.class,
+          AllocatedStorage: to.storageGb,
+          // RDS's way of switching the growth off is a limit at the present size.
+          MaxAllocatedStorage: to.maxStorageGb === null ? live.settings.storageGb : to.maxStorageGb,
+          VpcSecurityGroupIds: to.securityGroups && [...to.securityGroups],
+          MultiAZ: to.multiAz,
+          BackupRetentionPeriod: to.backupDays,
+          DeletionProtection: to.protected,
+        }),
+      );
+      return;
+    }
+    try {
+      await aws.rds.send(
+        new CreateDBInstanceCommand({
+          DBInstanceIdentifier: inputs.name,
+          DBName: inputs.databaseName,
+          Engine: 'postgres',
+          EngineVersion: inputs.version,
+          AutoMinorVersionUpgrade: true,
+          DBInstanceClass: inputs.class,
+          AllocatedStorage: inputs.storageGb,
+          MaxAllocatedStorage: inputs.maxStorageGb ?? undefined,
+          StorageType: 'gp3',
+          StorageEncrypted: true,
+          MasterUsername: inputs.user,
+          // Thrown away: `database-uri` sets the one that is used.
+          MasterUserPassword: randomBytes(24).toString('hex'),
+          DBSubnetGroupName: inputs.subnetGroup,
+          VpcSecurityGroupIds: [inputs.securityGroupId],
+          PubliclyAccessible: false,
+          MultiAZ: inputs.multiAz,
+          BackupRetentionPeriod: inputs.backupDays,
+          CopyTagsToSnapshot: true,
+          DeletionProtection: inputs.protected,
+          Tags: tagList(tags),
+        }),
+      );
+    } catch (error) {
+      if (!isAlreadyExists(error, 'DBInstanceAlreadyExists', 'DBInstanceAlreadyExistsFault')) throw error;
+    }
+  },
+
+  async remove({ aws }, inputs, live) {
+    if (live.status === 'deleting') return;
+    try {
+      if (live.settings.protected) {
+        const off = { DeletionProtection: false, ApplyImmediately: true };
+        await aws.rds.send(new ModifyDBInstanceCommand({ DBInstanceIdentifier: inputs.name, ...off }));
+      }
+      const snapshot = inputs.protected
+        ? { FinalDBSnapshotIdentifier: finalSnapshot(inputs.name, live.resourceId) }
+        : { SkipFinalSnapshot: true };
+      await aws.rds.send(new DeleteDBInstanceCommand({ DBInstanceIdentifier: inputs.name, ...snapshot }));
+    } catch (error) {
+      // It is being changed, or its protection is being taken off: the next look tries again.
+      const later = isNotFound(error, 'InvalidDBInstanceState', 'InvalidDBInstanceStateFault');
+      if (!isGone(error) && !later) throw error;
+    }
+  },
+};
+
+/** One name for each database that ever had this name. */
+export const finalSnapshot = (name: string, resourceId: string): string =>
+  `${name}-final-${resourceId
+    .replace(/[^a-zA-Z0-9]/g, '')
+    .slice(-8)
+    .toLowerCase()}`;
+
+function settingsOf(found: DBInstance): Settings {
+  const pending = found.PendingModifiedValues ?? {};
+  const storageGb = pending.AllocatedStorage ?? found.AllocatedStorage ?? 0;
+  const max = found.MaxAllocatedStorage ?? null;
+  return {
+    class: pending.DBInstanceClass ?? found.DBInstanceClass ?? '',
+    storageGb,
+    maxStorageGb: max !== null && max <= storageGb ? null : max,
+    securityGroups: (found.VpcSecurityGroups ?? [])
+      .filter((group) => group.Status !== 'removing')
+      .map((group) => group.VpcSecurityGroupId ?? ''),
+    multiAz: pending.MultiAZ ?? found.MultiAZ ?? false,
+    backupDays: pending.BackupRetentionPeriod ?? found.BackupRetentionPeriod ?? 0,
+    protected: found.DeletionProtection ?? false,
+  };
+}
