@@ -1,0 +1,585 @@
+"""IAM as strict as AWS: what each request must be allowed (authorization.py), asked of every policy that applies, in AWS's words.
+
+ministack finds the caller, checks the signature and has the policy language; here a request is checked on every resource that AWS checks,
+with the condition keys that AWS supplies, and a refusal says which kind of policy was missing. Also here: AssumeRole's limits and source
+identity, SimulatePrincipalPolicy, AWS's managed policies, the names of service-linked roles.
+"""
+
+import contextvars
+import json
+import logging
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import escape
+
+from account import authorization, trail
+from account.authorization import Check, Request, Unknown
+from ministack.core import iam_actions, iam_evaluator
+from ministack.core.iam_evaluator import EvalContext, EvalResult
+
+log = logging.getLogger("rehearsal")
+_HERE = Path(__file__).parent
+
+# The request being authorised, from extract_resource_arn to enforce; the refusal, from enforce to access_denied_response.
+_request: contextvars.ContextVar[Request | None] = contextvars.ContextVar("rehearsal_request", default=None)
+_refusal: contextvars.ContextVar["Refusal | None"] = contextvars.ContextVar("rehearsal_refusal", default=None)
+
+
+class Keys(dict):
+    """An EvalContext's keys for one Check: looked up when a policy asks, so that an unknown one is noticed."""
+
+    def __init__(self, check: Check, principal: dict[str, Any], given: dict[str, Any] | None = None):
+        super().__init__()
+        self.check, self.principal, self.given, self.missing = check, principal, given, []
+
+
+@dataclass
+class Layer:
+    """Policies of one sort: all of them together must allow."""
+
+    sort: str  # as AWS's messages name it
+    statements: list
+
+
+@dataclass
+class Refusal:
+    action: str
+    principal: str
+    resource: str
+    why: str = ""
+    unknown: str = ""
+
+    @property
+    def message(self) -> str:
+        return f"User: {self.principal} is not authorized to perform: {self.action} on resource: {self.resource} {self.why}"
+
+
+@dataclass
+class Decision:
+    allowed: bool
+    why: str = ""
+    explicit: bool = False
+    sort: str = ""
+    statements: list = field(default_factory=list)
+
+
+def decide(context: EvalContext, layers: list[Layer]) -> Decision:
+    """AWS's order: an explicit deny anywhere, then an allow in every layer, the identity's own policies first."""
+    action = context.action
+    for layer in layers:
+        statement = iam_evaluator._first_match(context, layer.statements, "Deny")
+        if statement:
+            return Decision(False, f"with an explicit deny in {_article(layer.sort)}", True, layer.sort, [statement])
+    matched = []
+    for layer in layers:
+        statement = iam_evaluator._first_match(context, layer.statements, "Allow")
+        if not statement:
+            return Decision(False, f"because no {layer.sort} allows the {action} action", False, layer.sort)
+        matched.append(statement)
+    return Decision(True, statements=matched[:1])
+
+
+def _article(sort: str) -> str:
+    return f"an {sort}" if sort[0] in "aeiou" else f"a {sort}"
+
+
+def _flat(policies: list[list]) -> list:
+    return [statement for statements in policies for statement in statements]
+
+
+def layers_of(key: str, account: str, principal) -> list[Layer]:
+    from ministack.services import sts
+
+    limits = list(principal.limits)
+    session = sts._sessions.get(key) or {}
+    found = [Layer("identity-based policy", _flat(principal.policies))]
+    sessions = [limits.pop()] if session.get("SessionPolicies") is not None else []
+    found += [Layer("permissions boundary", _flat(limit)) for limit in limits]
+    found += [Layer("session policy", _flat(limit)) for limit in sessions]
+    return found
+
+
+def context(check: Check, arn: str, kind: str, account: str, keys: dict[str, Any], given: dict[str, Any] | None = None) -> EvalContext:
+    return EvalContext(
+        principal_arn=arn,
+        principal_type=kind,
+        principal_account=account,
+        action=check.action,
+        resource_arn=check.resource,
+        region=check.request.region,
+        service_context=Keys(check, keys, given),
+        principal_keys=keys,
+    )
+
+
+_GLOBAL = {
+    "aws:principalarn", "aws:principalaccount", "aws:principaltype", "aws:currenttime", "aws:epochtime", "aws:requestedregion",
+    "aws:securetransport", "aws:sourceip", "aws:resourceaccount", "aws:principalorgid", "aws:userid", "aws:username", "aws:tokenissuetime",
+    "aws:useragent", "aws:sourceidentity",
+}  # fmt: skip
+
+
+def _keys() -> None:
+    """Condition keys of our checks come from authorization.value; everything else stays ministack's."""
+    resolve = iam_evaluator._resolve_condition_key
+
+    def resolved(key: str, ctx: EvalContext):
+        keys = ctx.service_context
+        if not isinstance(keys, Keys):
+            return resolve(key, ctx)
+        name = key.lower()
+        if keys.given is not None:  # a simulation: only what was given, and what every request has
+            if name in keys.given:
+                return keys.given[name]
+            if name in ("aws:currenttime", "aws:epochtime"):
+                return resolve(key, ctx)
+            if name in ctx.principal_keys or name in ("aws:principalarn", "aws:principalaccount", "aws:principaltype"):
+                return resolve(key, ctx)
+            keys.missing.append(key)
+            return None
+        if name in ctx.principal_keys or name.startswith("aws:principaltag/"):
+            return ctx.principal_keys.get(name)
+        if name == "aws:useragent":
+            return "rehearsal"
+        if name == "aws:sourceidentity":
+            return None
+        if name in _GLOBAL:
+            return resolve(key, ctx)
+        return authorization.value(keys.check, key)
+
+    iam_evaluator._resolve_condition_key = resolved
+
+    principal_keys = iam_evaluator._principal_keys
+
+    def with_source_identity(credential):
+        from ministack.services import sts
+
+        found = principal_keys(credential)
+        identity = (sts._sessions.get(credential.access_key_id) or {}).get("SourceIdentity")
+        if identity:
+            found["aws:sourceidentity"] = identity
+        return found
+
+    iam_evaluator._principal_keys = with_source_identity
+    from ministack.services import sts
+
+    sts._principal_keys = with_source_identity
+
+
+def _enforcement() -> None:
+    extract, enforce, denied_response = iam_actions.extract_resource_arn, iam_evaluator.enforce, iam_actions.access_denied_response
+
+    def extracted(service, method, path, headers, body, query_params, region, account_id):
+        prefix = iam_actions.SERVICE_TO_IAM_NAMESPACE.get(service, service)
+        _request.set(None)
+        if prefix in authorization.GOVERNED:
+            name = (iam_actions.extract_iam_action(service, method, path, headers, body, query_params) or "").partition(":")[2]
+            given = trail.parameters(headers, body, {key: value if isinstance(value, list) else [value] for key, value in query_params.items()})
+            _request.set(Request(prefix, name, given, account_id, region))
+            return "*"
+        return extract(service, method, path, headers, body, query_params, region, account_id)
+
+    def enforced(access_key_id, iam_action, service, region, resource_arn="*", service_context=None):
+        from ministack.core.responses import get_account_id
+
+        request = _request.get()
+        if request is None or f"{request.service}:{request.action}" != iam_action:
+            return enforce(access_key_id, iam_action, service, region, resource_arn=resource_arn, service_context=service_context)
+        _request.set(None)
+        account = get_account_id()
+        if iam_evaluator._anonymous.get():
+            return enforce(access_key_id, iam_action, service, region, resource_arn=resource_arn, service_context=service_context)
+        checked = iam_evaluator.authenticate(access_key_id or "", account)
+        if isinstance(checked, iam_evaluator.AuthError):
+            return checked
+        if iam_action in iam_evaluator._ALWAYS_ALLOWED_ACTIONS:
+            return None
+        principal = iam_evaluator.resolve_principal(access_key_id or "", account, checked)
+        if isinstance(principal, iam_evaluator.AuthError):
+            return principal
+        if principal.policies is None:
+            return None  # root
+        refusal = refused(request, principal, layers_of(access_key_id, account, principal))
+        if refusal is None:
+            return None
+        _refusal.set(refusal)
+        return EvalResult("ImplicitDeny", principal_arn=principal.arn)
+
+    def answered(service, action, principal_arn, request_id, **options):
+        refusal = _refusal.get()
+        _refusal.set(None)
+        if refusal is None or options.get("error_code"):
+            return denied_response(service, action, principal_arn, request_id, **options)
+        if refusal.unknown:
+            from account import faults
+
+            log.error("%s", refusal.unknown)
+            kind, body = faults.body_of(service, options.get("headers") or {}, "InternalFailure", refusal.unknown)
+            return 500, {"Content-Type": kind, "x-amzn-errortype": "InternalFailure"}, body
+        message = refusal.message
+        if service == "ec2":
+            message = f"You are not authorized to perform this operation. {message}"
+        if service in ("ssm", "logs"):
+            body = json.dumps({"__type": "AccessDeniedException", "Message": message}).encode()
+            return 400, {"Content-Type": "application/x-amz-json-1.1"}, body
+        status, headers, body = denied_response(service, action, principal_arn, request_id, **{**options, "message": message})
+        return (400 if status == 403 and iam_actions._SERVICE_PROTOCOL.get(service, "json") == "json" else status), headers, body
+
+    iam_actions.extract_resource_arn = extracted
+    iam_evaluator.enforce = enforced
+    iam_actions.access_denied_response = answered
+
+
+def refused(request: Request, principal, layers: list[Layer]) -> Refusal | None:
+    """The first of the request's checks that the policies do not allow; None when all are."""
+    action = f"{request.service}:{request.action}"
+    try:
+        for check in authorization.checks(request):
+            ctx = context(check, principal.arn, principal.type, principal.account, principal.keys)
+            decision = decide(ctx, layers)
+            if not decision.allowed and not decision.explicit:
+                decision = _by_resource_policy(check, ctx, layers, decision)
+            if not decision.allowed:
+                return Refusal(check.action, principal.arn, _shown(check), decision.why)
+    except Unknown as unknown:
+        return Refusal(action, principal.arn, "*", unknown=str(unknown))
+    return None
+
+
+def _shown(check: Check) -> str:
+    if check.action == "secretsmanager:CreateSecret":
+        return check.request.given.get("Name", "*")
+    return check.resource
+
+
+def _by_resource_policy(check: Check, ctx: EvalContext, layers: list[Layer], decision: Decision) -> Decision:
+    """A policy on the resource itself (a secret's, a repository's) may allow what the caller's own policies do not mention."""
+    found = iam_evaluator._resource_policy(check.service, check.resource)
+    if found is None or not found[0]:
+        return decision
+    limits = [[layer.statements] for layer in layers[1:]]
+    result = iam_evaluator.combine_resource_policy(EvalResult("ImplicitDeny", ctx.principal_arn), ctx, *found, limits=limits)
+    return Decision(True) if result.decision == "Allow" else decision
+
+
+# ---------------------------------------------------------------- sts:AssumeRole
+
+CHAINED_SECONDS = 3600
+
+
+def _assume_role() -> None:
+    from ministack.core.responses import get_region
+    from ministack.core.router import extract_access_key_id
+    from ministack.services import iam, sts
+
+    handle = sts.handle_request
+
+    async def handled(method, path, headers, body, query_params):
+        given = trail.parameters(headers, body, query_params)
+        action = given.get("Action") or headers.get("x-amz-target", "").rpartition(".")[2]
+        if action != "AssumeRole":
+            return await handle(method, path, headers, body, query_params)
+        role_arn, name = given.get("RoleArn", ""), given.get("RoleSessionName", "")
+        key = extract_access_key_id(headers, query_params) or ""
+        session = sts._sessions.get(key) or {}
+        refused = _bad_parameters(given, name)
+        if refused:
+            return sts._error(400, "ValidationError", escape(refused), ns="sts")
+        parts = role_arn.split(":")
+        role = iam._roles.get_scoped(parts[4], None, role_arn.rpartition("/")[2]) if len(parts) == 6 else None
+        seconds = int(given.get("DurationSeconds") or 3600)
+        _, caller, _ = trail.caller(key)
+        if role is None or role["Arn"] != role_arn:
+            message = f"User: {caller} is not authorized to perform: sts:AssumeRole on resource: {role_arn}"
+            return sts._error(403, "AccessDenied", escape(message), ns="sts")
+        if ":assumed-role/" in caller and seconds > CHAINED_SECONDS:
+            message = "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining"
+            return sts._error(400, "ValidationError", message, ns="sts")
+        identity = given.get("SourceIdentity") or session.get("SourceIdentity")
+        if session.get("SourceIdentity") and identity != session["SourceIdentity"]:
+            message = f"User: {caller} is not authorized to perform: sts:SetSourceIdentity on resource: {role_arn}"
+            return sts._error(403, "AccessDenied", escape(message), ns="sts")
+        token = _trust.set(given | ({"SourceIdentity": identity} if identity else {}))
+        try:
+            status, answer_headers, answer = await handle(method, path, headers, body, query_params)
+            if status != 200:
+                return status, answer_headers, answer
+            if identity and not _trusts(role, caller, role_arn, "sts:SetSourceIdentity", given, key, get_region()):
+                _forget(sts, answer)
+                message = f"User: {caller} is not authorized to perform: sts:SetSourceIdentity on resource: {role_arn}"
+                return sts._error(403, "AccessDenied", escape(message), ns="sts")
+            if seconds > int(role.get("MaxSessionDuration") or 3600):
+                _forget(sts, answer)
+                message = "The requested DurationSeconds exceeds the MaxSessionDuration set for this role."
+                return sts._error(400, "ValidationError", message, ns="sts")
+        finally:
+            _trust.reset(token)
+        made = sts._sessions[_new_key(answer)]
+        passed = {tag["Key"]: tag for tag in session.get("SessionTags") or [] if tag["Key"] in session.get("TransitiveTagKeys", [])}
+        own = {tag["Key"]: tag for tag in made.get("SessionTags") or []}
+        made["SessionTags"] = list((own | passed).values())
+        made["TransitiveTagKeys"] = list(passed) + authorization.listed(given, "TransitiveTagKeys")
+        text = answer.decode() if isinstance(answer, bytes) else answer
+        if identity:
+            made["SourceIdentity"] = identity
+            text = text.replace("<AssumedRoleUser>", f"<SourceIdentity>{escape(identity)}</SourceIdentity><AssumedRoleUser>", 1)
+        return status, answer_headers, text.encode()
+
+    sts.handle_request = handled
+
+
+# What the trust policy may ask of the AssumeRole that is being decided.
+_trust: contextvars.ContextVar[dict | None] = contextvars.ContextVar("rehearsal_trust", default=None)
+
+
+def _trust_conditions() -> None:
+    evaluate = iam_evaluator.evaluate_trust_policy
+
+    def evaluated(document, caller, ctx=None):
+        given = _trust.get()
+        if ctx is not None and given is not None:
+            request = Request("sts", "AssumeRole", given, ctx.principal_account, ctx.region)
+            check = Check(ctx.action, ctx.resource_arn, "role", request)
+            ctx.service_context = Keys(check, ctx.principal_keys)
+        return evaluate(document, caller, ctx)
+
+    iam_evaluator.evaluate_trust_policy = evaluated
+
+
+def _trusts(role: dict, caller: str, role_arn: str, action: str, given: dict, key: str, region: str) -> bool:
+    from ministack.services import sts
+
+    principal = sts._caller_identity({"authorization": f"AWS4-HMAC-SHA256 Credential={key}/20200101/{region}/sts/aws4_request"})
+    if not isinstance(principal, dict):
+        return False
+    ctx = EvalContext(
+        principal_arn=caller,
+        principal_type=principal["principalType"],
+        principal_account=principal["accountId"],
+        action=action,
+        resource_arn=role_arn,
+        region=region,
+        principal_keys=principal["principalKeys"],
+    )
+    return iam_evaluator.evaluate_trust_policy(role.get("AssumeRolePolicyDocument", "{}"), caller, ctx)
+
+
+def _bad_parameters(given: dict, name: str) -> str:
+    if not re.fullmatch(r"[\w+=,.@-]{2,64}", name, re.ASCII):
+        return (
+            f"1 validation error detected: Value '{name}' at 'roleSessionName' failed to satisfy constraint: "
+            "Member must satisfy regular expression pattern: [\\w+=,.@-]* and have length between 2 and 64"
+        )
+    seconds = given.get("DurationSeconds")
+    if seconds is not None and not 900 <= int(seconds) <= 43200:
+        bound = "greater than or equal to 900" if int(seconds) < 900 else "less than or equal to 43200"
+        return f"1 validation error detected: Value '{seconds}' at 'durationSeconds' failed to satisfy constraint: Member must have value {bound}"
+    external = given.get("ExternalId")
+    if external is not None and not re.fullmatch(r"[\w+=,.@:/\\-]{2,1224}", external, re.ASCII):
+        return "1 validation error detected: Value at 'externalId' failed to satisfy constraint: Member must satisfy regular expression pattern: [\\w+=,.@:\\/-]*"
+    identity = given.get("SourceIdentity")
+    if identity is not None and not re.fullmatch(r"[\w+=,.@-]{2,64}", identity, re.ASCII):
+        return "1 validation error detected: Value at 'sourceIdentity' failed to satisfy constraint: Member must satisfy regular expression pattern: [\\w+=,.@-]*"
+    if len(authorization.listed_tags(given)) > 50:
+        return "1 validation error detected: Value at 'tags' failed to satisfy constraint: Member must have length less than or equal to 50"
+    return ""
+
+
+def _new_key(answer) -> str:
+    text = answer.decode() if isinstance(answer, bytes) else answer
+    found = re.search(r"<AccessKeyId>([^<]+)<|\"AccessKeyId\":\s*\"([^\"]+)\"", text)
+    return found[1] or found[2] if found else ""
+
+
+def _forget(sts, answer) -> None:
+    sts._sessions.pop(_new_key(answer), None)
+
+
+# ---------------------------------------------------------------- iam:SimulatePrincipalPolicy
+
+PAGE = 100
+
+
+def _simulate(params: dict) -> tuple:
+    from ministack.core.responses import get_account_id, get_region
+    from ministack.services import iam
+
+    given = {name: value[0] if isinstance(value, list) else value for name, value in params.items()}
+    source, account = given.get("PolicySourceArn", ""), get_account_id()
+    match = re.fullmatch(rf"arn:aws:iam::{account}:(user|role)/(?:.*/)?([^/]+)", source)
+    if not match:
+        return iam._error(400, "InvalidInput", f"Invalid Entity Arn: {escape(source)} does not clearly define entity type and name.", ns="iam")
+    kind, name = match.groups()
+    store = iam._roles if kind == "role" else iam._users
+    record = store.get(name)
+    if record is None or record["Arn"] != source:
+        return iam._error(404, "NoSuchEntity", f"The {kind} with name {escape(name)} cannot be found.", ns="iam")
+    gather = iam_evaluator._gather_role_policies if kind == "role" else iam_evaluator._gather_user_policies
+    layers = [Layer("identity-based policy", _flat(gather(name, account)))]
+    layers[0].statements += _flat([iam_evaluator.parse_policy_document(doc) for doc in authorization.listed(given, "PolicyInputList")])
+    boundaries = authorization.listed(given, "PermissionsBoundaryPolicyInputList")
+    limits = [[iam_evaluator.parse_policy_document(doc) for doc in boundaries]] if boundaries else iam_evaluator._permissions_boundary(store, name, account)
+    layers += [Layer("permissions boundary", _flat(limit)) for limit in limits]
+    entries: dict[str, Any] = {}
+    for position in sorted({int(m[1]) for key in given if (m := re.match(r"ContextEntries\.member\.(\d+)\.", key))}):
+        prefix = f"ContextEntries.member.{position}"
+        values = authorization.listed(given, f"{prefix}.ContextKeyValues")
+        several = given.get(f"{prefix}.ContextKeyType", "string").endswith("List")
+        entries[given.get(f"{prefix}.ContextKeyName", "").lower()] = values if several else (values or [""])[0]
+    results = []
+    for action in authorization.listed(given, "ActionNames"):
+        if not re.fullmatch(r"[a-z0-9-]+:[A-Za-z]+", action):
+            return iam._error(400, "InvalidInput", f"Invalid action name: {escape(action)}", ns="iam")
+        for resource in authorization.listed(given, "ResourceArns") or ["*"]:
+            request = Request(action.partition(":")[0], action.partition(":")[2], {}, account, get_region())
+            ctx = context(Check(action, resource, "", request), source, kind.title(), account, {}, entries)
+            decision = decide(ctx, layers)
+            # All that the policies ask for this action and resource and that was not given, whatever was decided.
+            missing = sorted({key for layer in layers for key in _asked(ctx, layer.statements) if key.lower() not in entries and key.lower() not in _GLOBAL})
+            results.append(_result(action, resource, decision, missing, len(layers) > 1))
+    start = int(given.get("Marker") or 0)
+    size = min(int(given.get("MaxItems") or PAGE), 1000)
+    page = "".join(results[start : start + size])
+    more = start + size < len(results)
+    return iam._xml(
+        200,
+        "SimulatePrincipalPolicyResponse",
+        f"<SimulatePrincipalPolicyResult><EvaluationResults>{page}</EvaluationResults><IsTruncated>{str(more).lower()}</IsTruncated>"
+        + (f"<Marker>{start + size}</Marker>" if more else "")
+        + "</SimulatePrincipalPolicyResult>",
+        ns="iam",
+    )
+
+
+def _asked(ctx: EvalContext, statements: list) -> set[str]:
+    """The condition keys of the statements that are about this action and resource."""
+    return {
+        key
+        for statement in statements
+        if iam_evaluator._action_matches(ctx.action, statement.actions, statement.not_actions)
+        and iam_evaluator._resource_matches(ctx.resource_arn, statement.resources, statement.not_resources)
+        for block in statement.conditions.values()
+        if isinstance(block, dict)
+        for key in block
+    }
+
+
+def _result(action: str, resource: str, decision: Decision, missing: list[str], bounded: bool) -> str:
+    word = "allowed" if decision.allowed else "explicitDeny" if decision.explicit else "implicitDeny"
+    matched = "".join(
+        f"<member><SourcePolicyId>{escape(statement.sid or 'policy')}</SourcePolicyId><SourcePolicyType>IAM Policy</SourcePolicyType></member>"
+        for statement in decision.statements
+    )
+    asked = "".join(f"<member>{escape(key)}</member>" for key in missing)
+    inside = f"<AllowedByPermissionsBoundary>{str(decision.sort != 'permissions boundary').lower()}</AllowedByPermissionsBoundary>"
+    boundary = f"<PermissionsBoundaryDecisionDetail>{inside}</PermissionsBoundaryDecisionDetail>" if bounded else ""
+    specific = (
+        f"<member><EvalResourceName>{escape(resource)}</EvalResourceName><EvalResourceDecision>{word}</EvalResourceDecision>"
+        f"<MatchedStatements>{matched}</MatchedStatements><MissingContextValues>{asked}</MissingContextValues></member>"
+    )
+    return (
+        f"<member><EvalActionName>{action}</EvalActionName><EvalResourceName>{escape(resource)}</EvalResourceName><EvalDecision>{word}</EvalDecision>"
+        f"<MatchedStatements>{matched}</MatchedStatements><MissingContextValues>{asked}</MissingContextValues>{boundary}"
+        f"<ResourceSpecificResults>{specific}</ResourceSpecificResults></member>"
+    )
+
+
+# ---------------------------------------------------------------- what every account has, and IAM's own refusals
+
+LINKED_ROLES = {
+    "ecs.amazonaws.com": "AWSServiceRoleForECS",
+    "rds.amazonaws.com": "AWSServiceRoleForRDS",
+    "elasticloadbalancing.amazonaws.com": "AWSServiceRoleForElasticLoadBalancing",
+    "ecs.application-autoscaling.amazonaws.com": "AWSServiceRoleForApplicationAutoScaling_ECSService",
+    "elasticache.amazonaws.com": "AWSServiceRoleForElastiCache",
+}
+
+
+def seed() -> None:
+    """AWS's managed policies with their real documents."""
+    from ministack.services import iam
+
+    for name, policy in json.loads((_HERE / "managed-policies.json").read_text()).items():
+        record = iam._make_aws_managed_record(name, json.dumps(policy["document"]))
+        version = record["Versions"].pop("v1")
+        version["VersionId"] = record["DefaultVersionId"] = policy["version"]
+        record["Versions"][policy["version"]] = version
+        iam._aws_managed_policies[record["Arn"]] = record
+
+
+def _iam_refusals() -> None:
+    from ministack.core import iam_evaluator as evaluator
+    from ministack.services import iam
+
+    def attach(name: str):
+        inner = iam._IAM_HANDLERS[name]
+
+        def call(params):
+            arn = iam._p(params, "PolicyArn")
+            if not iam._policy_exists(arn):
+                scope = "is not attachable." if arn.startswith("arn:aws:iam::aws:") else "does not exist or is not attachable."
+                return iam._error(404, "NoSuchEntity", f"Policy {escape(arn)} {scope}", ns="iam")
+            return inner(params)
+
+        iam._IAM_HANDLERS[name] = call
+
+    for name in ("AttachRolePolicy", "AttachUserPolicy", "AttachGroupPolicy"):
+        attach(name)
+    create = iam._create_service_linked_role
+
+    def linked(params):
+        service = iam._p(params, "AWSServiceName")
+        role = LINKED_ROLES.get(service)
+        if role is None:
+            return iam._error(400, "InvalidInput", f"{escape(service)} is not a service that has a service-linked role here", ns="iam")
+        if role in iam._roles:
+            return iam._error(
+                400, "InvalidInput", f"Service role name {role} has been taken in this account, please try a different suffix.", ns="iam"
+            )
+        answer = create(params)
+        made = next((one for one in iam._roles.values() if one["Path"] == f"/aws-service-role/{service}/"), None)
+        if answer[0] >= 400 or made is None:
+            return answer
+        iam._roles.pop(made["RoleName"], None)
+        made.update(RoleName=role, Arn=f"arn:aws:iam::{iam.get_account_id()}:role{made['Path']}{role}")
+        iam._roles[role] = made
+        return iam._xml(
+            200,
+            "CreateServiceLinkedRoleResponse",
+            f"<CreateServiceLinkedRoleResult><Role>{iam._role_xml(role)}</Role></CreateServiceLinkedRoleResult>",
+            ns="iam",
+        )
+
+    iam._create_service_linked_role = iam._IAM_HANDLERS["CreateServiceLinkedRole"] = linked
+    iam._IAM_HANDLERS["SimulatePrincipalPolicy"] = _simulate
+    del evaluator
+
+
+def _secure_transport() -> None:
+    """Loopback HTTP stands for HTTPS here: policies that demand aws:SecureTransport are satisfied."""
+    from ministack import app
+
+    pin = iam_evaluator.pin_request_origin
+    iam_evaluator.pin_request_origin = lambda ip, tls: pin(ip, True)
+    if hasattr(app, "pin_request_origin"):
+        app.pin_request_origin = iam_evaluator.pin_request_origin
+
+
+def install() -> None:
+    _keys()
+    _enforcement()
+    _assume_role()
+    _trust_conditions()
+    _iam_refusals()
+    _secure_transport()
+    seed()
+
+
+def reset() -> None:
+    pass
+
+
+def stop() -> None:
+    pass
