@@ -263,8 +263,7 @@ async function makeEnvironment(name, title, make) {
   });
 }
 
-async function installPython(names) {
-  const python = findPython();
+async function installPython(python, names) {
   const uv = path.join(environmentAt('uv'), 'bin', 'uv');
   const pip = (folder, ...args) => [
     path.join(folder, 'bin', 'python'),
@@ -368,6 +367,8 @@ async function main() {
   if (!todo.packages && todo.python.length === 0) return;
 
   checkMachine();
+  const npm = todo.packages ? findNpm() : undefined;
+  const python = todo.python.length > 0 ? findPython() : undefined;
   await lock();
   const ticker = live ? setInterval(draw, 100) : undefined;
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'])
@@ -382,8 +383,8 @@ async function main() {
     todo = missing(); // another set-up may have just done it
     if (live) console.log('Setting up (once):');
     await settle([
-      ...(todo.packages ? [Promise.resolve().then(() => installPackages(findNpm()))] : []),
-      ...(todo.python.length > 0 ? [Promise.resolve().then(() => installPython(todo.python))] : []),
+      ...(todo.packages ? [installPackages(npm || findNpm())] : []),
+      ...(todo.python.length > 0 ? [installPython(python || findPython(), todo.python)] : []),
     ]);
     console.log(`set-up: done in ${seconds(since)}${live ? '\n' : ''}`);
   } finally {
