@@ -1,0 +1,48 @@
+/**
+ * Everything the control plane may do in a customer's account: what the kinds call, and what looking at the place, at
+ * images and at logs needs. The customer's role, the check of a place and docs/iam.md are all made from this one list.
+ */
+import { isDeepStrictEqual } from 'node:util';
+import { kinds } from '../kinds/index.ts';
+import { arn } from './arn.ts';
+import type { Grant, Scope } from './grant.ts';
+
+const looking = (scope: Scope): Grant[] => [
+  {
+    actions: ['ec2:DescribeSubnets', 'ec2:DescribeVpcs', 'elasticloadbalancing:DescribeListeners'],
+    resources: ['*'],
+    why: 'checks the network and the listener of the place; AWS has no narrower scope for reading these',
+  },
+  { actions: ['ecs:DescribeClusters'], resources: [scope.clusterArn], why: "checks the place's cluster" },
+  {
+    actions: ['rds:DescribeDBSubnetGroups'],
+    resources: [arn(scope, 'rds', `subgrp:${scope.databaseSubnetGroup}`)],
+    why: "checks the place's database subnets",
+  },
+  {
+    actions: ['servicediscovery:GetNamespace'],
+    resources: [arn(scope, 'servicediscovery', `namespace/${scope.namespaceId}`)],
+    why: "checks the place's private DNS namespace",
+  },
+  {
+    actions: ['iam:SimulatePrincipalPolicy'],
+    resources: [scope.controlRoleArn],
+    why: 'checks which of these permissions the role has; of itself only',
+  },
+  {
+    actions: ['ecr:DescribeImages'],
+    resources: [arn(scope, 'ecr', 'repository/*')],
+    why: 'checks that an image exists and finds its digest',
+  },
+  {
+    actions: ['tag:GetResources'],
+    resources: ['*'],
+    why: 'finds what a deleted deployment left behind; AWS has no narrower scope',
+  },
+];
+
+/** Each grant once, in a fixed order. */
+export function grants(scope: Scope): Grant[] {
+  const all = [...looking(scope), ...[...kinds.values()].flatMap((kind) => kind.iam(scope))];
+  return all.filter((grant, index) => all.findIndex((other) => isDeepStrictEqual(other, grant)) === index);
+}

@@ -1,0 +1,108 @@
+import {
+  CreateServiceCommand,
+  DeleteServiceCommand,
+  ListServicesCommand,
+  ListTagsForResourceCommand,
+  type ServiceSummary,
+} from '@aws-sdk/client-servicediscovery';
+import { arn, changesOurs, createsOurs } from '../aws/arn.ts';
+import { isAlreadyExists, isNotFound } from '../aws/errors.ts';
+import { requireOurs, tagList, tagRecord } from '../aws/tags.ts';
+import type { Cx, Kind } from '../resource.ts';
+
+export interface CloudMapServiceInputs {
+  readonly name: string;
+  readonly namespaceId: string;
+  /** Of the DNS answers: how long a client may go on with the address of a task that is gone. */
+  readonly ttlSeconds: number;
+}
+
+interface Live {
+  readonly id: string;
+  readonly arn: string;
+}
+
+/** A DNS name in the place's private namespace; ECS puts the addresses of a service's tasks into it. */
+export const cloudMapService: Kind<CloudMapServiceInputs, Live, { arn: string }> = {
+  kind: 'cloud-map-service',
+  iam: (scope) => [
+    {
+      actions: ['servicediscovery:ListServices', 'servicediscovery:ListTagsForResource'],
+      resources: ['*'],
+      why: 'Cloud Map has no narrower scope for reading',
+    },
+    {
+      actions: ['servicediscovery:CreateService'],
+      resources: [
+        arn(scope, 'servicediscovery', `namespace/${scope.namespaceId}`),
+        arn(scope, 'servicediscovery', 'service/*'),
+      ],
+      conditions: createsOurs(scope),
+      why: "makes the DNS name of a deployment's Redis, tagged from the start",
+    },
+    {
+      actions: ['servicediscovery:TagResource'],
+      resources: ['*'],
+      conditions: createsOurs(scope),
+      why: 'needed to make it with its tags; Cloud Map has no narrower scope',
+    },
+    {
+      actions: ['servicediscovery:DeleteService'],
+      resources: [arn(scope, 'servicediscovery', 'service/*')],
+      conditions: changesOurs(scope),
+      why: "removes the DNS name of a deleted deployment's Redis",
+    },
+  ],
+  pollSeconds: 2,
+  limitSeconds: 300,
+
+  async observe(cx, inputs) {
+    const found = await find(cx, inputs);
+    if (found === undefined) return { is: 'absent' };
+    const live = { id: found.Id!, arn: found.Arn! };
+    const { Tags } = await cx.aws.discovery.send(new ListTagsForResourceCommand({ ResourceARN: live.arn }));
+    requireOurs(tagRecord(Tags), cx.tags, inputs.name);
+    return { is: 'ready', live, out: { arn: live.arn } };
+  },
+
+  // Its time to live is set once: it never differs between deployments.
+  diff: () => [],
+
+  async converge({ aws, tags }, { name, namespaceId, ttlSeconds }) {
+    try {
+      await aws.discovery.send(
+        new CreateServiceCommand({
+          Name: name,
+          NamespaceId: namespaceId,
+          CreatorRequestId: name,
+          DnsConfig: { RoutingPolicy: 'MULTIVALUE', DnsRecords: [{ Type: 'A', TTL: ttlSeconds }] },
+          HealthCheckCustomConfig: { FailureThreshold: 1 }, // lets ECS take unhealthy tasks out
+          Tags: tagList(tags),
+        }),
+      );
+    } catch (error) {
+      if (!isAlreadyExists(error, 'ServiceAlreadyExists')) throw error;
+    }
+  },
+
+  async remove({ aws }, _, live) {
+    try {
+      await aws.discovery.send(new DeleteServiceCommand({ Id: live.id }));
+    } catch (error) {
+      // In use: ECS has not taken the last task out yet. The next look tries again.
+      if (!isNotFound(error, 'ServiceNotFound', 'ResourceInUse')) throw error;
+    }
+  },
+};
+
+async function find({ aws }: Cx, inputs: CloudMapServiceInputs): Promise<ServiceSummary | undefined> {
+  let NextToken: string | undefined;
+  do {
+    const Filters = [{ Name: 'NAMESPACE_ID' as const, Values: [inputs.namespaceId], Condition: 'EQ' as const }];
+    const page = await aws.discovery.send(new ListServicesCommand({ Filters, MaxResults: 100, NextToken }));
+    const found = page.Services?.find((service) => service.Name === inputs.name);
+    if (found !== undefined) return found;
+    NextToken = page.NextToken;
+  } while (NextToken !== undefined);
+  return undefined;
+}

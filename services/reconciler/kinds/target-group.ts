@@ -1,0 +1,173 @@
+import {
+  CreateTargetGroupCommand,
+  DeleteTargetGroupCommand,
+  DescribeTagsCommand,
+  DescribeTargetGroupAttributesCommand,
+  DescribeTargetGroupsCommand,
+  ModifyTargetGroupAttributesCommand,
+  ModifyTargetGroupCommand,
+  type TargetGroup,
+} from '@aws-sdk/client-elastic-load-balancing-v2';
+import { arn, changesOurs, createsOurs } from '../aws/arn.ts';
+import { isAlreadyExists, isNotFound } from '../aws/errors.ts';
+import { requireOurs, tagList, tagRecord } from '../aws/tags.ts';
+import type { Kind } from '../resource.ts';
+import { compare } from './compare.ts';
+
+export interface TargetGroupInputs {
+  readonly name: string;
+  readonly vpcId: string;
+  readonly port: number;
+  readonly health: TargetHealthCheck;
+  /** How long a target that is taken out may finish its requests. */
+  readonly drainSeconds: number;
+}
+
+export interface TargetHealthCheck {
+  readonly path: string;
+  readonly intervalSeconds: number;
+  readonly timeoutSeconds: number;
+  readonly healthyAfter: number;
+  readonly unhealthyAfter: number;
+  /** HTTP codes that count as healthy, as the balancer spells them: `200` or `200-299`. */
+  readonly codes: string;
+}
+
+interface Live {
+  readonly arn: string;
+  readonly health: TargetHealthCheck;
+  readonly drainSeconds: number;
+}
+
+const DRAIN = 'deregistration_delay.timeout_seconds';
+
+/** The tasks that the balancer sends a deployment's requests to, and how it asks them whether they are well. */
+export const targetGroup: Kind<TargetGroupInputs, Live, { arn: string }> = {
+  kind: 'target-group',
+  iam: (scope) => {
+    const groups = [arn(scope, 'elasticloadbalancing', `targetgroup/${scope.prefix}-*`)];
+    return [
+      {
+        actions: [
+          'elasticloadbalancing:DescribeTargetGroups',
+          'elasticloadbalancing:DescribeTargetGroupAttributes',
+          'elasticloadbalancing:DescribeTags',
+        ],
+        resources: ['*'],
+        why: 'Elastic Load Balancing has no narrower scope for reading',
+      },
+      {
+        actions: ['elasticloadbalancing:CreateTargetGroup'],
+        resources: groups,
+        conditions: createsOurs(scope),
+        why: "makes a deployment's target group, tagged from the start",
+      },
+      {
+        actions: ['elasticloadbalancing:AddTags'],
+        resources: groups,
+        conditions: {
+          StringEquals: {
+            ...createsOurs(scope).StringEquals,
+            'elasticloadbalancing:CreateAction': 'CreateTargetGroup',
+          },
+        },
+        why: 'needed to make it with its tags',
+      },
+      {
+        actions: [
+          'elasticloadbalancing:ModifyTargetGroup',
+          'elasticloadbalancing:ModifyTargetGroupAttributes',
+          'elasticloadbalancing:DeleteTargetGroup',
+        ],
+        resources: groups,
+        conditions: changesOurs(scope),
+        why: "sets the health check of a deployment's target group, and removes the group",
+      },
+    ];
+  },
+  pollSeconds: 2,
+  limitSeconds: 300,
+
+  async observe({ aws, tags }, inputs) {
+    let found: TargetGroup | undefined;
+    try {
+      found = (await aws.elb.send(new DescribeTargetGroupsCommand({ Names: [inputs.name] }))).TargetGroups?.[0];
+    } catch (error) {
+      if (!isNoTargetGroup(error)) throw error;
+    }
+    if (found === undefined) return { is: 'absent' };
+    const TargetGroupArn = found.TargetGroupArn!;
+    const described = await aws.elb.send(new DescribeTagsCommand({ ResourceArns: [TargetGroupArn] }));
+    requireOurs(tagRecord(described.TagDescriptions?.[0]?.Tags), tags, inputs.name);
+    const { Attributes } = await aws.elb.send(new DescribeTargetGroupAttributesCommand({ TargetGroupArn }));
+    const drain = Attributes?.find((attribute) => attribute.Key === DRAIN)?.Value;
+    const live = { arn: TargetGroupArn, health: healthOf(found), drainSeconds: Number(drain ?? 300) };
+    return { is: 'ready', live, out: { arn: TargetGroupArn } };
+  },
+
+  diff: ({ health, drainSeconds }, live) => [
+    ...compare(health, live.health).map((change) => ({ ...change, field: `health.${change.field}` })),
+    ...compare({ drainSeconds }, live),
+  ],
+
+  async converge({ aws, tags }, inputs, live, changes) {
+    let TargetGroupArn = live?.arn;
+    if (TargetGroupArn === undefined) {
+      try {
+        const made = await aws.elb.send(
+          new CreateTargetGroupCommand({
+            Name: inputs.name,
+            VpcId: inputs.vpcId,
+            Protocol: 'HTTP',
+            Port: inputs.port,
+            TargetType: 'ip',
+            ...healthCheck(inputs.health),
+            Tags: tagList(tags),
+          }),
+        );
+        TargetGroupArn = made.TargetGroups![0]!.TargetGroupArn!;
+      } catch (error) {
+        if (isAlreadyExists(error, 'DuplicateTargetGroupName', 'DuplicateTargetGroupNameException')) return;
+        throw error;
+      }
+    } else if (changes.some((change) => change.field.startsWith('health.'))) {
+      await aws.elb.send(new ModifyTargetGroupCommand({ TargetGroupArn, ...healthCheck(inputs.health) }));
+    }
+    if (live === undefined || changes.some((change) => change.field === 'drainSeconds')) {
+      const Attributes = [{ Key: DRAIN, Value: String(inputs.drainSeconds) }];
+      await aws.elb.send(new ModifyTargetGroupAttributesCommand({ TargetGroupArn, Attributes }));
+    }
+  },
+
+  async remove({ aws }, _, live) {
+    try {
+      await aws.elb.send(new DeleteTargetGroupCommand({ TargetGroupArn: live.arn }));
+    } catch (error) {
+      // In use: a rule that forwards to it is still being removed. The next look tries again.
+      if (!isNoTargetGroup(error) && !isNotFound(error, 'ResourceInUse', 'ResourceInUseException')) throw error;
+    }
+  },
+};
+
+const isNoTargetGroup = (error: unknown) => isNotFound(error, 'TargetGroupNotFound', 'TargetGroupNotFoundException');
+
+const healthCheck = (health: TargetHealthCheck) => ({
+  HealthCheckEnabled: true,
+  HealthCheckProtocol: 'HTTP' as const,
+  HealthCheckPort: 'traffic-port',
+  HealthCheckPath: health.path,
+  HealthCheckIntervalSeconds: health.intervalSeconds,
+  HealthCheckTimeoutSeconds: health.timeoutSeconds,
+  HealthyThresholdCount: health.healthyAfter,
+  UnhealthyThresholdCount: health.unhealthyAfter,
+  Matcher: { HttpCode: health.codes },
+});
+
+const healthOf = (group: TargetGroup): TargetHealthCheck => ({
+  path: group.HealthCheckPath ?? '',
+  intervalSeconds: group.HealthCheckIntervalSeconds ?? 0,
+  timeoutSeconds: group.HealthCheckTimeoutSeconds ?? 0,
+  healthyAfter: group.HealthyThresholdCount ?? 0,
+  unhealthyAfter: group.UnhealthyThresholdCount ?? 0,
+  codes: group.Matcher?.HttpCode ?? '',
+});
