@@ -53,14 +53,18 @@ class Container:
             "healthStatus": "UNKNOWN",
             "cpu": str(definition.get("cpu", 0)),
             **({"memory": str(definition["memory"])} if definition.get("memory") else {}),
-            **({"memoryReservation": str(definition["memoryReservation"])} if definition.get("memoryReservation") else {}),
+            **(
+                {"memoryReservation": str(definition["memoryReservation"])}
+                if definition.get("memoryReservation")
+                else {}
+            ),
         }
 
     @property
     def exited(self) -> bool:
         return self.started and (self.process is None or not self.process.alive)
 
-    # Before it starts ----------------------------------------------------------------------------------------------------------
+    # Before it starts ---------------------------------------------------------------------------------------
 
     def read_secrets(self) -> None:
         for secret in self.definition.get("secrets") or []:
@@ -78,19 +82,32 @@ class Container:
         failed = "ResourceInitializationError: failed to validate logger args: create stream has been retried 1 times: "
         arn = f"arn:aws:logs:{region}:{task.account}:log-group:{group}"
         with request_scope(task.account, region):
-            if str(options.get("awslogs-create-group", "")).lower() == "true" and group not in cloudwatch_logs._log_groups:
+            if (
+                str(options.get("awslogs-create-group", "")).lower() == "true"
+                and group not in cloudwatch_logs._log_groups
+            ):
                 why = rights.denied(task.execution_role, task.id, "logs:CreateLogGroup", f"{arn}:log-stream:", region)
                 if why:
-                    raise StartError(f"{failed}failed to create Cloudwatch log group: AccessDeniedException: {why} : exit status 1")
+                    raise StartError(
+                        f"{failed}failed to create Cloudwatch log group: AccessDeniedException: {why} : exit status 1"
+                    )
                 cloudwatch_logs._create_log_group({"logGroupName": group})
-            why = rights.denied(task.execution_role, task.id, "logs:CreateLogStream", f"{arn}:log-stream:{stream}", region)
+            why = rights.denied(
+                task.execution_role, task.id, "logs:CreateLogStream", f"{arn}:log-stream:{stream}", region
+            )
             if why:
-                raise StartError(f"{failed}failed to create Cloudwatch log stream: AccessDeniedException: {why} : exit status 1")
+                raise StartError(
+                    f"{failed}failed to create Cloudwatch log stream: AccessDeniedException: {why} : exit status 1"
+                )
             status, _, body = cloudwatch_logs._create_log_stream({"logGroupName": group, "logStreamName": stream})
         if status >= 400:
             error = json.loads(body)
             code = str(error.get("__type", "")).rsplit("#", 1)[-1]
-            message = "The specified log group does not exist." if code == "ResourceNotFoundException" else error.get("message", "")
+            message = (
+                "The specified log group does not exist."
+                if code == "ResourceNotFoundException"
+                else error.get("message", "")
+            )
             raise StartError(f"{failed}failed to create Cloudwatch log stream: {code}: {message} : exit status 1")
         if rights.denied(task.execution_role, task.id, "logs:PutLogEvents", f"{arn}:log-stream:{stream}", region):
             return  # as on AWS, it starts all the same and its output is lost
@@ -105,7 +122,7 @@ class Container:
         self.image = images.pull(wanted, task.execution_role, task.id, task.region)
         self.record["imageDigest"] = self.image.digest
 
-    # Running -------------------------------------------------------------------------------------------------------------------
+    # Running ------------------------------------------------------------------------------------------------
 
     def environment(self) -> dict[str, str]:
         task, definition = self.task, self.definition
@@ -133,7 +150,10 @@ class Container:
         return settings.DIRECTORY / "tasks" / self.task.id / self.name
 
     def _argv(self) -> list[str]:
-        entrypoint, command = self.definition.get("entryPoint"), self.override.get("command") or self.definition.get("command")
+        entrypoint, command = (
+            self.definition.get("entryPoint"),
+            self.override.get("command") or self.definition.get("command"),
+        )
         if entrypoint:
             argv = [*entrypoint, *(command or [])]
         else:
@@ -151,8 +171,18 @@ class Container:
         self._register_metadata()
         try:
             self.process = processes.start(
-                argv, env, self._cwd, self.task.address, self._line, self._exit,
-                label={"account": self.task.account, "region": self.task.region, "taskArn": self.task.arn, "container": self.name},
+                argv,
+                env,
+                self._cwd,
+                self.task.address,
+                self._line,
+                self._exit,
+                label={
+                    "account": self.task.account,
+                    "region": self.task.region,
+                    "taskArn": self.task.arn,
+                    "container": self.name,
+                },
             )
         except OSError as error:
             raise StartError(
@@ -176,10 +206,13 @@ class Container:
             return
         region, group, stream = self.stream
         with request_scope(self.task.account, region):
-            cloudwatch_logs._put_log_events({
-                "logGroupName": group, "logStreamName": stream,
-                "logEvents": [{"timestamp": int(time.time() * 1000), "message": line}],
-            })
+            cloudwatch_logs._put_log_events(
+                {
+                    "logGroupName": group,
+                    "logStreamName": stream,
+                    "logEvents": [{"timestamp": int(time.time() * 1000), "message": line}],
+                }
+            )
 
     def _exit(self, code: int) -> None:
         self.task.soon(lambda: self._exited(code))
@@ -194,21 +227,34 @@ class Container:
     def _register_metadata(self) -> None:
         task = self.task
         ecs_metadata.register_container(
-            self.token, task.arn,
+            self.token,
+            task.arn,
             {
-                "Cluster": task.record["clusterArn"], "TaskARN": task.arn, "Family": task.definition["family"],
-                "Revision": str(task.definition["revision"]), "DesiredStatus": "RUNNING", "KnownStatus": task.record["lastStatus"],
-                "AvailabilityZone": task.record["availabilityZone"], "LaunchType": "FARGATE",
+                "Cluster": task.record["clusterArn"],
+                "TaskARN": task.arn,
+                "Family": task.definition["family"],
+                "Revision": str(task.definition["revision"]),
+                "DesiredStatus": "RUNNING",
+                "KnownStatus": task.record["lastStatus"],
+                "AvailabilityZone": task.record["availabilityZone"],
+                "LaunchType": "FARGATE",
                 **({"ServiceName": task.service.name} if task.service else {}),
             },
             {
-                "DockerId": self.token, "Name": self.name, "DockerName": self.name, "Image": self.definition["image"], "ImageID": self.image.digest,
-                "DesiredStatus": "RUNNING", "KnownStatus": "PENDING", "Type": "NORMAL", "ContainerARN": self.record["containerArn"],
+                "DockerId": self.token,
+                "Name": self.name,
+                "DockerName": self.name,
+                "Image": self.definition["image"],
+                "ImageID": self.image.digest,
+                "DesiredStatus": "RUNNING",
+                "KnownStatus": "PENDING",
+                "Type": "NORMAL",
+                "ContainerARN": self.record["containerArn"],
                 "Networks": [{"NetworkMode": "awsvpc", "IPv4Addresses": [task.address]}],
             },
         )
 
-    # Health --------------------------------------------------------------------------------------------------------------------
+    # Health -------------------------------------------------------------------------------------------------
 
     def _next_probe(self) -> None:
         self.task.after(durations.timer(self.check.get("interval", 30)), self._probe)
@@ -226,8 +272,18 @@ class Container:
         argv = [LOOPBACK.sub(self.task.address, word) for word in self.image.here(words)]
         try:
             self.probe = processes.start(
-                argv, self._env, self._cwd, self.task.address, None, lambda code: self.task.soon(lambda: self._probed(code == 0)),
-                label={"account": self.task.account, "region": self.task.region, "healthCheckOf": self.task.arn, "container": self.name},
+                argv,
+                self._env,
+                self._cwd,
+                self.task.address,
+                None,
+                lambda code: self.task.soon(lambda: self._probed(code == 0)),
+                label={
+                    "account": self.task.account,
+                    "region": self.task.region,
+                    "healthCheckOf": self.task.arn,
+                    "container": self.name,
+                },
             )
         except OSError:
             return self._probed(False)
@@ -264,7 +320,11 @@ def read_secret(value_from: str, task: "Task") -> str:
     failed = f"{UNABLE}unable to retrieve secret from asm: service call has been retried 1 time(s): "
     fetching = f"{failed}failed to fetch secret {arn} from secrets manager: "
     with request_scope(account, region):
-        found = [s for s in secretsmanager._secrets.values() if s["ARN"] == arn or re.fullmatch(re.escape(arn) + "-[A-Za-z0-9]{6}", s["ARN"])]
+        found = [
+            s
+            for s in secretsmanager._secrets.values()
+            if s["ARN"] == arn or re.fullmatch(re.escape(arn) + "-[A-Za-z0-9]{6}", s["ARN"])
+        ]
         real = found[0]["ARN"] if found else arn
         context = {"secretsmanager:secretid": real}
         if version:
@@ -273,15 +333,25 @@ def read_secret(value_from: str, task: "Task") -> str:
         why = rights.denied(task.execution_role, task.id, "secretsmanager:GetSecretValue", real, region, context)
         if why:
             raise StartError(f"{fetching}AccessDeniedException: {why} status code: 400")
-        asked = {"SecretId": real, **({"VersionId": version} if version else {}), **({"VersionStage": stage} if stage else {})}
+        asked = {
+            "SecretId": real,
+            **({"VersionId": version} if version else {}),
+            **({"VersionStage": stage} if stage else {}),
+        }
         status, _, body = secretsmanager._get_secret_value(asked)
     answer = json.loads(body)
     if status < 400 and version and stage and stage not in answer["VersionStages"]:
-        status, answer = 400, {
-            "__type": "InvalidRequestException", "message": "You provided a VersionStage that is not associated to the provided VersionId.",
-        }
+        status, answer = (
+            400,
+            {
+                "__type": "InvalidRequestException",
+                "message": "You provided a VersionStage that is not associated to the provided VersionId.",
+            },
+        )
     if status >= 400:
-        raise StartError(f"{fetching}{str(answer.get('__type', '')).rsplit('#', 1)[-1]}: {answer.get('message', '')} status code: {status}")
+        raise StartError(
+            f"{fetching}{str(answer.get('__type', '')).rsplit('#', 1)[-1]}: {answer.get('message', '')} status code: {status}"
+        )
     text = answer.get("SecretString")
     if text is None:
         raise StartError(f"{failed}secret {arn} has no string value")

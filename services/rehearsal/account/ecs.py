@@ -1,4 +1,4 @@
-"""ECS's API where it is ours: services, tasks, service deployments, and the checks of task definitions that ministack does not make.
+"""ECS's API where it is ours: services, tasks, service deployments. Task definitions are in definitions.py.
 
 ministack keeps clusters, tags, account settings and task definitions (its stores `_clusters`, `_task_defs`, `_tags`; services' and tasks'
 records are put into its `_services` and `_tasks` for whoever reads them there). Its dispatcher finds our functions in `_ACTION_MAP`, its
@@ -8,59 +8,24 @@ CloudFormation part by name in the module. Error codes and sentences are AWS's w
 import json
 import re
 import time
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
-from ministack.core.responses import error_response_json, get_account_id, get_region, json_response
+from ministack.core.responses import get_account_id, get_region
 from ministack.services import alb, ec2, ecs
 from ministack.services import servicediscovery as cloudmap
 
-from account import images, scheduler, services, tasks
+from account import definitions, scheduler, services, tasks
+from account.answers import Refused, answering, caller, invalid, page
 from account.services import Service
 from account.tasks import Task
 
-FARGATE = {  # vCPU units: memory in MiB, from the Fargate table of the ECS developer guide
-    256: [512, 1024, 2048], 512: range(1024, 4097, 1024), 1024: range(2048, 8193, 1024), 2048: range(4096, 16385, 1024),
-    4096: range(8192, 30721, 1024), 8192: range(16384, 61441, 4096), 16384: range(32768, 122881, 8192),
-}
 NAME = re.compile(r"[A-Za-z0-9_-]{1,255}")
 INACTIVE_KEPT_SECONDS = 3600
-CONTAINER_DEFAULTS: dict[str, Any] = {"cpu": 0, "portMappings": [], "environment": [], "mountPoints": [], "volumesFrom": [], "systemControls": []}
 _tokens: dict[tuple, tuple[str, Any]] = {}
 
 
-class Refused(Exception):
-    def __init__(self, code: str, message: str):
-        super().__init__(message)
-        self.code = code
-
-
-def _invalid(message: str) -> Refused:
-    return Refused("InvalidParameterException", message)
-
-
-def _answers(handler: Callable[[dict], dict]) -> Callable[[dict], tuple]:
-    """An API function for ministack's dispatcher: under the scheduler's lock, errors in AWS's shape, nothing internal on the wire."""
-
-    def answer(data: dict) -> tuple:
-        try:
-            with scheduler.lock:
-                return json_response(json.loads(json.dumps(ecs._sanitize(handler(data)), default=str)))
-        except Refused as error:
-            return error_response_json(error.code, str(error), 400)
-
-    return answer
-
-
-def _page(items: list, data: dict, default: int, key: str) -> dict:
-    try:
-        start = int(data.get("nextToken") or 0)
-    except ValueError:
-        raise _invalid("Invalid token") from None
-    end = start + int(data.get("maxResults") or default)
-    return {key: items[start:end], **({"nextToken": str(end)} if end < len(items) else {})}
-
-
-# What requests name ----------------------------------------------------------------------------------------------------------------
+# What requests name -----------------------------------------------------------------------------------------
 
 
 def _cluster(data: dict) -> dict:
@@ -89,43 +54,24 @@ def _service(data: dict, cluster: dict) -> Service:
     return services.services[record["serviceArn"]]
 
 
-def _definition_key(reference: str) -> str | None:
-    """`family:revision`; a family alone is its newest ACTIVE revision."""
-    key = ecs._resolve_td_key(reference or "")
-    if key is None or ":" not in (reference or "").rsplit("/", 1)[-1]:
-        family = (key or reference or "").split(":")[0]
-        active = [d for d in ecs._task_defs.values() if d["family"] == family and d["status"] == "ACTIVE"]
-        return f"{family}:{max(d['revision'] for d in active)}" if active else None
-    return key
-
-
-def _definition(reference: str) -> dict:
-    definition = ecs._task_defs.get(_definition_key(reference) or "")
-    if definition is None:
-        raise Refused("ClientException", "TaskDefinition not found.")
-    if definition["status"] != "ACTIVE":
-        raise Refused("ClientException", "TaskDefinition is inactive")
-    return definition
-
-
 def _network(data: dict, definition: dict) -> dict | None:
     network = data.get("networkConfiguration")
     if definition.get("networkMode") != "awsvpc":
         return network
     inner = (network or {}).get("awsvpcConfiguration")
     if not inner:
-        raise _invalid("Network Configuration must be provided when networkMode 'awsvpc' is specified.")
+        raise invalid("Network Configuration must be provided when networkMode 'awsvpc' is specified.")
     if not inner.get("subnets"):
-        raise _invalid("subnets can not be empty.")
+        raise invalid("subnets can not be empty.")
     for subnet in inner["subnets"]:
         if subnet not in ec2._subnets:
-            raise _invalid(
+            raise invalid(
                 f"Error retrieving subnet information for [{', '.join(inner['subnets'])}]: The subnet ID '{subnet}' does not exist "
                 "(ErrorCode: InvalidSubnetID.NotFound)"
             )
     for group in inner.get("securityGroups") or []:
         if group not in ec2._security_groups:
-            raise _invalid(
+            raise invalid(
                 f"Error retrieving security group information for [{', '.join(inner['securityGroups'])}]: The security group '{group}' does not "
                 "exist (ErrorCode: InvalidGroup.NotFound)"
             )
@@ -137,14 +83,14 @@ def _load_balancers(entries: list[dict], definition: dict) -> list[dict]:
         arn, name, port = entry.get("targetGroupArn", ""), entry.get("containerName"), entry.get("containerPort")
         group = alb._tgs.get(arn)
         if group is None:
-            raise _invalid(f"The specified target group does not exist: {arn}")
+            raise invalid(f"The specified target group does not exist: {arn}")
         if group.get("TargetType") != "ip" and definition.get("networkMode") == "awsvpc":
-            raise _invalid(
+            raise invalid(
                 f"The provided target group {arn} has target type {group.get('TargetType', 'instance')}, which is incompatible with the awsvpc "
                 "network mode specified in the task definition."
             )
         if not _attached(arn):
-            raise _invalid(f"The target group with targetGroupArn {arn} does not have an associated load balancer.")
+            raise invalid(f"The target group with targetGroupArn {arn} does not have an associated load balancer.")
         _container_port(definition, name, port)
     return entries
 
@@ -159,40 +105,48 @@ def _attached(target_group: str) -> bool:
 def _container_port(definition: dict, name: str | None, port: int | None) -> None:
     container = next((c for c in definition["containerDefinitions"] if c["name"] == name), None)
     if container is None:
-        raise _invalid(f"The container {name} does not exist in the task definition.")
+        raise invalid(f"The container {name} does not exist in the task definition.")
     if not any(mapping.get("containerPort") == port for mapping in container.get("portMappings") or []):
-        raise _invalid(f"The container {name} did not have a container port {port} defined.")
+        raise invalid(f"The container {name} did not have a container port {port} defined.")
 
 
 def _registries(entries: list[dict]) -> list[dict]:
     for entry in entries:
         arn = entry.get("registryArn", "")
         if arn.rsplit("/", 1)[-1] not in cloudmap._services:
-            raise _invalid(f"Service registry {arn} does not exist")
+            raise invalid(f"Service registry {arn} does not exist")
     return entries
 
 
 def _deployment_configuration(given: dict | None) -> dict:
     given = dict(given or {})
     breaker = {"enable": False, "rollback": False, **(given.get("deploymentCircuitBreaker") or {})}
-    result = {"maximumPercent": 200, "minimumHealthyPercent": 100, "strategy": "ROLLING", "bakeTimeInMinutes": 0, **given}
+    result = {
+        "maximumPercent": 200,
+        "minimumHealthyPercent": 100,
+        "strategy": "ROLLING",
+        "bakeTimeInMinutes": 0,
+        **given,
+    }
     result["deploymentCircuitBreaker"] = breaker
     if result["maximumPercent"] <= 100 and result["minimumHealthyPercent"] >= 100:
-        raise _invalid("Both maximumPercent and minimumHealthyPercent cannot be 100 as this will block deployments.")
+        raise invalid("Both maximumPercent and minimumHealthyPercent cannot be 100 as this will block deployments.")
     if result["maximumPercent"] < 100:
-        raise _invalid("maximumPercent must be at least 100.")
+        raise invalid("maximumPercent must be at least 100.")
     return result
 
 
 def _launch(data: dict, cluster: dict) -> tuple[str | None, list | None]:
     strategy, launch_type = data.get("capacityProviderStrategy") or None, data.get("launchType")
     if strategy and launch_type:
-        raise _invalid("Specifying both a launch type and capacity provider strategy is not supported. Remove one and try again.")
+        raise invalid(
+            "Specifying both a launch type and capacity provider strategy is not supported. Remove one and try again."
+        )
     if not strategy and not launch_type:
         strategy = cluster.get("defaultCapacityProviderStrategy") or None
         launch_type = None if strategy else "EC2"
     if launch_type not in (None, "FARGATE"):
-        raise _invalid("No Container Instances were found in your cluster.")  # only Fargate is emulated
+        raise invalid("No Container Instances were found in your cluster.")  # only Fargate is emulated
     return launch_type, strategy
 
 
@@ -211,7 +165,7 @@ def _once(action: str, data: dict, do: Callable[[], Any]) -> Any:
     return result
 
 
-# Clusters and task definitions -----------------------------------------------------------------------------------------------------
+# Clusters ---------------------------------------------------------------------------------------------------
 
 
 def _delete_cluster(data: dict) -> dict:
@@ -228,171 +182,7 @@ def _delete_cluster(data: dict) -> dict:
     return {"cluster": {**cluster, "status": "INACTIVE"}}
 
 
-def _client(message: str) -> Refused:
-    return Refused("ClientException", message)
-
-
-def _check_definition(data: dict) -> None:
-    if not re.fullmatch(r"[A-Za-z0-9_-]{1,255}", data.get("family") or ""):
-        raise _client("Family contains invalid characters." if data.get("family") else "Family should not be null or empty.")
-    containers = data.get("containerDefinitions") or []
-    if not containers:
-        raise _client("TaskDefinition must contain at least one container definition.")
-    names = [c.get("name") for c in containers]
-    for container in containers:
-        name = container.get("name")
-        if not NAME.fullmatch(name or ""):
-            raise _client("Container.name contains invalid characters." if name else "Container.name should not be null or empty.")
-        if not container.get("image"):
-            raise _client("Container.image should not be null or empty.")
-        if names.count(name) > 1:
-            raise _client(f"Container name '{name}' is used more than once.")
-        _check_container(container, names)
-    if not any(c.get("essential", True) for c in containers):
-        raise _client("There must be at least one essential container in the task definition.")
-    if "FARGATE" in (data.get("requiresCompatibilities") or []):
-        _check_fargate(data, containers)
-
-
-def _check_container(container: dict, names: list) -> None:
-    plain = [pair.get("name") for pair in container.get("environment") or []]
-    secret = [pair.get("name") for pair in container.get("secrets") or []]
-    for name in secret:
-        if name in plain or secret.count(name) > 1:
-            raise _client(
-                f"The secret name must be unique and not shared with any new or existing environment variables set on the container, such as '{name}'."
-            )
-    for dependency in container.get("dependsOn") or []:
-        if dependency.get("containerName") not in names:
-            raise _client(f"Container '{container['name']}' depends on container '{dependency.get('containerName')}', which does not exist.")
-        if dependency.get("condition") not in ("START", "COMPLETE", "SUCCESS", "HEALTHY"):
-            raise _client(f"Invalid dependency condition: {dependency.get('condition')}")
-    check = container.get("healthCheck")
-    if check:
-        for key, low, high in (("interval", 5, 300), ("timeout", 2, 120), ("retries", 1, 10), ("startPeriod", 0, 300)):
-            if key in check and not low <= check[key] <= high:
-                raise _client(f"Invalid 'healthCheck.{key}' setting for container '{container['name']}': it must be between {low} and {high}.")
-        if not check.get("command"):
-            raise _client(f"The health check of container '{container['name']}' has no command.")
-
-
-def _check_fargate(data: dict, containers: list[dict]) -> None:
-    cpu, memory = _units(data.get("cpu"), "vCPU"), _units(data.get("memory"), "GB")
-    if data.get("networkMode") != "awsvpc":
-        raise _client("Fargate only supports network mode 'awsvpc'.")
-    if cpu is None:
-        raise _client("Fargate requires that 'cpu' be defined at the task level.")
-    if memory is None:
-        raise _client("Fargate requires that 'memory' be defined at the task level.")
-    if memory not in FARGATE.get(cpu, []):
-        raise _client(f"No Fargate configuration exists for given values: {cpu} CPU, {memory} memory. See the Amazon ECS documentation for the valid values.")
-    if sum(c.get("cpu") or 0 for c in containers) > cpu:
-        raise _client("Invalid setting for container. The sum of the containers' cpu exceeds the task's cpu.")
-    for container in containers:
-        if (container.get("memory") or 0) > memory or (container.get("memoryReservation") or 0) > memory:
-            raise _client(f"Invalid setting for container '{container['name']}'. Its memory exceeds the task's memory.")
-        if (container.get("stopTimeout") or 0) > 120:
-            raise _client(f"Invalid 'stopTimeout' setting for container '{container['name']}': on Fargate it is at most 120 seconds.")
-        for mapping in container.get("portMappings") or []:
-            if mapping.get("hostPort") not in (None, 0, mapping.get("containerPort")):
-                raise _client("When networkMode=awsvpc, the host ports and container ports in port mappings must match.")
-        if data.get("executionRoleArn"):
-            continue
-        driver = (container.get("logConfiguration") or {}).get("logDriver")
-        if container.get("secrets"):
-            raise _client("When you are specifying container secrets, you must also specify a value for 'executionRoleArn'.")
-        if driver == "awslogs":
-            raise _client("Fargate requires task definition to have execution role ARN to support log driver awslogs.")
-        if images.is_private(container["image"]):
-            raise _client("Fargate requires task definition to have execution role ARN to support ECR images.")
-
-
-def _units(value: Any, unit: str) -> int | None:
-    """1024, '1024', '1 vCPU' or '2 GB' as an integer."""
-    text = str(value or "").strip()
-    found = re.fullmatch(rf"([0-9.]+)\s*{unit}", text, re.I)
-    if found:
-        return int(float(found[1]) * 1024)
-    return int(text) if text.isdigit() else None
-
-
-def _register_task_definition(data: dict) -> dict:
-    _check_definition(data)
-    for container in data["containerDefinitions"]:
-        for key, value in CONTAINER_DEFAULTS.items():
-            container.setdefault(key, [] if isinstance(value, list) else value)
-        container.setdefault("essential", True)
-        for mapping in container["portMappings"]:
-            if data.get("networkMode") == "awsvpc":
-                mapping["hostPort"] = mapping.get("hostPort") or mapping.get("containerPort")
-            mapping.setdefault("protocol", "tcp")
-    if data.get("cpu") is not None:
-        data["cpu"] = str(_units(data["cpu"], "vCPU") or data["cpu"])
-    if data.get("memory") is not None:
-        data["memory"] = str(_units(data["memory"], "GB") or data["memory"])
-    status, _, body = _ministack["_register_task_definition"](data)
-    answer = json.loads(body)
-    if status >= 400:
-        raise Refused(str(answer.get("__type", "ClientException")).rsplit("#", 1)[-1], answer.get("message", ""))
-    stored = ecs._task_defs[f"{answer['taskDefinition']['family']}:{answer['taskDefinition']['revision']}"]
-    for key in [k for k, v in stored.items() if v in ("", None)]:
-        del stored[key]  # AWS leaves out what was not given
-    stored["registeredAt"] = time.time()
-    stored["registeredBy"] = _caller()
-    return {"taskDefinition": stored, "tags": data.get("tags") or None}
-
-
-def _caller() -> str:
-    from ministack.core import iam_evaluator
-
-    return iam_evaluator.caller_arn()
-
-
-def _describe_task_definition(data: dict) -> dict:
-    definition = ecs._task_defs.get(_definition_key(data.get("taskDefinition", "")) or "")
-    if definition is None:
-        raise _client("Unable to describe task definition.")
-    tags = ecs._tags.get(definition["taskDefinitionArn"], []) if "TAGS" in (data.get("include") or []) else None
-    return {"taskDefinition": definition, "tags": tags}
-
-
-def _deregister_task_definition(data: dict) -> dict:
-    reference = data.get("taskDefinition", "")
-    if ":" not in reference.rsplit("/", 1)[-1]:
-        raise _invalid("Invalid revision number. Number of tokens: 1")
-    definition = ecs._task_defs.get(ecs._resolve_td_key(reference) or "")
-    if definition is None:
-        raise _client("The specified task definition does not exist.")
-    definition |= {"status": "INACTIVE", "deregisteredAt": time.time()}
-    return {"taskDefinition": definition}
-
-
-def _delete_task_definitions(data: dict) -> dict:
-    deleted, failures = [], []
-    for reference in data.get("taskDefinitions") or []:
-        key = ecs._resolve_td_delete_key(reference)
-        definition = ecs._task_defs.get(key or "")
-        if definition is None:
-            failures.append({"arn": reference, "reason": "TASK_DEFINITION_NOT_FOUND", "detail": "The specified task definition does not exist."})
-        elif definition["status"] == "ACTIVE":
-            failures.append({
-                "arn": definition["taskDefinitionArn"], "reason": "TASK_DEFINITION_ACTIVE",
-                "detail": "The specified task definition is still in ACTIVE status. Please deregister the target and try again.",
-            })
-        else:
-            definition |= {"status": "DELETE_IN_PROGRESS", "deleteRequestedAt": time.time()}
-            deleted.append(definition)
-    return {"taskDefinitions": deleted, "failures": failures}
-
-
-def _list_task_definitions(data: dict) -> dict:
-    family, status = data.get("familyPrefix"), data.get("status") or "ACTIVE"
-    chosen = [d for d in ecs._task_defs.values() if d["status"] == status and (not family or d["family"] == family)]
-    chosen.sort(key=lambda d: (d["family"], d["revision"]), reverse=data.get("sort") == "DESC")
-    return _page([d["taskDefinitionArn"] for d in chosen], data, 100, "taskDefinitionArns")
-
-
-# Services --------------------------------------------------------------------------------------------------------------------------
+# Services ---------------------------------------------------------------------------------------------------
 
 
 def _create_service(data: dict) -> dict:
@@ -403,29 +193,46 @@ def _create(data: dict) -> dict:
     cluster = _cluster(data)
     name = data.get("serviceName") or ""
     if not NAME.fullmatch(name):
-        raise _invalid("Invalid service name.")
+        raise invalid("Invalid service name.")
     key = f"{cluster['clusterName']}/{name}"
     existing = ecs._services.get(key)
     if existing and existing["status"] == "ACTIVE":
-        raise _invalid("Creation of service was not idempotent.")
+        raise invalid("Creation of service was not idempotent.")
     if existing and existing["status"] == "DRAINING":
-        raise _invalid("Unable to Start a service that is still Draining.")
-    definition = _definition(data.get("taskDefinition", ""))
+        raise invalid("Unable to Start a service that is still Draining.")
+    definition = definitions.find(data.get("taskDefinition", ""))
     launch_type, strategy = _launch(data, cluster)
     configuration = _deployment_configuration(data.get("deploymentConfiguration"))
     arn = f"arn:aws:ecs:{get_region()}:{get_account_id()}:service/{key}"
     record = {
-        "serviceArn": arn, "serviceName": name, "clusterArn": cluster["clusterArn"], "status": "ACTIVE",
+        "serviceArn": arn,
+        "serviceName": name,
+        "clusterArn": cluster["clusterArn"],
+        "status": "ACTIVE",
         "loadBalancers": _load_balancers(data.get("loadBalancers") or [], definition),
         "serviceRegistries": _registries(data.get("serviceRegistries") or []),
-        "desiredCount": int(data.get("desiredCount") or 0), "runningCount": 0, "pendingCount": 0, "launchType": launch_type,
-        "capacityProviderStrategy": strategy, "platformVersion": data.get("platformVersion") or "LATEST", "platformFamily": "Linux",
-        "taskDefinition": definition["taskDefinitionArn"], "deploymentConfiguration": configuration, "events": [], "createdAt": time.time(),
-        "placementConstraints": [], "placementStrategy": [], "networkConfiguration": _network(data, definition),
-        "healthCheckGracePeriodSeconds": int(data.get("healthCheckGracePeriodSeconds") or 0), "schedulingStrategy": "REPLICA",
-        "deploymentController": data.get("deploymentController") or {"type": "ECS"}, "createdBy": _caller(),
-        "enableECSManagedTags": bool(data.get("enableECSManagedTags")), "propagateTags": data.get("propagateTags") or "NONE",
-        "enableExecuteCommand": bool(data.get("enableExecuteCommand")), "availabilityZoneRebalancing": data.get("availabilityZoneRebalancing") or "ENABLED",
+        "desiredCount": int(data.get("desiredCount") or 0),
+        "runningCount": 0,
+        "pendingCount": 0,
+        "launchType": launch_type,
+        "capacityProviderStrategy": strategy,
+        "platformVersion": data.get("platformVersion") or "LATEST",
+        "platformFamily": "Linux",
+        "taskDefinition": definition["taskDefinitionArn"],
+        "deploymentConfiguration": configuration,
+        "events": [],
+        "createdAt": time.time(),
+        "placementConstraints": [],
+        "placementStrategy": [],
+        "networkConfiguration": _network(data, definition),
+        "healthCheckGracePeriodSeconds": int(data.get("healthCheckGracePeriodSeconds") or 0),
+        "schedulingStrategy": "REPLICA",
+        "deploymentController": data.get("deploymentController") or {"type": "ECS"},
+        "createdBy": caller(),
+        "enableECSManagedTags": bool(data.get("enableECSManagedTags")),
+        "propagateTags": data.get("propagateTags") or "NONE",
+        "enableExecuteCommand": bool(data.get("enableExecuteCommand")),
+        "availabilityZoneRebalancing": data.get("availabilityZoneRebalancing") or "ENABLED",
         "roleArn": f"arn:aws:iam::{get_account_id()}:role/aws-service-role/ecs.amazonaws.com/AWSServiceRoleForECS",
     }
     if record["deploymentController"]["type"] != "ECS":
@@ -442,7 +249,7 @@ def _update_service(data: dict) -> dict:
     cluster = _cluster(data)
     service = _service(data, cluster)
     record = service.record
-    definition = _definition(data["taskDefinition"]) if data.get("taskDefinition") else service.primary.definition
+    definition = definitions.find(data["taskDefinition"]) if data.get("taskDefinition") else service.primary.definition
     changed: dict[str, Any] = {}
     if data.get("networkConfiguration") is not None:
         changed["networkConfiguration"] = _network(data, definition)
@@ -458,12 +265,18 @@ def _update_service(data: dict) -> dict:
     if data.get("deploymentConfiguration") is not None:
         given = {**record["deploymentConfiguration"], **data["deploymentConfiguration"]}
         record["deploymentConfiguration"] = _deployment_configuration(given)
-    for key in ("healthCheckGracePeriodSeconds", "enableExecuteCommand", "enableECSManagedTags", "propagateTags", "availabilityZoneRebalancing"):
+    for key in (
+        "healthCheckGracePeriodSeconds",
+        "enableExecuteCommand",
+        "enableECSManagedTags",
+        "propagateTags",
+        "availabilityZoneRebalancing",
+    ):
         if data.get(key) is not None:
             record[key] = data[key]
     if data.get("desiredCount") is not None and data["desiredCount"] != record["desiredCount"]:
         if data["desiredCount"] < 0:
-            raise _invalid("desiredCount must not be negative.")
+            raise invalid("desiredCount must not be negative.")
         service.scale(int(data["desiredCount"]))
     changed = {key: value for key, value in changed.items() if value != record.get(key)}
     new_definition = definition["taskDefinitionArn"] != record["taskDefinition"]
@@ -487,7 +300,7 @@ def _delete_service(data: dict) -> dict:
         raise Refused("ServiceNotFoundException", "Service not found.")
     if record["status"] == "ACTIVE":
         if record["desiredCount"] > 0 and not data.get("force"):
-            raise _invalid("The service cannot be stopped while it is scaled above 0.")
+            raise invalid("The service cannot be stopped while it is scaled above 0.")
         service.drain()
         key = f"{cluster['clusterName']}/{name}"
         scheduler.after(INACTIVE_KEPT_SECONDS, service.account, service.region, lambda: _forget_service(key, record))
@@ -505,9 +318,9 @@ def _describe_services(data: dict) -> dict:
     cluster = _cluster(data)
     references = data.get("services") or []
     if not references:
-        raise _invalid("Services cannot be empty.")
+        raise invalid("Services cannot be empty.")
     if len(references) > 10:
-        raise _invalid("services can have at most 10 items.")
+        raise invalid("services can have at most 10 items.")
     found, failures = [], []
     for reference in references:
         name = _service_name(reference, cluster)
@@ -526,14 +339,17 @@ def _describe_services(data: dict) -> dict:
 def _list_services(data: dict) -> dict:
     cluster = _cluster(data)
     chosen = [
-        record["serviceArn"] for key, record in ecs._services.items()
-        if key.startswith(f"{cluster['clusterName']}/") and record["status"] != "INACTIVE"
-        and data.get("launchType") in (None, record["launchType"]) and data.get("schedulingStrategy") in (None, record["schedulingStrategy"])
+        record["serviceArn"]
+        for key, record in ecs._services.items()
+        if key.startswith(f"{cluster['clusterName']}/")
+        and record["status"] != "INACTIVE"
+        and data.get("launchType") in (None, record["launchType"])
+        and data.get("schedulingStrategy") in (None, record["schedulingStrategy"])
     ]
-    return _page(sorted(chosen), data, 10, "serviceArns")
+    return page(sorted(chosen), data, 10, "serviceArns")
 
 
-# Service deployments ---------------------------------------------------------------------------------------------------------------
+# Service deployments ----------------------------------------------------------------------------------------
 
 
 def _list_service_deployments(data: dict) -> dict:
@@ -544,12 +360,15 @@ def _list_service_deployments(data: dict) -> dict:
         raise Refused("ServiceNotFoundException", "Service not found.")
     statuses, when = data.get("status") or [], data.get("createdAt") or {}
     chosen = [
-        d for d in services.history.values()
-        if d.service is services.services[record["serviceArn"]] and (not statuses or d.status in statuses)
-        and d.created >= (when.get("after") or 0) and d.created <= (when.get("before") or d.created)
+        d
+        for d in services.history.values()
+        if d.service is services.services[record["serviceArn"]]
+        and (not statuses or d.status in statuses)
+        and d.created >= (when.get("after") or 0)
+        and d.created <= (when.get("before") or d.created)
     ]
     chosen.sort(key=lambda d: d.created, reverse=True)
-    return _page([d.brief() for d in chosen], data, 20, "serviceDeployments")
+    return page([d.brief() for d in chosen], data, 20, "serviceDeployments")
 
 
 def _own(arn: str) -> bool:
@@ -559,7 +378,7 @@ def _own(arn: str) -> bool:
 def _describe_service_deployments(data: dict) -> dict:
     arns = data.get("serviceDeploymentArns") or []
     if len(arns) > 20:
-        raise _invalid("serviceDeploymentArns can have at most 20 items.")
+        raise invalid("serviceDeploymentArns can have at most 20 items.")
     known = [arn for arn in arns if arn in services.history and _own(arn)]
     failures = [{"arn": arn, "reason": "MISSING"} for arn in arns if arn not in known]
     return {"serviceDeployments": [services.history[arn].view() for arn in known], "failures": failures}
@@ -569,23 +388,30 @@ def _describe_service_revisions(data: dict) -> dict:
     arns = data.get("serviceRevisionArns") or []
     known = [arn for arn in arns if arn in services.revisions and _own(arn)]
     failures = [{"arn": arn, "reason": "MISSING"} for arn in arns if arn not in known]
-    return {"serviceRevisions": [services.revisions[arn]["_deployment"].revision() for arn in known], "failures": failures}
+    return {
+        "serviceRevisions": [services.revisions[arn]["_deployment"].revision() for arn in known],
+        "failures": failures,
+    }
 
 
 def _stop_service_deployment(data: dict) -> dict:
     arn, kind = data.get("serviceDeploymentArn", ""), data.get("stopType") or "ROLLBACK"
     under = services.history.get(arn) if _own(arn) else None
     if under is None:
-        raise Refused("ServiceDeploymentNotFoundException", "The service deployment ARN that you specified isn't found.")
+        raise Refused(
+            "ServiceDeploymentNotFoundException", "The service deployment ARN that you specified isn't found."
+        )
     if kind not in ("ROLLBACK", "ABORT"):
-        raise _invalid(f"Invalid stop type: {kind}")
+        raise invalid(f"Invalid stop type: {kind}")
     if under.status not in ("PENDING", "IN_PROGRESS"):
-        raise Refused("ConflictException", f"The service deployment cannot be stopped because it is in the {under.status} state.")
+        raise Refused(
+            "ConflictException", f"The service deployment cannot be stopped because it is in the {under.status} state."
+        )
     under.service.stop_deployment(under, kind)
     return {"serviceDeploymentArn": arn}
 
 
-# Tasks -----------------------------------------------------------------------------------------------------------------------------
+# Tasks ------------------------------------------------------------------------------------------------------
 
 
 def _run_task(data: dict) -> dict:
@@ -594,22 +420,29 @@ def _run_task(data: dict) -> dict:
 
 def _run(data: dict) -> dict:
     cluster = _cluster(data)
-    definition = _definition(data.get("taskDefinition", ""))
+    definition = definitions.find(data.get("taskDefinition", ""))
     count = int(data.get("count") or 1)
     if not 1 <= count <= 10:
-        raise _invalid("Count must be between 1 and 10.")
+        raise invalid("Count must be between 1 and 10.")
     launch_type, strategy = _launch(data, cluster)
     names = {c["name"] for c in definition["containerDefinitions"]}
     for override in (data.get("overrides") or {}).get("containerOverrides") or []:
         if override.get("name") not in names:
-            raise _invalid(f"Override for container named {override.get('name')} is not a container in the TaskDefinition.")
+            raise invalid(
+                f"Override for container named {override.get('name')} is not a container in the TaskDefinition."
+            )
     tags = list(data.get("tags") or [])
     if data.get("propagateTags") == "TASK_DEFINITION":
         own = {tag["key"] for tag in tags}
         tags += [tag for tag in ecs._tags.get(definition["taskDefinitionArn"], []) if tag["key"] not in own]
     if data.get("enableECSManagedTags"):
         tags.append({"key": "aws:ecs:clusterName", "value": cluster["clusterName"]})
-    request = {**data, "networkConfiguration": _network(data, definition), "launchType": launch_type or "FARGATE", "tags": tags}
+    request = {
+        **data,
+        "networkConfiguration": _network(data, definition),
+        "launchType": launch_type or "FARGATE",
+        "tags": tags,
+    }
     if strategy:
         request["capacityProviderName"] = strategy[0]["capacityProvider"]
     started = [Task(definition, cluster, request) for _ in range(count)]
@@ -627,7 +460,7 @@ def _task_record(reference: str, cluster: dict) -> dict | None:
 def _stop_task(data: dict) -> dict:
     record = _task_record(data.get("task", ""), _cluster(data))
     if record is None:
-        raise _invalid("The referenced task was not found.")
+        raise invalid("The referenced task was not found.")
     task = tasks.live.get(record["taskArn"])
     if task:
         task.stop("UserInitiated", data.get("reason") or "Task stopped by user")
@@ -638,9 +471,9 @@ def _describe_tasks(data: dict) -> dict:
     cluster = _cluster(data)
     references = data.get("tasks") or []
     if not references:
-        raise _invalid("Tasks cannot be empty.")
+        raise invalid("Tasks cannot be empty.")
     if len(references) > 100:
-        raise _invalid("tasks can have at most 100 items.")
+        raise invalid("tasks can have at most 100 items.")
     found, failures = [], []
     for reference in references:
         record = _task_record(reference, cluster)
@@ -663,12 +496,16 @@ def _list_tasks(data: dict) -> dict:
             raise Refused("ServiceNotFoundException", "Service not found.")
         group = f"service:{name}"
     chosen = [
-        arn for arn, record in ecs._tasks.items()
-        if record["clusterArn"] == cluster["clusterArn"] and record["desiredStatus"] == wanted and group in (None, record["group"])
-        and data.get("startedBy") in (None, record.get("startedBy")) and data.get("launchType") in (None, record["launchType"])
+        arn
+        for arn, record in ecs._tasks.items()
+        if record["clusterArn"] == cluster["clusterArn"]
+        and record["desiredStatus"] == wanted
+        and group in (None, record["group"])
+        and data.get("startedBy") in (None, record.get("startedBy"))
+        and data.get("launchType") in (None, record["launchType"])
         and (not data.get("family") or record["taskDefinitionArn"].rsplit("/", 1)[-1].split(":")[0] == data["family"])
     ]
-    return _page(chosen, data, 100, "taskArns")
+    return page(chosen, data, 100, "taskArns")
 
 
 def _protection(data: dict, change: Callable[[Task], None] | None) -> dict:
@@ -705,11 +542,11 @@ def _get_task_protection(data: dict) -> dict:
 
 HANDLERS: dict[str, tuple[str, Callable[[dict], dict]]] = {  # action: (ministack's function, ours)
     "DeleteCluster": ("_delete_cluster", _delete_cluster),
-    "RegisterTaskDefinition": ("_register_task_definition", _register_task_definition),
-    "DescribeTaskDefinition": ("_describe_task_definition", _describe_task_definition),
-    "DeregisterTaskDefinition": ("_deregister_task_definition", _deregister_task_definition),
-    "DeleteTaskDefinitions": ("_delete_task_definitions", _delete_task_definitions),
-    "ListTaskDefinitions": ("_list_task_definitions", _list_task_definitions),
+    "RegisterTaskDefinition": ("_register_task_definition", definitions.register),
+    "DescribeTaskDefinition": ("_describe_task_definition", definitions.describe),
+    "DeregisterTaskDefinition": ("_deregister_task_definition", definitions.deregister),
+    "DeleteTaskDefinitions": ("_delete_task_definitions", definitions.delete),
+    "ListTaskDefinitions": ("_list_task_definitions", definitions.list_arns),
     "CreateService": ("_create_service", _create_service),
     "UpdateService": ("_update_service", _update_service),
     "DeleteService": ("_delete_service", _delete_service),
@@ -727,26 +564,29 @@ HANDLERS: dict[str, tuple[str, Callable[[dict], dict]]] = {  # action: (ministac
 }
 # What else of ministack we lean on; a version without one of these must not start.
 HOOKS = [
-    (ecs, "_clusters _services _tasks _task_defs _tags _ACTION_MAP _resolve_cluster_name _resolve_service_ref _resolve_td_key _resolve_td_delete_key "
-          "_resolve_task_ref _sanitize _stop_task"),
+    (
+        ecs,
+        "_clusters _services _tasks _task_defs _tags _ACTION_MAP _resolve_cluster_name _resolve_service_ref _resolve_td_key _resolve_td_delete_key "
+        "_resolve_task_ref _sanitize _stop_task",
+    ),
     (alb, "_tgs _listeners _rules"),
     (ec2, "_subnets _security_groups _network_interfaces"),
     (cloudmap, "_services _register_instance _deregister_instance _update_instance_custom_health_status"),
 ]
-_ministack: dict[str, Callable] = {}
 
 
 def install() -> None:
-    missing = [f"{module.__name__}.{name}" for module, names in HOOKS for name in names.split() if not hasattr(module, name)]
+    missing = [
+        f"{module.__name__}.{name}" for module, names in HOOKS for name in names.split() if not hasattr(module, name)
+    ]
     missing += [f"ecs.{name}" for name, _ in HANDLERS.values() if not hasattr(ecs, name)]
     if missing:
         raise RuntimeError(f"this version of ministack lacks what the rehearsal leans on: {', '.join(missing)}")
     for action, (name, ours) in HANDLERS.items():
-        _ministack.setdefault(name, getattr(ecs, name))
-        answer = _answers(ours)
+        answer = answering(ours)
         ecs._ACTION_MAP[action] = answer
         setattr(ecs, name, answer)  # CloudFormation calls it by name
-    ecs._ACTION_MAP["StopServiceDeployment"] = _answers(_stop_service_deployment)
+    ecs._ACTION_MAP["StopServiceDeployment"] = answering(_stop_service_deployment)
     ecs._get_docker = lambda: None  # no containers but ours
 
 

@@ -84,10 +84,18 @@ def _private(reference: str, found: re.Match, role_arn: str, session: str, regio
             f"unable to retrieve ecr registry auth: service call has been retried 1 time(s): AccessDeniedException: {why} status code: 400"
         )
     arn = f"arn:aws:ecr:{registry_region}:{account}:repository/{repository}"
-    resolving = f"CannotPullContainerError: pull image manifest has been retried 1 time(s): failed to resolve ref {reference}:"
+    resolving = (
+        f"CannotPullContainerError: pull image manifest has been retried 1 time(s): failed to resolve ref {reference}:"
+    )
     if rights.denied(role_arn, session, "ecr:BatchGetImage", arn, registry_region):
-        raise PullError(f"{resolving} pulling from host {host} failed with status code [manifests {digest or tag}]: 403 Forbidden")
+        raise PullError(
+            f"{resolving} pulling from host {host} failed with status code [manifests {digest or tag}]: 403 Forbidden"
+        )
     with request_scope(account, registry_region):
+        if account != role_arn.split(":")[4] and repository not in ecr._repositories:
+            raise PullError(
+                f"{resolving} pulling from host {host} failed with status code [manifests {digest or tag}]: 403 Forbidden"
+            )
         image = _find(repository, {"imageDigest": digest} if digest else {"imageTag": tag})
     if image is None:
         raise PullError(f"{resolving} {reference}: not found")
@@ -128,11 +136,17 @@ def _entry(name: str, reference: str, digest: str, baked: dict[str, str]) -> Ima
         log.warning("%s: the catalogue has no image %r", reference, name)
     fails = f"no entry {name!r} in the images catalogue" if entry is None else entry.get("fails")
     if fails or entry is None:
-        raise PullError(f"CannotPullContainerError: pull image manifest has been retried 1 time(s): failed to resolve ref {reference}: {fails}")
+        raise PullError(
+            f"CannotPullContainerError: pull image manifest has been retried 1 time(s): failed to resolve ref {reference}: {fails}"
+        )
     path = os.pathsep.join([*entry.get("path", []), PATH])
     return Image(
-        digest=digest, entrypoint=entry.get("entrypoint", []), cmd=entry.get("cmd", []), cwd=entry.get("cwd"),
-        env={"PATH": path, "LANG": "C.UTF-8", **entry.get("env", {}), **baked}, files=entry.get("files", {}),
+        digest=digest,
+        entrypoint=entry.get("entrypoint", []),
+        cmd=entry.get("cmd", []),
+        cwd=entry.get("cwd"),
+        env={"PATH": path, "LANG": "C.UTF-8", **entry.get("env", {}), **baked},
+        files=entry.get("files", {}),
     )
 
 
@@ -147,8 +161,11 @@ def _catalogue() -> dict:
     if _read is None or _read[0] != mark:
         server = settings.ROOT / ".cache" / "python" / "server"
         words = {
-            "${root}": str(settings.ROOT), "${images}": str(HERE), "${node}": shutil.which("node") or "node",
-            "${python}": str(server / "bin" / "python"), "${server}": str(server),
+            "${root}": str(settings.ROOT),
+            "${images}": str(HERE),
+            "${node}": shutil.which("node") or "node",
+            "${python}": str(server / "bin" / "python"),
+            "${server}": str(server),
         }
         _read = (mark, _replaced(json.loads(path.read_text()), words))
     return _read[1]
@@ -165,14 +182,18 @@ def _replaced(value, words: dict[str, str]):
     return value
 
 
-# ECR, where ministack is laxer than AWS ------------------------------------------------------------------------------------------
+# ECR, where ministack is laxer than AWS ---------------------------------------------------------------------
 
 
 def _find(repository: str, image_id: dict) -> dict | None:
     """The image with this digest and (when both are given) this tag."""
     digest, tag = image_id.get("imageDigest"), image_id.get("imageTag")
     for image in ecr._images.get(repository) or []:
-        if (not digest or image["imageDigest"] == digest) and (not tag or tag in image["imageTags"]) and (digest or tag):
+        if (
+            (not digest or image["imageDigest"] == digest)
+            and (not tag or tag in image["imageTags"])
+            and (digest or tag)
+        ):
             return image
     return None
 
@@ -181,7 +202,9 @@ def _missing_repository(name: str):
     if name in ecr._repositories:
         return None
     return error_response_json(
-        "RepositoryNotFoundException", f"The repository with name '{name}' does not exist in the registry with id '{get_account_id()}'", 400
+        "RepositoryNotFoundException",
+        f"The repository with name '{name}' does not exist in the registry with id '{get_account_id()}'",
+        400,
     )
 
 
@@ -196,11 +219,15 @@ def _put_image(data: dict):
             raise ValueError
     except ValueError:
         return error_response_json(
-            "InvalidParameterException", "Invalid parameter at 'ImageManifest' failed to satisfy constraint: 'Invalid JSON syntax'", 400
+            "InvalidParameterException",
+            "Invalid parameter at 'ImageManifest' failed to satisfy constraint: 'Invalid JSON syntax'",
+            400,
         )
     digest = "sha256:" + hashlib.sha256(manifest.encode()).hexdigest()
     if data.get("imageDigest") not in (None, digest):
-        return error_response_json("ImageDigestDoesNotMatchException", "The digest provided does not match the digest of the manifest", 400)
+        return error_response_json(
+            "ImageDigestDoesNotMatchException", "The digest provided does not match the digest of the manifest", 400
+        )
     media_type = data.get("imageManifestMediaType") or document.get("mediaType") or ecr._DEFAULT_MANIFEST_MEDIA_TYPE
     images = ecr._images.setdefault(name, [])
     existing = _find(name, {"imageDigest": digest})
@@ -208,20 +235,27 @@ def _put_image(data: dict):
         return error_response_json(
             "ImageAlreadyExistsException",
             f"Image with digest '{digest}' and tag '{tag}' already exists in the repository with name '{name}' "
-            f"in registry with id '{get_account_id()}'", 400,
+            f"in registry with id '{get_account_id()}'",
+            400,
         )
     holder = _find(name, {"imageTag": tag}) if tag else None
     if holder and ecr._repositories[name].get("imageTagMutability") == "IMMUTABLE":
         return error_response_json(
             "ImageTagAlreadyExistsException",
-            f"The image tag '{tag}' already exists in the '{name}' repository and cannot be overwritten because the repository is immutable.", 400,
+            f"The image tag '{tag}' already exists in the '{name}' repository and cannot be overwritten because the repository is immutable.",
+            400,
         )
     if holder:
         holder["imageTags"].remove(tag)
         holder["imageId"] = _first_id(holder)
     image = existing or {
-        "registryId": get_account_id(), "repositoryName": name, "imageManifest": manifest, "imageManifestMediaType": media_type,
-        "imageTags": [], "imagePushedAt": int(time.time()), "imageDigest": digest,
+        "registryId": get_account_id(),
+        "repositoryName": name,
+        "imageManifest": manifest,
+        "imageManifestMediaType": media_type,
+        "imageTags": [],
+        "imagePushedAt": int(time.time()),
+        "imageDigest": digest,
     }
     if tag:
         image["imageTags"].append(tag)
@@ -250,20 +284,29 @@ def _describe_images(data: dict):
             return error_response_json(
                 "ImageNotFoundException",
                 f"The image with imageId {asked} does not exist within the repository with name '{name}' "
-                f"in the registry with id '{get_account_id()}'", 400,
+                f"in the registry with id '{get_account_id()}'",
+                400,
             )
         if image not in chosen:
             chosen.append(image)
     if not data.get("imageIds"):
         status = (data.get("filter") or {}).get("tagStatus")
-        chosen = [i for i in ecr._images.get(name) or [] if status in (None, "ANY") or (status == "TAGGED") == bool(i["imageTags"])]
+        chosen = [
+            i
+            for i in ecr._images.get(name) or []
+            if status in (None, "ANY") or (status == "TAGGED") == bool(i["imageTags"])
+        ]
     start = int(data.get("nextToken") or 0)
     end = start + (data.get("maxResults") or 100)
     details = [
         {
-            "registryId": get_account_id(), "repositoryName": name, "imageDigest": image["imageDigest"],
-            **({"imageTags": image["imageTags"]} if image["imageTags"] else {}), "imageSizeInBytes": len(image["imageManifest"]),
-            "imagePushedAt": image["imagePushedAt"], "imageManifestMediaType": image["imageManifestMediaType"],
+            "registryId": get_account_id(),
+            "repositoryName": name,
+            "imageDigest": image["imageDigest"],
+            **({"imageTags": image["imageTags"]} if image["imageTags"] else {}),
+            "imageSizeInBytes": len(image["imageManifest"]),
+            "imagePushedAt": image["imagePushedAt"],
+            "imageManifestMediaType": image["imageManifestMediaType"],
             "artifactMediaType": "application/vnd.oci.image.config.v1+json",
         }
         for image in chosen[start:end]

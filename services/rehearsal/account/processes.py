@@ -19,7 +19,8 @@ import sys
 import threading
 import time
 import uuid
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 from account import control
 
@@ -67,8 +68,15 @@ class Process:
     def _spawn(self, env: dict[str, str], cwd: str | None, uid: int | None) -> None:
         as_user = {} if uid is None else {"user": uid, "group": uid, "extra_groups": []}
         self._popen = subprocess.Popen(
-            self.argv, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            bufsize=0, start_new_session=True, **as_user,
+            self.argv,
+            env=env,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            bufsize=0,
+            start_new_session=True,
+            **as_user,
         )
         self.pid = self._popen.pid
         os.set_blocking(self._popen.stdout.fileno(), False)
@@ -100,7 +108,7 @@ class Process:
         self._ended.wait(timeout)
         return self.exit_code
 
-    # On the loop's thread ------------------------------------------------------------------------------------------------------
+    # On the loop's thread -----------------------------------------------------------------------------------
 
     def _read(self) -> bool:
         """Hand on what was written since; False at the end of output."""
@@ -121,7 +129,9 @@ class Process:
     def _finish(self) -> None:
         with self._lock:
             try:
-                os.killpg(self.pid, signal.SIGKILL)  # when its first process ends, a container ends; still a zombie, so the pid is ours
+                os.killpg(
+                    self.pid, signal.SIGKILL
+                )  # when its first process ends, a container ends; still a zombie, so the pid is ours
             except (ProcessLookupError, PermissionError):
                 pass
             code = self._popen.wait()
@@ -194,6 +204,7 @@ class _Loop:
         try:
             self._selector.register(os.pidfd_open(process.pid), selectors.EVENT_READ, (process, "end"))
         except OSError:  # a kernel before 5.3
+
             def waited() -> None:
                 os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
                 self.after(0, lambda: self._end(process))
@@ -241,8 +252,14 @@ class _Keeper:
         with self._lock:
             if self._popen is None:
                 self._popen = subprocess.Popen(
-                    [sys.executable, "-I", "-S", "-c", _KEEPER, f"{MARK}={self.mark}"], stdin=subprocess.PIPE,
-                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={}, cwd="/", start_new_session=True, bufsize=0,
+                    [sys.executable, "-I", "-S", "-c", _KEEPER, f"{MARK}={self.mark}"],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    env={},
+                    cwd="/",
+                    start_new_session=True,
+                    bufsize=0,
                 )
             try:
                 self._popen.stdin.write(line)
@@ -316,7 +333,11 @@ def kill_all() -> None:
 
 
 def _table(_request: control.Request) -> dict:
-    rows = [{"pid": p.pid, "address": p.address, "argv": p.argv, "since": p.started, **p.label} for p in list(_running) if p.alive]
+    rows = [
+        {"pid": p.pid, "address": p.address, "argv": p.argv, "since": p.started, **p.label}
+        for p in list(_running)
+        if p.alive
+    ]
     return {"processes": sorted(rows, key=lambda row: row["since"])}
 
 

@@ -33,7 +33,11 @@ def trusts(record: dict, service: str = ECS_TASKS) -> bool:
         named = [named] if isinstance(named, str) else named
         actions = statement.get("Action", [])
         actions = [actions] if isinstance(actions, str) else actions
-        if statement.get("Effect") == "Allow" and service in named and iam_evaluator._action_matches("sts:AssumeRole", actions, []):
+        if (
+            statement.get("Effect") == "Allow"
+            and service in named
+            and iam_evaluator._action_matches("sts:AssumeRole", actions, [])
+        ):
             return True
     return False
 
@@ -61,9 +65,16 @@ def denied(arn: str, session: str, action: str, resource: str, region: str, cont
             keys.setdefault(f"aws:resourcetag/{tag}".lower(), value)
             keys.setdefault(f"{service}:resourcetag/{tag}".lower(), value)
         asked = iam_evaluator.EvalContext(
-            principal_arn=principal, principal_type="AssumedRole", principal_account=account, action=action, resource_arn=resource,
-            region=region, service_context=keys,
-            principal_keys={f"aws:principaltag/{t['Key'].lower()}": t["Value"] for t in (record or {}).get("Tags") or []},
+            principal_arn=principal,
+            principal_type="AssumedRole",
+            principal_account=account,
+            action=action,
+            resource_arn=resource,
+            region=region,
+            service_context=keys,
+            principal_keys={
+                f"aws:principaltag/{t['Key'].lower()}": t["Value"] for t in (record or {}).get("Tags") or []
+            },
         )
         result = iam_evaluator.evaluate(asked, policies, *limits)
         own_policy = iam_evaluator._resource_policy(service, resource)
@@ -72,7 +83,8 @@ def denied(arn: str, session: str, action: str, resource: str, region: str, cont
     if result.decision == "Allow":
         return None
     why = (
-        "with an explicit deny in an identity-based policy" if result.decision == "Deny"
+        "with an explicit deny in an identity-based policy"
+        if result.decision == "Deny"
         else f"because no identity-based policy allows the {action} action"
     )
     return f"User: {principal} is not authorized to perform: {action} on resource: {resource} {why}"

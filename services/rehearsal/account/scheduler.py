@@ -8,7 +8,7 @@ import itertools
 import logging
 import threading
 import time
-from typing import Callable
+from collections.abc import Callable
 
 from ministack.core.responses import request_scope
 

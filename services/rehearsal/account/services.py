@@ -19,10 +19,22 @@ from account.tasks import Task
 EVENTS_KEPT = 100
 LOOK_SECONDS = 0.2  # at the least, between looks at targets whose health may change
 BACKOFF_LIMIT_DOUBLINGS = 7
-CONFIGURATION = ("loadBalancers", "serviceRegistries", "networkConfiguration", "platformVersion", "capacityProviderStrategy", "launchType")
+PROOF_SECONDS = (
+    1.5  # a task without any check works if it still runs then; a real process fails as late as it fails, at any pace
+)
+CONFIGURATION = (
+    "loadBalancers",
+    "serviceRegistries",
+    "networkConfiguration",
+    "platformVersion",
+    "capacityProviderStrategy",
+    "launchType",
+)
 FAILED_TO_START = "ECS deployment circuit breaker: tasks failed to start."
 
-services: dict[str, "Service"] = {}  # by ARN; the ACTIVE and DRAINING ones, and INACTIVE ones for as long as they are described
+services: dict[
+    str, "Service"
+] = {}  # by ARN; the ACTIVE and DRAINING ones, and INACTIVE ones for as long as they are described
 history: dict[str, "ServiceDeployment"] = {}  # by ARN
 revisions: dict[str, dict] = {}  # service revisions as DescribeServiceRevisions shows them, by ARN
 
@@ -65,33 +77,55 @@ class Deployment:
 
     def view(self) -> dict:
         return {
-            "id": self.id, "status": self.status, "taskDefinition": self.definition["taskDefinitionArn"],
+            "id": self.id,
+            "status": self.status,
+            "taskDefinition": self.definition["taskDefinitionArn"],
             "desiredCount": self.desired if self.status == "PRIMARY" else min(self.desired, len(self.wanted)),
-            "pendingCount": sum(task.pending for task in self.tasks), "runningCount": sum(task.running for task in self.tasks),
-            "failedTasks": self.failed, "createdAt": self.created, "updatedAt": self.updated,
-            "launchType": self.configuration["launchType"], "capacityProviderStrategy": self.configuration["capacityProviderStrategy"],
-            "platformVersion": "1.4.0", "platformFamily": "Linux", "networkConfiguration": self.configuration["networkConfiguration"],
-            "rolloutState": self.state, "rolloutStateReason": self.reason,
+            "pendingCount": sum(task.pending for task in self.tasks),
+            "runningCount": sum(task.running for task in self.tasks),
+            "failedTasks": self.failed,
+            "createdAt": self.created,
+            "updatedAt": self.updated,
+            "launchType": self.configuration["launchType"],
+            "capacityProviderStrategy": self.configuration["capacityProviderStrategy"],
+            "platformVersion": "1.4.0",
+            "platformFamily": "Linux",
+            "networkConfiguration": self.configuration["networkConfiguration"],
+            "rolloutState": self.state,
+            "rolloutStateReason": self.reason,
         }
 
     def revision(self) -> dict:
         containers = self.definition["containerDefinitions"]
         return {
-            "serviceRevisionArn": self.revision_arn, "serviceArn": self.service.arn, "clusterArn": self.service.record["clusterArn"],
-            "taskDefinition": self.definition["taskDefinitionArn"], "launchType": self.configuration["launchType"], "platformVersion": "1.4.0",
-            "platformFamily": "Linux", "loadBalancers": self.configuration["loadBalancers"] or [],
-            "serviceRegistries": self.configuration["serviceRegistries"] or [], "networkConfiguration": self.configuration["networkConfiguration"],
+            "serviceRevisionArn": self.revision_arn,
+            "serviceArn": self.service.arn,
+            "clusterArn": self.service.record["clusterArn"],
+            "taskDefinition": self.definition["taskDefinitionArn"],
+            "launchType": self.configuration["launchType"],
+            "platformVersion": "1.4.0",
+            "platformFamily": "Linux",
+            "loadBalancers": self.configuration["loadBalancers"] or [],
+            "serviceRegistries": self.configuration["serviceRegistries"] or [],
+            "networkConfiguration": self.configuration["networkConfiguration"],
             "containerImages": [
-                {"containerName": c["name"], "image": c["image"], **({"imageDigest": self.digests[c["name"]]} if c["name"] in self.digests else {})}
+                {
+                    "containerName": c["name"],
+                    "image": c["image"],
+                    **({"imageDigest": self.digests[c["name"]]} if c["name"] in self.digests else {}),
+                }
                 for c in containers
             ],
-            "guardDutyEnabled": False, "createdAt": self.created,
+            "guardDutyEnabled": False,
+            "createdAt": self.created,
         }
 
     def summary(self) -> dict:
         return {
-            "arn": self.revision_arn, "requestedTaskCount": self.desired if self.status == "PRIMARY" else len(self.wanted),
-            "runningTaskCount": sum(t.running for t in self.tasks), "pendingTaskCount": sum(t.pending for t in self.tasks),
+            "arn": self.revision_arn,
+            "requestedTaskCount": self.desired if self.status == "PRIMARY" else len(self.wanted),
+            "runningTaskCount": sum(t.running for t in self.tasks),
+            "pendingTaskCount": sum(t.pending for t in self.tasks),
         }
 
 
@@ -102,7 +136,11 @@ class ServiceDeployment:
 
     def __init__(self, service: "Service", target: Deployment, sources: list[Deployment]):
         self.service, self.target, self.sources = service, target, sources
-        self.arn = service.arn.replace(":service/", ":service-deployment/") + "/" + secrets.token_urlsafe(16)[:21].replace("_", "x").replace("-", "x")
+        self.arn = (
+            service.arn.replace(":service/", ":service-deployment/")
+            + "/"
+            + secrets.token_urlsafe(16)[:21].replace("_", "x").replace("-", "x")
+        )
         self.status, self.status_reason = "PENDING", None
         self.created = self.updated = time.time()
         self.started: float | None = None
@@ -132,9 +170,15 @@ class ServiceDeployment:
 
     def brief(self) -> dict:
         return {
-            "serviceDeploymentArn": self.arn, "serviceArn": self.service.arn, "clusterArn": self.service.record["clusterArn"],
-            "createdAt": self.created, "startedAt": self.started, "finishedAt": self.finished,
-            "targetServiceRevisionArn": self.target.revision_arn, "status": self.status, "statusReason": self.status_reason,
+            "serviceDeploymentArn": self.arn,
+            "serviceArn": self.service.arn,
+            "clusterArn": self.service.record["clusterArn"],
+            "createdAt": self.created,
+            "startedAt": self.started,
+            "finishedAt": self.finished,
+            "targetServiceRevisionArn": self.target.revision_arn,
+            "status": self.status,
+            "statusReason": self.status_reason,
         }
 
     def view(self) -> dict:
@@ -143,11 +187,17 @@ class ServiceDeployment:
         brief = self.brief()
         brief.pop("targetServiceRevisionArn")
         return {
-            **brief, "updatedAt": self.updated, "stoppedAt": self.stopped,
-            "sourceServiceRevisions": [source.summary() for source in self.sources], "targetServiceRevision": self.counts or self.target.summary(),
-            "deploymentConfiguration": self.service.record["deploymentConfiguration"], "rollback": self.rollback,
+            **brief,
+            "updatedAt": self.updated,
+            "stoppedAt": self.stopped,
+            "sourceServiceRevisions": [source.summary() for source in self.sources],
+            "targetServiceRevision": self.counts or self.target.summary(),
+            "deploymentConfiguration": self.service.record["deploymentConfiguration"],
+            "rollback": self.rollback,
             "deploymentCircuitBreaker": {
-                "status": monitor if breaker.get("enable") else "DISABLED", "failureCount": self.target.failed, "threshold": self.service.threshold,
+                "status": monitor if breaker.get("enable") else "DISABLED",
+                "failureCount": self.target.failed,
+                "threshold": self.service.threshold,
             },
             "alarms": {"status": "DISABLED", "alarmNames": [], "triggeredAlarmNames": []},
         }
@@ -169,7 +219,7 @@ class Service:
         services[self.arn] = self
         self.deploy(definition, None)
 
-    # What the record says ------------------------------------------------------------------------------------------------------
+    # What the record says -----------------------------------------------------------------------------------
 
     @property
     def load_balancers(self) -> list[dict]:
@@ -202,13 +252,15 @@ class Service:
         return max(1, count) if kind == "UNBOUNDED_PERCENT" else max(3, min(200, count))
 
     def event(self, message: str) -> None:
-        self.record["events"].insert(0, {"id": new_uuid(), "createdAt": time.time(), "message": f"(service {self.name}) {message}"})
+        self.record["events"].insert(
+            0, {"id": new_uuid(), "createdAt": time.time(), "message": f"(service {self.name}) {message}"}
+        )
         del self.record["events"][EVENTS_KEPT:]
 
     def _short(self, tasks: list[Task]) -> str:
         return " ".join(f"(task {task.id})" for task in tasks)
 
-    # Changes -------------------------------------------------------------------------------------------------------------------
+    # Changes ------------------------------------------------------------------------------------------------
 
     def deploy(self, definition: dict, configuration: dict[str, Any] | None) -> Deployment:
         """A new deployment becomes PRIMARY. One that is still in progress is superseded."""
@@ -217,7 +269,9 @@ class Service:
         sources = [d for d in self.deployments if d.tasks or d.state == "COMPLETED"]
         for old in self.deployments:
             if old.under and old.under.open:
-                old.under.become("STOPPED", "Service deployment was stopped because a newer service deployment was started.")
+                old.under.become(
+                    "STOPPED", "Service deployment was stopped because a newer service deployment was started."
+                )
             old.status, old.launching, old.updated = "ACTIVE", False, time.time()
         self.record["taskDefinition"] = definition["taskDefinitionArn"]
         new = Deployment(self, definition, self.desired)
@@ -258,7 +312,10 @@ class Service:
         for other in self.deployments[1:]:
             other.status, other.launching = "ACTIVE", False
         target.status, target.launching, target.desired, target.updated = "PRIMARY", True, self.desired, time.time()
-        target.state, target.reason = "IN_PROGRESS", f"ECS deployment circuit breaker: rolling back to deploymentId {target.id}."
+        target.state, target.reason = (
+            "IN_PROGRESS",
+            f"ECS deployment circuit breaker: rolling back to deploymentId {target.id}.",
+        )
         target.failed = target.setbacks = 0
         target.steady_since, target.not_before = None, 0.0
         self.record |= {"taskDefinition": target.definition["taskDefinitionArn"], **copy.deepcopy(target.configuration)}
@@ -288,12 +345,14 @@ class Service:
                 under.become("STOPPED", "Service deployment was stopped by the user.")
             else:
                 deployment.reason = f"ECS deployment {deployment.id} was rolled back by the user."
-                self.roll_back(deployment, "Service deployment rolled back because of a user request.", "ROLLBACK_IN_PROGRESS")
+                self.roll_back(
+                    deployment, "Service deployment rolled back because of a user request.", "ROLLBACK_IN_PROGRESS"
+                )
             self.wake()
 
         scheduler.after(durations.seconds("ecs.scheduler"), self.account, self.region, carry_out)
 
-    # Told by tasks -------------------------------------------------------------------------------------------------------------
+    # Told by tasks ------------------------------------------------------------------------------------------
 
     def task_stopping(self, task: Task, code: str, reason: str) -> None:
         """A task is on its way down. Failures count for the breaker while its deployment is in progress, until it has been healthy."""
@@ -325,7 +384,7 @@ class Service:
             self.tasks.remove(task)
         self.wake()
 
-    # Looks ---------------------------------------------------------------------------------------------------------------------
+    # Looks --------------------------------------------------------------------------------------------------
 
     def wake(self, seconds: float | None = None) -> None:
         """Look soon, or `seconds` from now; calls until then are one look."""
@@ -373,7 +432,9 @@ class Service:
                 continue
             if task.healthy:
                 checked = task.targets or any(c.check and c.essential for c in task.containers)
-                if not checked and time.monotonic() - task.running_since < durations.seconds("ecs.steady"):
+                if not checked and time.monotonic() - task.running_since < max(
+                    PROOF_SECONDS, durations.seconds("ecs.steady")
+                ):
                     continue  # nothing says that it works but that it still runs
                 if not task.was_healthy:
                     task.was_healthy = True
@@ -391,7 +452,9 @@ class Service:
             target = task.unhealthy_target()
             if target:
                 arn, port, _, description = target
-                self.event(f"(port {port}) is unhealthy in (target-group {arn}) due to (reason {description or 'Health checks failed'}).")
+                self.event(
+                    f"(port {port}) is unhealthy in (target-group {arn}) due to (reason {description or 'Health checks failed'})."
+                )
                 task.stop("ServiceSchedulerInitiated", f"Task failed ELB health checks in (target-group {arn})")
 
     def _break(self) -> None:
@@ -409,7 +472,11 @@ class Service:
         if self.rolling_back and self.rolling_back.open:
             self.rolling_back.become("ROLLBACK_FAILED", FAILED_TO_START)
         elif self.breaker.get("rollback"):
-            self.roll_back(deployment, "Service deployment rolled back because the circuit breaker threshold was exceeded.", "ROLLBACK_IN_PROGRESS")
+            self.roll_back(
+                deployment,
+                "Service deployment rolled back because the circuit breaker threshold was exceeded.",
+                "ROLLBACK_IN_PROGRESS",
+            )
         elif under:
             under.become("STOPPED", FAILED_TO_START)
 
@@ -434,27 +501,34 @@ class Service:
         unhealthy = [task for task in old if not task.healthy]
         self._stop(unhealthy, primary)
         old = [task for task in old if task.wanted]
-        healthy = len(old) + sum(task.healthy for task in primary.wanted)
+        healthy = len(old) + sum(task.healthy and task.was_healthy for task in primary.wanted)
         short = self.desired - len(primary.wanted) > 0 and len(primary.wanted) + len(old) >= high
         spare = healthy - (low if short else max(low, self.desired))
         if spare > 0:
             self._stop(sorted(old, key=lambda t: t.record["createdAt"])[:spare], primary)
         elif short and not any(not task.healthy for task in primary.wanted) and not self._unable_said:
             self._unable_said = True
-            self.event("was unable to stop or start tasks during a deployment because of the service deployment configuration. Update the "
-                       "minimumHealthyPercent or maximumPercent value and try again.")
+            self.event(
+                "was unable to stop or start tasks during a deployment because of the service deployment configuration. Update the "
+                "minimumHealthyPercent or maximumPercent value and try again."
+            )
 
     def _start(self, count: int) -> None:
         if count <= 0:
             return
         cluster = {"clusterName": self.record["clusterArn"].rsplit("/", 1)[-1], "clusterArn": self.record["clusterArn"]}
         request = {
-            "group": f"service:{self.name}", "startedBy": self.primary.id, "networkConfiguration": self.record.get("networkConfiguration"),
-            "enableExecuteCommand": self.record.get("enableExecuteCommand"), "tags": self._task_tags(),
+            "group": f"service:{self.name}",
+            "startedBy": self.primary.id,
+            "networkConfiguration": self.record.get("networkConfiguration"),
+            "enableExecuteCommand": self.record.get("enableExecuteCommand"),
+            "tags": self._task_tags(),
         }
         strategy = self.record.get("capacityProviderStrategy")
         if strategy:
-            request["capacityProviderName"] = max(strategy, key=lambda s: (s.get("base", 0), s.get("weight", 0)))["capacityProvider"]
+            request["capacityProviderName"] = max(strategy, key=lambda s: (s.get("base", 0), s.get("weight", 0)))[
+                "capacityProvider"
+            ]
         started = [Task(self.primary.definition, cluster, request, self, self.primary) for _ in range(count)]
         self.tasks += started
         self.event(f"has started {count} tasks: {self._short(started)}.")
@@ -462,8 +536,13 @@ class Service:
     def _task_tags(self) -> list[dict]:
         tags: dict[str, str] = {}
         if self.record.get("enableECSManagedTags"):
-            tags |= {"aws:ecs:clusterName": self.record["clusterArn"].rsplit("/", 1)[-1], "aws:ecs:serviceName": self.name}
-        source = {"SERVICE": self.arn, "TASK_DEFINITION": self.record["taskDefinition"]}.get(self.record.get("propagateTags") or "")
+            tags |= {
+                "aws:ecs:clusterName": self.record["clusterArn"].rsplit("/", 1)[-1],
+                "aws:ecs:serviceName": self.name,
+            }
+        source = {"SERVICE": self.arn, "TASK_DEFINITION": self.record["taskDefinition"]}.get(
+            self.record.get("propagateTags") or ""
+        )
         tags |= {tag["key"]: tag["value"] for tag in (ecs._tags.get(source) or [] if source else [])}
         return [{"key": key, "value": value} for key, value in tags.items()]
 
@@ -476,7 +555,11 @@ class Service:
         """Drop deployments that serve nothing any more; complete the primary one when it is alone, healthy, and stays so."""
         primary = self.primary
         self.deployments = [d for d in self.deployments if d is primary or any(task.serving for task in d.tasks)]
-        good = len(self.deployments) == 1 and len(primary.wanted) == self.desired and all(task.healthy for task in primary.wanted)
+        good = (
+            len(self.deployments) == 1
+            and len(primary.wanted) == self.desired
+            and all(task.healthy and task.was_healthy for task in primary.wanted)
+        )
         if not good:
             primary.steady_since = None
             self.steady = False
@@ -487,7 +570,11 @@ class Service:
         if time.monotonic() - primary.steady_since < self._steady_wait:
             return
         if primary.state == "IN_PROGRESS":
-            primary.state, primary.reason, primary.updated = "COMPLETED", f"ECS deployment {primary.id} completed.", time.time()
+            primary.state, primary.reason, primary.updated = (
+                "COMPLETED",
+                f"ECS deployment {primary.id} completed.",
+                time.time(),
+            )
             primary.failed = 0
             self.last_completed = primary
             self._unable_said = False
@@ -503,7 +590,10 @@ class Service:
             self.event("has reached a steady state.")
 
     def _count(self) -> None:
-        self.record |= {"runningCount": sum(t.running for t in self.tasks), "pendingCount": sum(t.pending for t in self.tasks)}
+        self.record |= {
+            "runningCount": sum(t.running for t in self.tasks),
+            "pendingCount": sum(t.pending for t in self.tasks),
+        }
 
     def _inactive(self) -> None:
         if services.get(self.arn) is self and self.record["status"] == "DRAINING":

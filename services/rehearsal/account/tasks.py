@@ -9,7 +9,8 @@ import random
 import secrets
 import shutil
 import time
-from typing import TYPE_CHECKING, Callable
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from ministack.core.responses import get_account_id, get_region, new_uuid
 from ministack.services import ec2, ecs, ecs_metadata
@@ -30,7 +31,14 @@ live: dict[str, "Task"] = {}  # by ARN, until STOPPED
 class Task:
     """Made for RunTask and by services; `record` is what DescribeTasks shows."""
 
-    def __init__(self, definition: dict, cluster: dict, request: dict, service: "Service | None" = None, deployment: "Deployment | None" = None):
+    def __init__(
+        self,
+        definition: dict,
+        cluster: dict,
+        request: dict,
+        service: "Service | None" = None,
+        deployment: "Deployment | None" = None,
+    ):
         self.account, self.region = get_account_id(), get_region()
         self.definition = copy.deepcopy(definition)
         self.service, self.deployment = service, deployment
@@ -50,13 +58,19 @@ class Task:
         self.security_groups = network.get("securityGroups") or []
         zone = (ec2._subnets.get(self.subnet) or {}).get("AvailabilityZone") or f"{self.region}a"
         overrides = {o.get("name"): o for o in self.overrides.get("containerOverrides") or []}
-        self.containers = [Container(self, d, overrides.get(d["name"], {})) for d in self.definition["containerDefinitions"]]
+        self.containers = [
+            Container(self, d, overrides.get(d["name"], {})) for d in self.definition["containerDefinitions"]
+        ]
         now = time.time()
         self.record: dict = {
             "taskArn": self.arn,
             "clusterArn": cluster["clusterArn"],
             "taskDefinitionArn": definition["taskDefinitionArn"],
-            "overrides": {"containerOverrides": [{"name": c.name} for c in self.containers], "inferenceAcceleratorOverrides": [], **self.overrides},
+            "overrides": {
+                "containerOverrides": [{"name": c.name} for c in self.containers],
+                "inferenceAcceleratorOverrides": [],
+                **self.overrides,
+            },
             "attributes": [{"name": "ecs.cpu-architecture", "value": "x86_64"}],
             "lastStatus": "PROVISIONING",
             "desiredStatus": "RUNNING",
@@ -88,7 +102,7 @@ class Task:
         self._attachment()
         self.after(durations.seconds("ecs.provisioning"), self._provisioned)
 
-    # Words used by services ----------------------------------------------------------------------------------------------------
+    # Words used by services ---------------------------------------------------------------------------------
 
     @property
     def wanted(self) -> bool:
@@ -111,7 +125,7 @@ class Task:
     def protected(self) -> bool:
         return self.protected_until is not None and time.time() < self.protected_until
 
-    # Time ----------------------------------------------------------------------------------------------------------------------
+    # Time ---------------------------------------------------------------------------------------------------
 
     def after(self, seconds: float, call: Callable[[], None]) -> None:
         """Unless the task has been forgotten by then (reset)."""
@@ -126,14 +140,18 @@ class Task:
         if self.service:
             self.service.wake()
 
-    # Up ------------------------------------------------------------------------------------------------------------------------
+    # Up -----------------------------------------------------------------------------------------------------
 
     def _attachment(self) -> None:
         self.eni = "eni-" + secrets.token_hex(9)[:17]
-        self.record["attachments"] = [{
-            "id": new_uuid(), "type": "ElasticNetworkInterface", "status": "PRECREATED",
-            "details": [{"name": "subnetId", "value": self.subnet}],
-        }]
+        self.record["attachments"] = [
+            {
+                "id": new_uuid(),
+                "type": "ElasticNetworkInterface",
+                "status": "PRECREATED",
+                "details": [{"name": "subnetId", "value": self.subnet}],
+            }
+        ]
 
     def _provisioned(self) -> None:
         if not self.wanted:
@@ -149,13 +167,26 @@ class Task:
             {"name": "privateIPv4Address", "value": self.address},
         ]
         for container in self.containers:
-            container.record["networkInterfaces"] = [{"attachmentId": attachment["id"], "privateIpv4Address": self.address}]
+            container.record["networkInterfaces"] = [
+                {"attachmentId": attachment["id"], "privateIpv4Address": self.address}
+            ]
         subnet = ec2._subnets.get(self.subnet) or {}
         ec2._network_interfaces[self.eni] = {
-            "NetworkInterfaceId": self.eni, "SubnetId": self.subnet, "VpcId": subnet.get("VpcId", ""),
-            "AvailabilityZone": self.record["availabilityZone"], "Description": attachment["id"], "OwnerId": self.account, "Status": "in-use",
-            "PrivateIpAddress": self.address, "InterfaceType": "interface", "SourceDestCheck": True, "MacAddress": mac,
-            "Groups": [{"GroupId": g, "GroupName": (ec2._security_groups.get(g) or {}).get("GroupName", g)} for g in self.security_groups],
+            "NetworkInterfaceId": self.eni,
+            "SubnetId": self.subnet,
+            "VpcId": subnet.get("VpcId", ""),
+            "AvailabilityZone": self.record["availabilityZone"],
+            "Description": attachment["id"],
+            "OwnerId": self.account,
+            "Status": "in-use",
+            "PrivateIpAddress": self.address,
+            "InterfaceType": "interface",
+            "SourceDestCheck": True,
+            "MacAddress": mac,
+            "Groups": [
+                {"GroupId": g, "GroupName": (ec2._security_groups.get(g) or {}).get("GroupName", g)}
+                for g in self.security_groups
+            ],
             "Attachment": None,
         }
         self._is("PENDING", connectivity="CONNECTED", connectivityAt=time.time())
@@ -209,7 +240,10 @@ class Task:
                 continue
             state = self._dependencies(container)
             if state == "failed":
-                return self.stop("TaskFailedToStart", f"Container {container.name} could not be started: a dependency did not reach its condition")
+                return self.stop(
+                    "TaskFailedToStart",
+                    f"Container {container.name} could not be started: a dependency did not reach its condition",
+                )
             if state == "met":
                 try:
                     container.start()
@@ -262,14 +296,21 @@ class Task:
         for registry in self.service.registries:
             service_id = registry["registryArn"].rsplit("/", 1)[-1]
             port = registry.get("port") or registry.get("containerPort")
-            cloudmap._register_instance({
-                "ServiceId": service_id, "InstanceId": self.id,
-                "Attributes": {
-                    "AWS_INSTANCE_IPV4": self.address, "AVAILABILITY_ZONE": self.record["availabilityZone"], "REGION": self.region,
-                    "ECS_CLUSTER_NAME": self.record["clusterArn"].rsplit("/", 1)[-1], "ECS_SERVICE_NAME": self.service.name,
-                    "ECS_TASK_DEFINITION_FAMILY": self.definition["family"], **({"AWS_INSTANCE_PORT": str(port)} if port else {}),
-                },
-            })
+            cloudmap._register_instance(
+                {
+                    "ServiceId": service_id,
+                    "InstanceId": self.id,
+                    "Attributes": {
+                        "AWS_INSTANCE_IPV4": self.address,
+                        "AVAILABILITY_ZONE": self.record["availabilityZone"],
+                        "REGION": self.region,
+                        "ECS_CLUSTER_NAME": self.record["clusterArn"].rsplit("/", 1)[-1],
+                        "ECS_SERVICE_NAME": self.service.name,
+                        "ECS_TASK_DEFINITION_FAMILY": self.definition["family"],
+                        **({"AWS_INSTANCE_PORT": str(port)} if port else {}),
+                    },
+                }
+            )
             self.instances.append(service_id)
         self._tell_cloudmap()
 
@@ -281,11 +322,13 @@ class Task:
                 {"ServiceId": service_id, "InstanceId": self.id, "Status": "UNHEALTHY" if unhealthy else "HEALTHY"}
             )
 
-    # Health --------------------------------------------------------------------------------------------------------------------
+    # Health -------------------------------------------------------------------------------------------------
 
     def health_changed(self) -> None:
         states = [c.record["healthStatus"] for c in self.containers if c.essential and c.check]
-        health = "UNHEALTHY" if "UNHEALTHY" in states else "HEALTHY" if states and set(states) == {"HEALTHY"} else "UNKNOWN"
+        health = (
+            "UNHEALTHY" if "UNHEALTHY" in states else "HEALTHY" if states and set(states) == {"HEALTHY"} else "UNKNOWN"
+        )
         if health != self.record["healthStatus"]:
             self.record |= {"healthStatus": health, "version": self.record["version"] + 1}
             self._tell_cloudmap()
@@ -310,7 +353,7 @@ class Task:
                 return arn, port, reason, description
         return None
 
-    # Down ----------------------------------------------------------------------------------------------------------------------
+    # Down ---------------------------------------------------------------------------------------------------
 
     def container_exited(self, container: Container) -> None:
         if self.wanted and (container.essential or all(c.exited for c in self.containers)):
@@ -323,7 +366,12 @@ class Task:
         """Deregister and drain, stop the containers, give back the network. `code` is ECS's stopCode."""
         if not self.wanted:
             return
-        self.record |= {"desiredStatus": "STOPPED", "stopCode": code, "stoppedReason": reason, "stoppingAt": time.time()}
+        self.record |= {
+            "desiredStatus": "STOPPED",
+            "stopCode": code,
+            "stoppedReason": reason,
+            "stoppingAt": time.time(),
+        }
         if self.service:
             self.service.task_stopping(self, code, reason)
         up = any(c.started and not c.exited for c in self.containers)
@@ -341,14 +389,18 @@ class Task:
         for arn, port in self.targets:
             balancer.deregister(arn, self.address, port)
         for arn in dict.fromkeys(arn for arn, _ in self.targets):
-            self.service.event(f"deregistered {sum(1 for a, _ in self.targets if a == arn)} targets in (target-group {arn})")
+            self.service.event(
+                f"deregistered {sum(1 for a, _ in self.targets if a == arn)} targets in (target-group {arn})"
+            )
         for service_id in self.instances:
             cloudmap._deregister_instance({"ServiceId": service_id, "InstanceId": self.id})
         self.instances = []
 
     def _drained(self) -> None:
         """Look until no target group drains it any more (deregistration delay, requests in flight), then stop its containers."""
-        draining = any((balancer.health(arn, self.address, port) or ("unused",))[0] == "draining" for arn, port in self.targets)
+        draining = any(
+            (balancer.health(arn, self.address, port) or ("unused",))[0] == "draining" for arn, port in self.targets
+        )
         if draining and any(not c.exited for c in self.containers):
             self.after(DRAIN_LOOK_SECONDS, self._drained)
         else:
@@ -378,7 +430,9 @@ class Task:
         for attachment in self.record["attachments"]:
             attachment["status"] = "DELETED"
         self._is("STOPPED", stoppedAt=time.time())
-        self.record["connectivity"] = "DISCONNECTED" if not self.address else self.record.get("connectivity", "CONNECTED")
+        self.record["connectivity"] = (
+            "DISCONNECTED" if not self.address else self.record.get("connectivity", "CONNECTED")
+        )
         self.release()
         del live[self.arn]
         if self.service:

@@ -47,7 +47,8 @@ const server = http.createServer((request, response) => {
     json(200, { bye: true });
     return setTimeout(() => end('boom: asked to crash'), 10);
   }
-  if (path === '/slow') return setTimeout(() => json(200, { revision: env.REVISION }), Number(url.searchParams.get('ms') ?? 1000));
+  if (path === '/slow')
+    return setTimeout(() => json(200, { revision: env.REVISION }), Number(url.searchParams.get('ms') ?? 1000));
   if (path === '/env') return json(200, { names: Object.keys(env).sort() });
   if (path === '/info' || path === '/' || path === '')
     return json(200, {
@@ -56,7 +57,10 @@ const server = http.createServer((request, response) => {
       pid: process.pid,
       // whether it was given, and how long; a secret is not shown
       given: Object.fromEntries(
-        ['SECRET', 'DATABASE_URI', 'REDIS_URI'].map((name) => [name, env[name] === undefined ? null : env[name].length]),
+        ['SECRET', 'DATABASE_URI', 'REDIS_URI'].map((name) => [
+          name,
+          env[name] === undefined ? null : env[name].length,
+        ]),
       ),
     });
   return json(404, { path: url.pathname });
