@@ -124,7 +124,7 @@ test('three start at once on an empty database, and share it, encrypted', async 
   const prefixed = { MOUNT_PREFIX: '/agents/a', LANGSMITH_HOST_REVISION_ID: 'revision-7', GREETING: 'good day' };
   const servers = await Promise.all([serve(prefixed), serve(), serve()]);
   await Promise.all(servers.map(({ ready }) => ready));
-  const [first, second] = servers as [Server, Server, Server];
+  const [first, second] = servers;
 
   const info = (await (await fetch(`${first.url}/info`)).json()) as { host: { host_revision_id: string } };
   assert.equal(info.host.host_revision_id, 'revision-7');
