@@ -5,6 +5,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { kinds } from '../kinds/index.ts';
 import { arn } from './arn.ts';
+import type { PlaceOutputs } from '../place.ts';
 import type { Grant, Scope } from './grant.ts';
 
 const looking = (scope: Scope): Grant[] => [
@@ -46,3 +47,20 @@ export function grants(scope: Scope): Grant[] {
   const all = [...looking(scope), ...[...kinds.values()].flatMap((kind) => kind.iam(scope))];
   return all.filter((grant, index) => all.findIndex((other) => isDeepStrictEqual(other, grant)) === index);
 }
+
+export const scopeOf = (place: PlaceOutputs): Scope => ({
+  partition: place.partition,
+  region: place.region,
+  account: place.accountId,
+  prefix: place.prefix,
+  vpcId: place.vpcId,
+  clusterArn: place.clusterArn,
+  executionRoleArn: place.executionRoleArn,
+  taskRoleArn: place.taskRoleArn,
+  controlRoleArn: place.roleArn,
+  listenerArn: place.listenerArn,
+  loadBalancerArn: place.loadBalancerArn,
+  namespaceId: place.namespaceId,
+  databaseSubnetGroup: place.databaseSubnetGroup,
+  logGroupRoot: place.logGroupRoot,
+});

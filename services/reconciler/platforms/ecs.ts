@@ -1,0 +1,277 @@
+/** A LangGraph Server on ECS Fargate, with its own database, Redis, firewalls, logs and a route through the balancer. */
+import { names, route } from '../aws/names.ts';
+import { cloudMapService } from '../kinds/cloud-map-service.ts';
+import { databaseUri } from '../kinds/database-uri.ts';
+import { ecsService } from '../kinds/ecs-service.ts';
+import { environment } from '../kinds/environment.ts';
+import { fargateSize, type FargateSize } from '../kinds/fargate.ts';
+import { listenerRule } from '../kinds/listener-rule.ts';
+import { logGroup } from '../kinds/log-group.ts';
+import { rdsPostgres } from '../kinds/rds-postgres.ts';
+import { redisSecret } from '../kinds/redis-secret.ts';
+import { scalableTarget } from '../kinds/scalable-target.ts';
+import { securityGroup } from '../kinds/security-group.ts';
+import { targetGroup, type TargetHealthCheck } from '../kinds/target-group.ts';
+import { taskDefinition } from '../kinds/task-definition.ts';
+import { Terminal } from '../aws/errors.ts';
+import type { Place } from '../place.ts';
+import { Graph, type Node } from '../resource.ts';
+import { OWN_POSTGRES, OWN_REDIS, sets, type ServerResources, type ServerSpec } from '../spec.ts';
+import { PORT, STOP_SECONDS, platformEnvironment } from './environment.ts';
+import type { Platform } from './index.ts';
+
+const SERVER = 'server';
+const REDIS = 'redis';
+const REDIS_PORT = 6379;
+const POSTGRES_PORT = 5432;
+const LOG_DAYS = 30;
+/** A server that starts imports the user's code and migrates its database: its health counts only after this. */
+const GRACE_SECONDS = 120;
+const HEALTH: TargetHealthCheck = {
+  path: '/ok',
+  intervalSeconds: 10,
+  timeoutSeconds: 5,
+  healthyAfter: 2,
+  unhealthyAfter: 3,
+  codes: '200',
+};
+
+/** Docker's official image, from AWS's public registry. */
+const REDIS_IMAGE = 'public.ecr.aws/docker/library/redis:7.4';
+
+const SIZES = {
+  dev: {
+    database: { class: 'db.t4g.micro', memoryGb: 1, storageGb: 20, maxStorageGb: null },
+    databaseSafety: { multiAz: false, backupDays: 0, protected: false },
+    redis: { cpu: 256, memoryMb: 512 },
+  },
+  prod: {
+    database: { class: 'db.m7g.large', memoryGb: 8, storageGb: 20, maxStorageGb: 1000 },
+    databaseSafety: { multiAz: true, backupDays: 7, protected: true },
+    redis: { cpu: 1024, memoryMb: 2048 },
+  },
+} as const;
+
+export const ecs: Platform = (spec, place) => {
+  const g = new Graph();
+  const called = names(place, spec.deployment);
+  const size = SIZES[spec.type];
+
+  const env = environmentOf(g, spec, place);
+  const group = g.add('service-group', securityGroup, {}, () => ({
+    name: called.serviceGroup,
+    vpcId: place.vpcId,
+    description: `Servers of deployment ${spec.deployment.id}`,
+    ingress: [{ port: PORT, fromGroup: place.loadBalancerSecurityGroupId }],
+  }));
+  const logs = g.add('log-group', logGroup, {}, () => ({ name: called.logGroup, retentionDays: LOG_DAYS }));
+
+  const database = sets(spec, OWN_POSTGRES) ? undefined : databaseOf(g, spec, place, group);
+  const redis = sets(spec, OWN_REDIS) ? undefined : redisOf(g, spec, place, group, logs);
+
+  const targets = g.add('target-group', targetGroup, {}, () => ({
+    name: called.targetGroup,
+    vpcId: place.vpcId,
+    port: PORT,
+    health: HEALTH,
+    drainSeconds: STOP_SECONDS,
+  }));
+  const rule = g.add('listener-rule', listenerRule, { targets }, (got) => ({
+    listenerArn: place.listenerArn,
+    targetGroupArn: got.targets.arn,
+    match: route(place, spec.deployment),
+  }));
+
+  const poolSize = database && connectionsPerTask(size.database.memoryGb, spec.resources.maxScale);
+  const plain = platformEnvironment(spec, place, poolSize);
+  for (const { name } of spec.environment) delete plain[name];
+  const task = g.add(
+    `task-r${spec.revision.number}`,
+    taskDefinition,
+    { logs, ...(env && { env }), ...(database && { database }), ...(redis && { redis: redis.secret }) },
+    (got: { logs: { name: string }; env?: { arn: string }; database?: { arn: string }; redis?: { arn: string } }) => ({
+      family: called.taskFamily(spec.revision.number),
+      size: taskSize(spec.resources),
+      executionRoleArn: place.executionRoleArn,
+      taskRoleArn: place.taskRoleArn,
+      region: place.region,
+      container: {
+        name: SERVER,
+        image: spec.image,
+        cpu: Math.round(spec.resources.cpu * 1024),
+        memoryMb: spec.resources.memoryMb,
+        port: PORT,
+        environment: plain,
+        secrets: serverSecrets(spec, got),
+        stopSeconds: STOP_SECONDS,
+        logGroup: got.logs.name,
+      },
+    }),
+  );
+
+  const needs = { task, targets, rule, group, logs, ...(redis && { redis: redis.service }) };
+  const service = g.add('service', ecsService, needs, (got) => ({
+    name: called.service,
+    clusterArn: place.clusterArn,
+    taskDefinitionArn: got.task.arn,
+    subnets: place.privateSubnetIds,
+    securityGroups: [got.group.id],
+    min: spec.resources.minScale,
+    max: spec.resources.maxScale,
+    minHealthy: 100,
+    maxRunning: 200,
+    balanced: { targetGroupArn: got.targets.arn, graceSeconds: GRACE_SECONDS, healthPath: HEALTH.path },
+    container: { name: SERVER, port: PORT, logGroup: got.logs.name },
+  }));
+  g.add('scalable-target', scalableTarget, { service }, (got) => ({
+    cluster: clusterName(place),
+    service: got.service.name,
+    min: spec.resources.minScale,
+    max: spec.resources.maxScale,
+  }));
+  return g;
+};
+
+/** None when the deployment has no variables of its own. */
+function environmentOf(g: Graph, spec: ServerSpec, place: Place): Node<{ arn: string }> | undefined {
+  if (spec.environment.length === 0) return undefined;
+  const versions: Record<string, string[]> = {};
+  for (const { name, versionId } of spec.environment) (versions[versionId] ??= []).push(name);
+  return g.add('environment', environment, {}, () => ({
+    name: names(place, spec.deployment).secret('environment'),
+    versions,
+    keep: [...spec.retainedSecretVersions],
+  }));
+}
+
+function databaseOf(g: Graph, spec: ServerSpec, place: Place, users: Node<{ id: string }>): Node<{ arn: string }> {
+  const called = names(place, spec.deployment);
+  const { database: size, databaseSafety: safety } = SIZES[spec.type];
+  const group = g.add('database-group', securityGroup, { users }, (got) => ({
+    name: called.databaseGroup,
+    vpcId: place.vpcId,
+    description: `Database of deployment ${spec.deployment.id}`,
+    ingress: [{ port: POSTGRES_PORT, fromGroup: got.users.id }],
+  }));
+  const database = g.add('database', rdsPostgres, { group }, (got) => ({
+    name: called.database,
+    databaseName: 'langgraph',
+    user: 'langgraph',
+    class: size.class,
+    storageGb: size.storageGb,
+    maxStorageGb: size.maxStorageGb,
+    version: '16',
+    subnetGroup: place.databaseSubnetGroup,
+    securityGroupId: got.group.id,
+    ...safety,
+  }));
+  return g.add('database-uri', databaseUri, { database }, (got) => ({
+    name: called.secret('database'),
+    database: got.database,
+  }));
+}
+
+function redisOf(
+  g: Graph,
+  spec: ServerSpec,
+  place: Place,
+  users: Node<{ id: string }>,
+  logs: Node<{ name: string }>,
+): { secret: Node<{ arn: string }>; service: Node<{ arn: string; name: string }> } {
+  const called = names(place, spec.deployment);
+  const { cpu, memoryMb } = SIZES[spec.type].redis;
+  const secret = g.add('redis-secret', redisSecret, {}, () => ({
+    name: called.secret('redis'),
+    host: `${called.discovery}.${place.namespaceName}`,
+    port: REDIS_PORT,
+  }));
+  const group = g.add('redis-group', securityGroup, { users }, (got) => ({
+    name: called.redisGroup,
+    vpcId: place.vpcId,
+    description: `Redis of deployment ${spec.deployment.id}`,
+    ingress: [{ port: REDIS_PORT, fromGroup: got.users.id }],
+  }));
+  const discovery = g.add('redis-discovery', cloudMapService, {}, () => ({
+    name: called.discovery,
+    namespaceId: place.namespaceId,
+    ttlSeconds: 10,
+  }));
+  const task = g.add('redis-task', taskDefinition, { secret, logs }, (got) => ({
+    family: called.redis,
+    size: { cpu, memoryMb },
+    executionRoleArn: place.executionRoleArn,
+    taskRoleArn: place.taskRoleArn,
+    region: place.region,
+    container: {
+      name: REDIS,
+      image: REDIS_IMAGE,
+      cpu,
+      memoryMb,
+      port: REDIS_PORT,
+      environment: {},
+      secrets: { REDIS_PASSWORD: `${got.secret.arn}:password::` },
+      // A queue and streams, nothing to keep: what must last is in PostgreSQL. Nothing may be evicted, though.
+      command: [
+        'sh',
+        '-c',
+        'exec docker-entrypoint.sh redis-server --save "" --appendonly no --requirepass "$REDIS_PASSWORD" ' +
+          `--maxmemory ${Math.floor(memoryMb * 0.75)}mb --maxmemory-policy noeviction`,
+      ],
+      healthCommand: 'redis-cli -a "$REDIS_PASSWORD" --no-auth-warning ping | grep -q PONG',
+      stopSeconds: 30,
+      logGroup: got.logs.name,
+    },
+  }));
+  const service = g.add('redis-service', ecsService, { task, group, discovery, logs }, (got) => ({
+    name: called.redis,
+    clusterArn: place.clusterArn,
+    taskDefinitionArn: got.task.arn,
+    subnets: place.privateSubnetIds,
+    securityGroups: [got.group.id],
+    min: 1,
+    max: 1,
+    // Never two at once: half of the servers would talk to the one, half to the other.
+    minHealthy: 0,
+    maxRunning: 100,
+    discoveryArn: got.discovery.arn,
+    container: { name: REDIS, port: REDIS_PORT, logGroup: got.logs.name },
+  }));
+  return { secret, service };
+}
+
+/**
+ * A user's own database or Redis stands under both names: the server reads the first, and the second is what images of
+ * other versions read.
+ */
+function serverSecrets(
+  spec: ServerSpec,
+  got: { env?: { arn: string }; database?: { arn: string }; redis?: { arn: string } },
+): Record<string, string> {
+  const secrets: Record<string, string> = {};
+  for (const { name, versionId } of spec.environment) secrets[name] = `${got.env!.arn}:${name}::${versionId}`;
+  secrets['DATABASE_URI'] = got.database?.arn ?? secrets[OWN_POSTGRES]!;
+  secrets['REDIS_URI'] = got.redis === undefined ? secrets[OWN_REDIS]! : `${got.redis.arn}:uri::`;
+  return secrets;
+}
+
+/** @throws Terminal when Fargate has no task that large */
+function taskSize(resources: Pick<ServerResources, 'cpu' | 'memoryMb'>): FargateSize {
+  const size = fargateSize(resources.cpu, resources.memoryMb);
+  if (size === undefined) {
+    throw new Terminal(`larger than Fargate has: "${resources.cpu} CPU, ${resources.memoryMb} MB": ask for less`);
+  }
+  return size;
+}
+
+/**
+ * So that all tasks, twice as many during a rollout, get by with what the database allows. RDS's default is
+ * `max_connections` = memory / 9,531,392 bytes, of which the operating system's share is not counted: three quarters.
+ */
+export function connectionsPerTask(databaseMemoryGb: number, maxScale: number): number {
+  const connections = Math.floor((databaseMemoryGb * 1024 ** 3 * 0.75) / 9_531_392);
+  const RESERVED_FOR_RDS = 8;
+  return Math.max(2, Math.floor((connections - RESERVED_FOR_RDS) / (2 * maxScale)));
+}
+
+/** Of `arn:…:cluster/<name>`. */
+const clusterName = (place: Place): string => place.clusterArn.split('/').at(-1)!;

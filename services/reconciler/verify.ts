@@ -1,0 +1,210 @@
+/**
+ * Whether a place can be used: the role lets us in and nobody without its external id, the network and what else the
+ * customer's stack made is there, and the role has every permission that is in `grants`. Nothing is made or changed.
+ */
+import { DescribeSubnetsCommand, DescribeVpcsCommand, type Tag } from '@aws-sdk/client-ec2';
+import { DescribeClustersCommand } from '@aws-sdk/client-ecs';
+import { DescribeListenersCommand } from '@aws-sdk/client-elastic-load-balancing-v2';
+import { SimulatePrincipalPolicyCommand, type ContextEntry, type EvaluationResult } from '@aws-sdk/client-iam';
+import { DescribeDBSubnetGroupsCommand } from '@aws-sdk/client-rds';
+import { GetNamespaceCommand } from '@aws-sdk/client-servicediscovery';
+import { GetCallerIdentityCommand } from '@aws-sdk/client-sts';
+import { randomUUID } from 'node:crypto';
+import type { Account, Accounts } from './aws/account.ts';
+import { PlaceUnavailable, explain } from './aws/errors.ts';
+import type { Grant } from './aws/grant.ts';
+import { grants, scopeOf } from './aws/grants.ts';
+import { tagRecord } from './aws/tags.ts';
+import type { Place } from './place.ts';
+
+export interface Check {
+  readonly name: string;
+  readonly ok: boolean;
+  /** Empty when it is well; else what is wrong and what to do. */
+  readonly message: string;
+}
+
+export interface Verdict {
+  readonly ok: boolean;
+  readonly checks: readonly Check[];
+}
+
+const ENABLED = 'langgraph-cloud-enabled';
+const PRIVATE = 'langgraph-cloud-private';
+
+export async function verifyPlace(accounts: Accounts, place: Place): Promise<Verdict> {
+  // A session of its own: what it may is asked now, not remembered.
+  const session = { name: `freehold-verify-${randomUUID().slice(0, 8)}` };
+  let aws: Account;
+  try {
+    aws = await accounts.enter(place, session);
+  } catch (error) {
+    return verdict([{ name: 'role', ok: false, message: explain(error).message }]);
+  }
+  const checks = await Promise.all([
+    check('role', () => theAccount(aws, place)),
+    check('external id', () => externalIdIsAskedFor(accounts, place)),
+    check('network', () => network(aws, place)),
+    check('cluster', () => cluster(aws, place)),
+    check('listener', () => listener(aws, place)),
+    check('namespace', () => namespace(aws, place)),
+    check('database subnets', () => databaseSubnets(aws, place)),
+    check('permissions', () => permissions(aws, place)),
+  ]);
+  return verdict(checks.flat());
+}
+
+const verdict = (checks: readonly Check[]): Verdict => ({ ok: checks.every((each) => each.ok), checks });
+
+/** @param find returns what is wrong, one sentence each */
+async function check(name: string, find: () => Promise<string[]>): Promise<Check[]> {
+  try {
+    const wrong = await find();
+    return wrong.length === 0
+      ? [{ name, ok: true, message: '' }]
+      : wrong.map((message) => ({ name, ok: false, message }));
+  } catch (error) {
+    return [{ name, ok: false, message: explain(error).message }];
+  }
+}
+
+async function theAccount(aws: Account, place: Place): Promise<string[]> {
+  const { Account } = await aws.sts.send(new GetCallerIdentityCommand({}));
+  return Account === place.accountId
+    ? []
+    : [`another account: "${Account}": the place is registered as "${place.accountId}"`];
+}
+
+/** Or whoever learns the role's ARN could make us work there in their name. */
+async function externalIdIsAskedFor(accounts: Accounts, place: Place): Promise<string[]> {
+  try {
+    await accounts.enter({ ...place, externalId: `not-${randomUUID()}` }, { name: 'freehold-verify-external-id' });
+  } catch (error) {
+    if (error instanceof PlaceUnavailable) return [];
+    throw error;
+  }
+  return [
+    `the role does not ask for the external id: "${place.roleArn}": ` +
+      "its trust policy must require this place's external id (sts:ExternalId)",
+  ];
+}
+
+async function network(aws: Account, place: Place): Promise<string[]> {
+  const { Vpcs } = await aws.ec2.send(
+    new DescribeVpcsCommand({ Filters: [{ Name: 'vpc-id', Values: [place.vpcId] }] }),
+  );
+  const vpc = Vpcs?.[0];
+  if (vpc === undefined)
+    return [`no such network: "${place.vpcId}": deploy the customer's stack again and register its output`];
+  const wrong = untagged(place.vpcId, vpc.Tags, { [ENABLED]: '1' });
+
+  const ids = [...place.privateSubnetIds, ...place.publicSubnetIds];
+  const { Subnets } = await aws.ec2.send(
+    new DescribeSubnetsCommand({ Filters: [{ Name: 'vpc-id', Values: [place.vpcId] }] }),
+  );
+  const subnets = new Map((Subnets ?? []).map((subnet) => [subnet.SubnetId!, subnet]));
+  for (const id of ids) {
+    const subnet = subnets.get(id);
+    if (subnet === undefined) wrong.push(`no such subnet: "${id}": it is not in "${place.vpcId}"`);
+    else
+      wrong.push(
+        ...untagged(id, subnet.Tags, { [ENABLED]: '1', [PRIVATE]: place.privateSubnetIds.includes(id) ? '1' : '0' }),
+      );
+  }
+  const zones = new Set(place.privateSubnetIds.map((id) => subnets.get(id)?.AvailabilityZone).filter(Boolean));
+  if (zones.size < 2) wrong.push(`too few zones: "${[...zones].join(', ')}": private subnets in two zones are needed`);
+  return wrong;
+}
+
+function untagged(id: string, tags: Tag[] | undefined, wanted: Record<string, string>): string[] {
+  const found = tagRecord(tags);
+  return Object.entries(wanted)
+    .filter(([key, value]) => found[key] !== value)
+    .map(([key, value]) => `not tagged: "${id}": it needs the tag "${key}" = "${value}"`);
+}
+
+async function cluster(aws: Account, place: Place): Promise<string[]> {
+  const { clusters } = await aws.ecs.send(new DescribeClustersCommand({ clusters: [place.clusterArn] }));
+  return clusters?.[0]?.status === 'ACTIVE' ? [] : [missing('ECS cluster', place.clusterArn)];
+}
+
+async function listener(aws: Account, place: Place): Promise<string[]> {
+  const { Listeners } = await aws.elb.send(new DescribeListenersCommand({ ListenerArns: [place.listenerArn] }));
+  const found = Listeners?.[0];
+  if (found === undefined) return [missing('listener', place.listenerArn)];
+  return found.LoadBalancerArn === place.loadBalancerArn
+    ? []
+    : [`another load balancer's listener: "${place.listenerArn}": it belongs to "${found.LoadBalancerArn}"`];
+}
+
+async function namespace(aws: Account, place: Place): Promise<string[]> {
+  const { Namespace } = await aws.discovery.send(new GetNamespaceCommand({ Id: place.namespaceId }));
+  return Namespace?.Name === place.namespaceName ? [] : [missing('namespace', place.namespaceName)];
+}
+
+async function databaseSubnets(aws: Account, place: Place): Promise<string[]> {
+  const { DBSubnetGroups } = await aws.rds.send(
+    new DescribeDBSubnetGroupsCommand({ DBSubnetGroupName: place.databaseSubnetGroup }),
+  );
+  const found = DBSubnetGroups?.[0];
+  if (found === undefined) return [missing('database subnet group', place.databaseSubnetGroup)];
+  return found.VpcId === place.vpcId
+    ? []
+    : [`in another network: "${place.databaseSubnetGroup}": it is in "${found.VpcId}"`];
+}
+
+const missing = (what: string, which: string): string =>
+  `no such ${what}: "${which}": deploy the customer's stack again and register its output`;
+
+async function permissions(aws: Account, place: Place): Promise<string[]> {
+  const wrong = await Promise.all(grants(scopeOf(place)).map((grant) => denied(aws, place, grant)));
+  return [...new Set(wrong.flat())].sort();
+}
+
+/** Asks IAM itself, with the resources and tags that a real call would have. */
+async function denied(aws: Account, place: Place, grant: Grant): Promise<string[]> {
+  const results: EvaluationResult[] = [];
+  let Marker: string | undefined;
+  do {
+    const page = await aws.iam.send(
+      new SimulatePrincipalPolicyCommand({
+        PolicySourceArn: place.roleArn,
+        ActionNames: [...grant.actions],
+        // A pattern stands for what will have such a name.
+        ResourceArns: grant.resources.map((resource) => (resource === '*' ? '*' : resource.replaceAll('*', 'example'))),
+        ContextEntries: contextOf(grant),
+        Marker,
+      }),
+    );
+    results.push(...(page.EvaluationResults ?? []));
+    Marker = page.IsTruncated ? page.Marker : undefined;
+  } while (Marker !== undefined);
+  return results.flatMap((result) => {
+    const specific = (result.ResourceSpecificResults ?? []).filter((each) => each.EvalResourceDecision !== 'allowed');
+    if (result.EvalDecision === 'allowed' && specific.length === 0) return [];
+    return [missingPermission(result, grant)];
+  });
+}
+
+function missingPermission(result: EvaluationResult, grant: Grant): string {
+  const remedy =
+    result.OrganizationsDecisionDetail?.AllowedByOrganizations === false
+      ? "a service control policy of the customer's organization forbids it"
+      : result.PermissionsBoundaryDecisionDetail?.AllowedByPermissionsBoundary === false
+        ? "the role's permissions boundary forbids it"
+        : result.EvalDecision === 'explicitDeny'
+          ? 'an explicit deny forbids it'
+          : "the role's policy must allow it";
+  return `missing permission: "${result.EvalActionName}" on "${grant.resources.join('", "')}": ${remedy} (${grant.why})`;
+}
+
+/** The values that the grant's own conditions ask for. */
+function contextOf(grant: Grant): ContextEntry[] {
+  return Object.entries(grant.conditions ?? {}).flatMap(([operator, keys]) =>
+    Object.entries(keys).map(([ContextKeyName, value]) => ({
+      ContextKeyName,
+      ContextKeyValues: [value].flat(),
+      ContextKeyType: operator.startsWith('Numeric') ? 'numeric' : operator === 'Bool' ? 'boolean' : 'string',
+    })),
+  );
+}
