@@ -1,6 +1,8 @@
 /** Waiting for the state of the world, never for an amount of time. */
 import { setTimeout as sleep } from 'node:timers/promises';
 
+type Nothing = undefined | null | false | 0 | '';
+
 /**
  * Looks again and again until `look` answers something true, and returns that. A look that throws counts as "not yet".
  * @throws Error naming `what`, the limit, and what the last look said
@@ -9,13 +11,13 @@ export async function eventually<T>(
   what: string,
   look: () => T | Promise<T>,
   { seconds = 30, every = 50 }: { seconds?: number; every?: number } = {},
-): Promise<NonNullable<T>> {
+): Promise<Exclude<T, Nothing>> {
   const deadline = performance.now() + seconds * 1000;
   for (;;) {
     let last: unknown;
     try {
       const seen = await look();
-      if (seen) return seen;
+      if (seen) return seen as Exclude<T, Nothing>;
       last = seen;
     } catch (error) {
       last = error;
