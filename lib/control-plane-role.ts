@@ -230,11 +230,28 @@ function substituted<T>(value: T): T {
   ) as T;
 }
 
-/**
- * The actions that none of `AWS_MANAGED_POLICIES` allows without a condition (a test compares with their documents).
- * IAM's own two are never left to them: AWS's policies would let any role be passed to ECS.
- */
-export const NOT_IN_AWS_MANAGED_POLICIES: readonly string[] = [];
+/** What the code calls and none of `AWS_MANAGED_POLICIES` allows everywhere (a test compares with AWS's documents). */
+export const NOT_IN_AWS_MANAGED_POLICIES: readonly string[] = [
+  'application-autoscaling:ListTagsForResource',
+  'application-autoscaling:TagResource',
+  'ec2:CreateTags',
+  'ec2:DeleteSecurityGroup',
+  'ec2:RevokeSecurityGroupIngress',
+  'ecr:DescribeImages',
+  'elasticloadbalancing:AddTags',
+  'elasticloadbalancing:DescribeTags',
+  'elasticloadbalancing:DescribeTargetGroupAttributes',
+  'elasticloadbalancing:ModifyRule',
+  'elasticloadbalancing:ModifyTargetGroup',
+  'elasticloadbalancing:ModifyTargetGroupAttributes',
+  'iam:PassRole',
+  'iam:SimulatePrincipalPolicy',
+  'logs:DeleteLogGroup',
+  'logs:PutRetentionPolicy',
+  'logs:TagResource',
+  'servicediscovery:ListTagsForResource',
+  'servicediscovery:TagResource',
+];
 
 function lacking(grant: Grant): Grant | undefined {
   const actions = grant.actions.filter((action) => NOT_IN_AWS_MANAGED_POLICIES.includes(action));

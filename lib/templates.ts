@@ -12,9 +12,8 @@ export function templates(): Record<string, string> {
   const app = new App({ analyticsReporting: false });
   const files: Record<string, string> = {};
   const variants = ['new', 'existing'].flatMap((network) => ['http', 'https'].map((scheme) => ({ network, scheme })));
-  const names = variants.map(({ network, scheme }) => `customer-account-${network}-vpc-${scheme}`);
-  variants.forEach(({ network, scheme }, index) => {
-    const stack = new Stack(app, names[index]!, {
+  const stacks = variants.map(({ network, scheme }) => {
+    const stack = new Stack(app, `customer-account-${network}-vpc-${scheme}`, {
       description: `Freehold: what this account needs to run LangGraph Servers (${network} VPC, ${scheme.toUpperCase()})`,
       synthesizer: new BootstraplessSynthesizer(),
     });
@@ -54,9 +53,10 @@ export function templates(): Record<string, string> {
         ),
       }),
     });
+    return stack.stackName;
   });
   const assembly = app.synth();
-  for (const name of names)
+  for (const name of stacks)
     files[`${name}.template.json`] = `${JSON.stringify(assembly.getStackByName(name).template, null, 1)}\n`;
   return files;
 }

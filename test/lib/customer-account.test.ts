@@ -7,8 +7,16 @@ import { App, CfnResource, Validations } from 'aws-cdk-lib';
 import { Match, Template } from 'aws-cdk-lib/assertions';
 import { CfnManagedPolicy } from 'aws-cdk-lib/aws-iam';
 import { AwsSolutionsChecks } from 'cdk-nag';
-import { AWS_MANAGED_POLICIES, pack, POLICY_LIMIT, renderedSize } from '../../lib/control-plane-role.ts';
+import {
+  AWS_MANAGED_POLICIES,
+  NOT_IN_AWS_MANAGED_POLICIES,
+  pack,
+  POLICY_LIMIT,
+  renderedSize,
+} from '../../lib/control-plane-role.ts';
 import { CustomerAccountStack, type CustomerAccountStackProps } from '../../lib/customer-account.ts';
+import { grants } from '../../services/reconciler/aws/grants.ts';
+import type { Scope } from '../../services/reconciler/aws/grant.ts';
 import { INLINE_LIMIT } from '../../lib/templates.ts';
 
 process.env['CDK_VALIDATION'] = 'false';
@@ -96,8 +104,8 @@ for (const [name, props] of Object.entries(VARIANTS))
     assert.equal(artifact.requiresBootstrapStackVersion, undefined);
     assert.equal(assembly.manifest.missing, undefined);
     assert.equal(artifact.template.Parameters, undefined);
-    // The CLI sends YAML, which is longer than JSON of the same indentation only by some quotes it lacks.
-    assert.ok(JSON.stringify(artifact.template, null, 2).length < INLINE_LIMIT);
+    // The CLI sends YAML, which is a little shorter.
+    assert.ok(JSON.stringify(artifact.template, null, 1).length < INLINE_LIMIT);
     rmSync(assembly.directory, { recursive: true });
   });
 
@@ -111,12 +119,9 @@ test('a new network: tags tell VPC, private and public subnets apart', () => {
   });
   const subnets = Object.values(template.findResources('AWS::EC2::Subnet')).map((one: any) => {
     const tags = Object.fromEntries(one.Properties.Tags.map((each: any) => [each.Key, each.Value]));
-    return [/Private/.test(tags.Name), tags['langgraph-cloud-enabled'], tags['langgraph-cloud-private']];
+    return `${/Private/.test(tags.Name)},${tags['langgraph-cloud-enabled']},${tags['langgraph-cloud-private']}`;
   });
-  assert.deepEqual(subnets.sort().map(String), [
-    ...Array<string>(3).fill('false,1,0'),
-    ...Array<string>(3).fill('true,1,1'),
-  ]);
+  assert.deepEqual(subnets.toSorted(), [...Array<string>(3).fill('false,1,0'), ...Array<string>(3).fill('true,1,1')]);
   template.resourceCountIs('AWS::EC2::NatGateway', 1);
   template.resourceCountIs('AWS::EC2::FlowLog', 1);
 });
@@ -262,6 +267,38 @@ test('managed: exactly the five AWS policies', () => {
   assert.deepEqual(
     role.Properties.ManagedPolicyArns.map((arn: any) => arn['Fn::Join'][1].at(-1)),
     AWS_MANAGED_POLICIES.map((name) => `:iam::aws:policy/${name}`),
+  );
+});
+
+test('managed: what the five lack is what AWS’s documents say they lack', () => {
+  const documents = JSON.parse(
+    readFileSync(join(import.meta.dirname, '../../services/rehearsal/account/managed-policies.json'), 'utf8'),
+  );
+  const everywhere: string[] = AWS_MANAGED_POLICIES.flatMap((name) =>
+    [documents[name].document.Statement]
+      .flat()
+      .filter((each: any) => each.Effect === 'Allow' && !each.Condition && [each.Resource].flat().includes('*'))
+      .flatMap((each: any) => each.Action),
+  );
+  const patterns = everywhere.map(
+    (action) =>
+      new RegExp(
+        `^${action
+          .replaceAll(/[.+^${}()|[\]\\]/g, '\\$&')
+          .replaceAll('*', '.*')
+          .replaceAll('?', '.')}$`,
+        'i',
+      ),
+  );
+  const scope = new Proxy({}, { get: (_, name) => `<${String(name)}>` }) as Scope;
+  const called = new Set(grants(scope).flatMap((grant) => grant.actions));
+  assert.deepEqual(
+    [...called].filter((action) => !patterns.some((pattern) => pattern.test(action))).toSorted(),
+    NOT_IN_AWS_MANAGED_POLICIES,
+  );
+  assert.deepEqual(
+    [...new Set(statements(synthesized({ policies: 'managed' })).flatMap((each): string[] => each.Action))].toSorted(),
+    NOT_IN_AWS_MANAGED_POLICIES,
   );
 });
 
