@@ -99,6 +99,7 @@ export class Balancer extends Construct {
     const ports = certificateArn === undefined ? [80] : [443, 80];
     const group = new ec2.CfnSecurityGroup(this, 'SecurityGroup', {
       groupName: `${props.prefix}-balancer`,
+      // Never change it: a new description means a new group, and the name is taken by the old one.
       groupDescription: 'The load balancer of Freehold',
       vpcId: network.vpcId,
       securityGroupIngress: (props.allowedCidrs ?? [network.cidrBlock]).flatMap((cidrIp) =>

@@ -137,6 +137,7 @@ export class ControlPlaneRole extends Construct {
     documents.forEach(({ statements, from }, index) => {
       const policy = new iam.CfnManagedPolicy(this, `Policy${index + 1}`, {
         managedPolicyName: `${prefix}-control-plane-${index + 1}`,
+        // Never change it: a new description means a new policy, and the name is taken by the old one.
         description: 'What the Freehold control plane may call, generated from what it says it calls',
         policyDocument: { Version: '2012-10-17', Statement: statements.map(substituted) },
         roles: [role.ref],

@@ -139,6 +139,7 @@ export class Foundation extends Construct {
 
     const boundary = new iam.CfnManagedPolicy(this, 'Boundary', {
       managedPolicyName: `${prefix}-boundary`,
+      // Never change it: a new description means a new policy, and the name is taken by the old one.
       description: 'The most that an agent of Freehold may do, whatever else is attached to its role',
       policyDocument: {
         Version: '2012-10-17',
