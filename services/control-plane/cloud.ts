@@ -22,24 +22,16 @@ export interface Cloud {
   graph(spec: ServerSpec, place: Place): Graph;
   /** Of the agent, as its users see it. */
   url(place: Place, deployment: Owner): string;
-  /** What the platform rounds a server's size up to. @throws Refused when it has none so large */
+  /** What the platform rounds a server's size up to. @throws Terminal when it has none so large */
   taskSize(resources: ServerResources): { readonly cpu: number; readonly memoryMb: number };
   /** @throws an error with one sentence when the account cannot be entered */
   enter(place: Place, deployment: Owner): Promise<Entered>;
   /** Everything that deployments there will need, one line each. Never throws for what the account says. */
   verify(place: Place): Promise<readonly Check[]>;
-  /** The image by digest. @throws Refused with the cause when it is not there, or not in the place's own registry */
+  /** The image by digest. @throws Terminal with the cause when it is not there, or not in the place's own registry */
   image(place: Place, uri: string): Promise<string>;
-  /** Writes values into the deployment's secret in the customer's account as version `versionId`; repeatable. */
-  writeEnvironment(
-    place: Place,
-    deployment: Owner,
-    versionId: string,
-    values: Readonly<Record<string, string>>,
-  ): Promise<void>;
+  /** Writes values into the deployment's secret in the customer's account: answers the version that they are in. */
+  writeEnvironment(place: Place, deployment: Owner, values: Readonly<Record<string, string>>): Promise<string>;
   /** The resource that `writeEnvironment` makes, as a pass keeps it. */
   environment(place: Place, deployment: Owner): Pick<Row, 'id' | 'kind' | 'inputs'>;
 }
-
-/** The customer's account was reached, and what was asked for cannot be: the request is at fault. */
-export class Refused extends Error {}

@@ -87,16 +87,15 @@ export function targetOf(seen: Pick<Seen, 'revisions' | 'activeRevisionId'>): Se
 }
 
 /**
- * Secret versions that must stay: of the target, of the one that serves, of requests under way; then, as long as there
- * is room, of earlier revisions that one may want to go back to.
+ * Secret versions that must stay: of the target, of the one that serves, of those that wait; then, as long as there is
+ * room, of earlier revisions that one may want to go back to.
  */
-export function retainedVersions(seen: Pick<Seen, 'revisions' | 'activeRevisionId' | 'draftVersions'>): string[] {
+export function retainedVersions(seen: Pick<Seen, 'revisions' | 'activeRevisionId'>): string[] {
   const target = targetOf(seen);
   const active = seen.revisions.find((revision) => revision.id === seen.activeRevisionId);
   const versions = new Set<string>();
   const needed = [target, active, ...seen.revisions.filter((revision) => revision.verdict === null)];
   for (const revision of needed) for (const { versionId } of revision?.environment ?? []) versions.add(versionId);
-  for (const version of seen.draftVersions) versions.add(version);
   for (const revision of seen.revisions) {
     const more = new Set([...versions, ...revision.environment.map((variable) => variable.versionId)]);
     if (more.size > VERSIONS_KEPT) break;

@@ -105,13 +105,6 @@ export interface Revisions {
   created_at: Created;
 }
 
-/** Written before a version of the customer's secret is, so that none is swept while its request is under way. */
-export interface SecretVersions {
-  id: string;
-  deployment_id: string;
-  created_at: Created;
-}
-
 /** Observation: written by the worker alone. */
 export interface DeploymentStatuses {
   deployment_id: string;
@@ -181,7 +174,6 @@ export interface Tables {
   places: Places;
   deployments: Deployments;
   revisions: Revisions;
-  secret_versions: SecretVersions;
   deployment_statuses: DeploymentStatuses;
   revision_statuses: RevisionStatuses;
   receipts: Receipts;

@@ -175,10 +175,10 @@ export interface NewDeployment {
 }
 
 /**
- * A deployment that nobody sees yet, with the version of its secret that is about to be written: whatever the request
- * leaves in the account when its process dies is found by it, and removed. False: the place has just been removed.
+ * A deployment that nobody sees yet, written before its secret is: whatever the request leaves in the account when its
+ * process dies is found by it, and removed. False: the place has just been removed.
  */
-export async function draftDeployment(db: Database, given: NewDeployment, versionId: string): Promise<boolean> {
+export async function draftDeployment(db: Database, given: NewDeployment): Promise<boolean> {
   return db.transaction().execute(async (tx) => {
     const place = await tx
       .selectFrom('places')
@@ -199,7 +199,6 @@ export async function draftDeployment(db: Database, given: NewDeployment, versio
         custom_url: given.customUrl,
       })
       .execute();
-    await tx.insertInto('secret_versions').values({ id: versionId, deployment_id: given.id }).execute();
     return true;
   });
 }
@@ -251,11 +250,6 @@ export const oldDrafts = async (db: Database, minutes: number, limit: number): P
       .limit(limit)
       .execute()
   ).map((row) => row.id);
-
-/** Before a version of an existing deployment's secret is written. */
-export async function draftVersion(db: Database, deploymentId: string, versionId: string): Promise<void> {
-  await db.insertInto('secret_versions').values({ id: versionId, deployment_id: deploymentId }).execute();
-}
 
 export interface DeploymentChange {
   readonly displayName?: string;

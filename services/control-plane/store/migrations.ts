@@ -77,14 +77,6 @@ const steps: Record<string, Migration> = {
           unique (deployment_id, number)
         )`.execute(db);
       await sql`
-        create table secret_versions (
-          id uuid primary key,
-          deployment_id uuid not null references deployments on delete cascade,
-          created_at timestamptz not null default now()
-        )`.execute(db);
-      await sql`create index secret_versions_of_deployment on secret_versions (deployment_id)`.execute(db);
-      await sql`create index secret_versions_by_age on secret_versions (created_at)`.execute(db);
-      await sql`
         create table deployment_statuses (
           deployment_id uuid primary key references deployments on delete cascade,
           epoch bigint not null default 0,

@@ -44,8 +44,6 @@ export interface Seen {
   readonly knownStatus: DeploymentStatus | null;
   /** Newest first: all without a verdict, the active one, and the last 25 that were deployed. */
   readonly revisions: readonly SeenRevision[];
-  /** Versions that requests which are under way are writing. */
-  readonly draftVersions: readonly string[];
 }
 
 /** Begins a pass: from now on an older one writes nothing. Undefined: no such deployment. */
@@ -66,11 +64,6 @@ export async function begin(db: Database, deploymentId: string): Promise<Seen | 
       .selectAll()
       .where('id', '=', deployment.place_id)
       .executeTakeFirstOrThrow();
-    const versions = await tx
-      .selectFrom('secret_versions')
-      .select('id')
-      .where('deployment_id', '=', deploymentId)
-      .execute();
     return {
       epoch,
       asked: deployment.asked,
@@ -86,7 +79,6 @@ export async function begin(db: Database, deploymentId: string): Promise<Seen | 
       activeRevisionId: active_revision_id,
       knownStatus: known_status,
       revisions: await seenRevisions(tx, deploymentId, active_revision_id),
-      draftVersions: versions.map((version) => version.id),
     };
   });
 }
@@ -284,7 +276,6 @@ export async function prune(db: Database, days: number): Promise<void> {
   await sql`delete from receipts where deployment_id in (select deployment_id from receipts where gone_at < ${old} limit 1000)`.execute(
     db,
   );
-  await sql`delete from secret_versions where created_at < now() - interval '1 hour'`.execute(db);
   await sql`
     delete from events e using (
       select deployment_id, min(id) as first from (

@@ -1,0 +1,198 @@
+/** Places, which are listeners on the wire (`compute_type: "ecs"`): the CLI and Terraform know how to name those. */
+import { createRoute, z } from '@hono/zod-openapi';
+import { isDeepStrictEqual } from 'node:util';
+import type { PlaceOutputs } from '../../reconciler/place.ts';
+import {
+  addPlace,
+  changePlace,
+  deploymentsIn,
+  findPlace,
+  listPlaces,
+  placeOf,
+  removePlace,
+  setVerification,
+  type PlaceRow,
+} from '../store/places.ts';
+import { problems, type ApiOptions, type App } from './app.ts';
+import { ApiError, bad, fromZod } from './errors.ts';
+import * as schemas from './schemas.ts';
+
+const path = z.object({ listener_id: schemas.id });
+const answer = (description: string) => ({
+  description,
+  content: { 'application/json': { schema: schemas.listener } },
+});
+const tags = ['listeners'];
+/** What a deployment's resources are found by: a place in use keeps these. */
+const IDENTITY = ['accountId', 'region', 'partition', 'prefix', 'vpcId'] as const;
+
+export function addListeners(app: App, options: ApiOptions): void {
+  const { db, cloud, principalArn } = options;
+
+  const shown = (row: PlaceRow): z.infer<typeof schemas.listener> => ({
+    id: row.id,
+    created_at: row.created_at.toISOString(),
+    updated_at: row.updated_at.toISOString(),
+    compute_type: 'ecs',
+    compute_id: row.name,
+    // The CLI wants a listener to have one; it means nothing on ECS.
+    compute_config: { k8s_namespaces: ['default'], place: row.outputs as z.infer<typeof schemas.placeOutputs> | null },
+    version: row.version,
+    place: {
+      external_id: row.external_id,
+      principal_arn: principalArn,
+      state: row.state,
+      message: row.message,
+      checks: [...row.checks],
+      verified_at: row.verified_at?.toISOString() ?? null,
+    },
+  });
+
+  const find = async (workspaceId: string, id: string): Promise<PlaceRow> => {
+    const row = await findPlace(db, workspaceId, id);
+    if (row === undefined) throw new ApiError(404, `Listener ID ${id} not found.`);
+    return row;
+  };
+
+  const verify = async (row: PlaceRow): Promise<void> => {
+    const place = placeOf(row);
+    if (place === undefined)
+      throw bad(`Listener ID ${row.id} has no place yet: PATCH its compute_config.place with the stack's output first`);
+    const checks = await cloud.verify(place);
+    const failed = checks.find((check) => !check.ok);
+    const state = failed || checks.length === 0 ? 'unverified' : 'verified';
+    const message = failed ? (failed.message ?? failed.name) : null;
+    await setVerification(db, row.id, { state, message, checks });
+  };
+
+  app.openapi(
+    createRoute({
+      method: 'post',
+      path: '/v2/listeners',
+      tags,
+      request: { body: { required: true, content: { 'application/json': { schema: schemas.listenerCreate } } } },
+      responses: { 201: answer('Created'), ...problems(400, 401, 403, 409, 422) },
+    }),
+    async (c) => {
+      const body = c.req.valid('json');
+      const workspaceId = c.get('workspaceId');
+      if (body.compute_type !== 'ecs') throw bad(`compute_type "${body.compute_type}" is not supported: use "ecs"`);
+      const given = body.compute_config.place;
+      if (given !== undefined && given !== null)
+        throw bad('compute_config.place comes later: the stack that prints it is given the external id of this answer');
+      const row = await addPlace(db, { workspaceId, name: body.compute_id, version: body.version ?? null });
+      if (row === undefined)
+        throw new ApiError(
+          409,
+          `Listener for LangSmith workspace ID '${workspaceId}' and compute ID '${body.compute_id}' already exists.`,
+        );
+      return c.json(shown(row), 201);
+    },
+  );
+
+  app.openapi(
+    createRoute({
+      method: 'get',
+      path: '/v2/listeners',
+      tags,
+      request: { query: schemas.pageQuery },
+      responses: {
+        200: {
+          description: 'A page of them, newest first',
+          content: {
+            'application/json': {
+              schema: z
+                .object({ resources: z.array(schemas.listener), offset: z.number().int() })
+                .openapi('ListenersList'),
+            },
+          },
+        },
+        ...problems(401, 403, 422),
+      },
+    }),
+    async (c) => {
+      const page = c.req.valid('query');
+      const rows = await listPlaces(db, c.get('workspaceId'), page);
+      return c.json({ resources: rows.map(shown), offset: page.offset + rows.length }, 200);
+    },
+  );
+
+  app.openapi(
+    createRoute({
+      method: 'get',
+      path: '/v2/listeners/{listener_id}',
+      tags,
+      request: { params: path },
+      responses: { 200: answer('It'), ...problems(401, 403, 404, 422) },
+    }),
+    async (c) => c.json(shown(await find(c.get('workspaceId'), c.req.valid('param').listener_id)), 200),
+  );
+
+  app.openapi(
+    createRoute({
+      method: 'patch',
+      path: '/v2/listeners/{listener_id}',
+      tags,
+      description:
+        "With `compute_config.place` it registers what the customer's stack printed, and verifies it at once.",
+      request: {
+        params: path,
+        body: { required: true, content: { 'application/json': { schema: schemas.listenerPatch } } },
+      },
+      responses: { 200: answer('As it is now'), ...problems(400, 401, 403, 404, 422) },
+    }),
+    async (c) => {
+      const { listener_id } = c.req.valid('param');
+      const body = c.req.valid('json');
+      const row = await find(c.get('workspaceId'), listener_id);
+      const outputs = (body.compute_config?.place ?? undefined) as PlaceOutputs | undefined;
+      if (outputs !== undefined && row.outputs !== null && (await deploymentsIn(db, row.id)) > 0)
+        for (const name of IDENTITY)
+          if (!isDeepStrictEqual(row.outputs[name], outputs[name]))
+            throw bad(
+              `Listener ID ${row.id} is used by deployments: its ${name} ("${row.outputs[name]}") cannot change`,
+            );
+      await changePlace(db, row.id, {
+        ...(outputs === undefined ? {} : { outputs }),
+        ...(body.version ? { version: body.version } : {}),
+      });
+      if (outputs !== undefined) await verify(await find(c.get('workspaceId'), listener_id));
+      return c.json(shown(await find(c.get('workspaceId'), listener_id)), 200);
+    },
+    (result) => {
+      if (!result.success) throw fromZod(result.target, result.error);
+    },
+  );
+
+  app.openapi(
+    createRoute({
+      method: 'post',
+      path: '/v2/listeners/{listener_id}/verify',
+      tags,
+      description: 'Ours: assumes the role, finds the network, checks every permission that deployments will need.',
+      request: { params: path },
+      responses: { 200: answer('What was found, in `place`'), ...problems(400, 401, 403, 404, 422) },
+    }),
+    async (c) => {
+      const { listener_id } = c.req.valid('param');
+      await verify(await find(c.get('workspaceId'), listener_id));
+      return c.json(shown(await find(c.get('workspaceId'), listener_id)), 200);
+    },
+  );
+
+  app.openapi(
+    createRoute({
+      method: 'delete',
+      path: '/v2/listeners/{listener_id}',
+      tags,
+      request: { params: path },
+      responses: { 204: { description: 'Deleted' }, ...problems(401, 403, 404, 409, 422) },
+    }),
+    async (c) => {
+      const row = await find(c.get('workspaceId'), c.req.valid('param').listener_id);
+      if (!(await removePlace(db, row.id)))
+        throw new ApiError(409, `Listener ID ${row.id} is used by deployments: delete those first.`);
+      return c.body(null, 204);
+    },
+  );
+}

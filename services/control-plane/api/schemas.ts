@@ -1,0 +1,318 @@
+/** The wire's shapes. Fields of our own are marked so; everything else is as LangSmith Deployment's API has it. */
+import { z } from '@hono/zod-openapi';
+
+export const id = z.uuid();
+const text = z.string().nullish();
+const instant = z.iso.datetime();
+
+export const errorBody = z
+  .object({
+    detail: z.union([
+      z.string(),
+      z.array(z.object({ loc: z.array(z.union([z.string(), z.number()])), msg: z.string(), type: z.string() })),
+    ]),
+  })
+  .openapi('Error');
+
+export const pageQuery = z.object({
+  limit: z.coerce.number().int().min(1).max(100).default(20),
+  offset: z.coerce.number().int().min(0).default(0),
+});
+
+const cpu = z.number().min(0.1).max(8).nullish();
+const cpuLimit = z.number().min(0.1).max(16).nullish();
+const memory = z.number().int().min(128).nullish();
+const count = z.number().int().min(0).nullish();
+const list = z.array(z.record(z.string(), z.unknown())).nullish();
+
+export const resourceSpec = z
+  .object({
+    min_scale: count,
+    max_scale: z.number().int().min(1).max(100).nullish(),
+    cpu,
+    cpu_limit: cpuLimit,
+    memory_mb: memory,
+    memory_limit_mb: memory,
+    queue_min_scale: count,
+    queue_max_scale: count,
+    queue_cpu: cpu,
+    queue_cpu_limit: cpuLimit,
+    queue_memory_mb: memory,
+    queue_memory_limit_mb: memory,
+    redis_cpu: cpu,
+    redis_cpu_limit: cpuLimit,
+    redis_memory_mb: memory,
+    redis_memory_limit_mb: memory,
+    db_cpu: cpu,
+    db_cpu_limit: cpuLimit,
+    db_memory_mb: memory,
+    db_memory_limit_mb: memory,
+    db_storage_gi: count,
+    db_max_connections: count,
+    labels: z.record(z.string(), z.string()).nullish(),
+    annotations: z.record(z.string(), z.string()).nullish(),
+    service_account_name: text,
+    image_pull_secrets: z.array(z.object({ name: z.string() })).nullish(),
+    volumes: list,
+    volume_mounts: list,
+    init_containers: list,
+    sidecars: list,
+  })
+  .openapi('ResourceSpec');
+
+export const secret = z
+  .object({
+    name: z.string().min(1).max(255),
+    value: z.string().nullish().describe('Ours: without a value, the variable keeps the one that it has.'),
+  })
+  .openapi('Secret');
+
+const secretReference = z
+  .object({ name: z.string(), secret_name: z.string(), secret_key: z.string() })
+  .openapi('SecretReference');
+
+const sourceConfigFields = {
+  integration_id: text,
+  repo_url: text,
+  deployment_type: text.describe('`dev` or `prod`; without it `prod`.'),
+  build_on_push: z.boolean().nullish(),
+  custom_url: text,
+  resource_spec: resourceSpec.nullish(),
+  listener_id: z.uuid().nullish().describe("The place. Without it, the workspace's only one."),
+  listener_config: z.object({ k8s_namespace: text }).nullish(),
+  install_command: text,
+  build_command: text,
+  template_id: text,
+};
+export const sourceConfigRequest = z.object(sourceConfigFields).openapi('SourceConfigRequest');
+
+const revisionConfigFields = {
+  repo_ref: text,
+  langgraph_config_path: text,
+  image_uri: text.describe("In the place's own registry, by tag or digest."),
+  source_tarball_path: text,
+};
+export const sourceRevisionConfigRequest = z.object(revisionConfigFields).openapi('SourceRevisionConfigRequest');
+
+const SOURCES = ['github', 'external_docker', 'internal_docker', 'internal_source', 'internal_template'] as const;
+export const source = z.enum(SOURCES);
+
+export const deploymentCreate = z
+  .object({
+    name: z
+      .string()
+      .max(50)
+      .regex(/^[a-z]([a-z0-9-]*[a-z0-9])?$/, 'lowercase letters, digits and hyphens; a letter first, no hyphen last'),
+    source,
+    source_config: sourceConfigRequest,
+    source_revision_config: sourceRevisionConfigRequest,
+    secrets: z.array(secret).max(500),
+    secret_references: z.array(secretReference).nullish(),
+  })
+  .openapi('DeploymentCreateRequest');
+
+export const deploymentPatch = z
+  .object({
+    name: text.describe('Immutable: anything but the present name is refused.'),
+    source: source.nullish().describe('Immutable.'),
+    display_name: z.string().min(1).max(255).nullish(),
+    revision_source: source.nullish(),
+    source_config: sourceConfigRequest.nullish(),
+    source_revision_config: sourceRevisionConfigRequest.nullish(),
+    secrets: z.array(secret).max(500).nullish(),
+    secret_references: z.array(secretReference).nullish(),
+  })
+  .openapi('DeploymentPatchRequest');
+
+export const revisionCreate = deploymentPatch
+  .pick({ source_config: true, source_revision_config: true, secrets: true, secret_references: true })
+  .openapi('RevisionCreateRequest');
+
+const taskSize = z
+  .object({ cpu: z.number(), memory_mb: z.number().int() })
+  .describe('Ours: what the platform rounds the asked size up to; the container itself is held to what was asked.')
+  .openapi('TaskSize');
+
+const sourceRevisionConfig = z
+  .object({ ...revisionConfigFields, repo_commit_sha: text })
+  .openapi('SourceRevisionConfig');
+
+const nullable = z.null();
+
+export const deploymentStatus = z.enum([
+  'AWAITING_DATABASE',
+  'READY',
+  'UNUSED',
+  'AWAITING_DELETE',
+  'AWAITING_FINAL_DELETE',
+  'UNKNOWN',
+]);
+export const REVISION_STATUSES = [
+  'CREATING',
+  'QUEUED',
+  'AWAITING_BUILD',
+  'BUILDING',
+  'AWAITING_DEPLOY',
+  'DEPLOYING',
+  'DEPLOYED',
+  'CREATE_FAILED',
+  'BUILD_FAILED',
+  'DEPLOY_FAILED',
+  'SKIPPED',
+  'INTERRUPTED',
+  'UNKNOWN',
+] as const;
+
+export const deployment = z
+  .object({
+    id,
+    tenant_id: id,
+    name: z.string(),
+    display_name: z.string().nullable(),
+    source: z.string(),
+    source_config: z.object(sourceConfigFields).openapi('SourceConfig'),
+    source_revision_config: sourceRevisionConfig,
+    secrets: nullable.describe('Values are never kept, so never answered: see secret_names.'),
+    secret_names: z.array(z.string()).describe('Ours.'),
+    secret_references: z.array(secretReference),
+    created_at: instant,
+    updated_at: instant,
+    status: deploymentStatus,
+    status_message: z.string().nullable().describe('Ours: one sentence with the cause.'),
+    latest_revision_id: id.nullable(),
+    active_revision_id: id.nullable(),
+    image_version: nullable,
+    url: z.string().nullable(),
+    task_size: taskSize.nullable(),
+    shareable: z.boolean(),
+    route_through_gateway: z.boolean(),
+    is_managed_deep_agent: z.boolean(),
+    is_preview: z.boolean(),
+    tracer_session_id: nullable,
+    agent: nullable,
+  })
+  .openapi('Deployment');
+
+export const revision = z
+  .object({
+    id,
+    number: z.number().int().describe("Ours: counts a deployment's revisions from 1."),
+    created_at: instant,
+    updated_at: instant,
+    status: z.enum(REVISION_STATUSES),
+    status_message: z.string().nullable(),
+    source: z.string(),
+    source_revision_config: sourceRevisionConfig,
+    image: z.string().describe('Ours: the image by digest.'),
+    resource_spec: resourceSpec.describe('Ours.'),
+    task_size: taskSize.nullable(),
+    secret_names: z.array(z.string()).describe('Ours.'),
+  })
+  .openapi('Revision');
+
+/** One JSON object, as the customer's stack prints it. */
+export const placeOutputs = z
+  .object({
+    version: z.literal(1),
+    accountId: z.string().regex(/^\d{12}$/),
+    region: z.string().min(1),
+    partition: z.string().min(1),
+    prefix: z.string().regex(/^[a-z][a-z0-9-]{0,11}$/),
+    roleArn: z.string().startsWith('arn:'),
+    vpcId: z.string(),
+    privateSubnetIds: z.array(z.string()).min(1),
+    publicSubnetIds: z.array(z.string()),
+    clusterArn: z.string().startsWith('arn:'),
+    executionRoleArn: z.string().startsWith('arn:'),
+    taskRoleArn: z.string().startsWith('arn:'),
+    loadBalancerArn: z.string().startsWith('arn:'),
+    loadBalancerDnsName: z.string().min(1),
+    listenerArn: z.string().startsWith('arn:'),
+    loadBalancerSecurityGroupId: z.string(),
+    scheme: z.enum(['http', 'https']),
+    domain: z.string().optional(),
+    namespaceId: z.string(),
+    namespaceName: z.string(),
+    databaseSubnetGroup: z.string(),
+    logGroupRoot: z.string().startsWith('/'),
+  })
+  .openapi('PlaceOutputs');
+
+const check = z.object({ name: z.string(), ok: z.boolean(), message: z.string().nullable() }).openapi('Check');
+
+export const listener = z
+  .object({
+    id,
+    created_at: instant,
+    updated_at: instant,
+    compute_type: z.literal('ecs'),
+    compute_id: z.string(),
+    compute_config: z.object({
+      k8s_namespaces: z.array(z.string()).nullable(),
+      place: placeOutputs.nullable().describe("Ours: what the customer's stack printed."),
+    }),
+    version: z.string().nullable(),
+    place: z
+      .object({
+        external_id: z.string().describe("Ours, at random, for this place alone: the customer's stack is given it."),
+        principal_arn: z.string().nullable().describe("Who assumes the customer's role: the stack is given it."),
+        state: z.enum(['unregistered', 'unverified', 'verified']),
+        message: z.string().nullable(),
+        checks: z.array(check),
+        verified_at: instant.nullable(),
+      })
+      .describe('Ours.')
+      .openapi('Place'),
+  })
+  .openapi('Listener');
+
+export const listenerCreate = z
+  .object({
+    compute_type: z.string(),
+    compute_id: z.string().min(1).max(255),
+    compute_config: z.object({ place: z.unknown().optional() }),
+    version: text,
+  })
+  .openapi('ListenerCreateRequest');
+
+export const listenerPatch = z
+  .object({
+    version: text,
+    compute_config: z
+      .object({ place: placeOutputs.nullish().describe("Ours: the output `Place` of the customer's stack.") })
+      .nullish(),
+  })
+  .openapi('ListenerPatchRequest');
+
+export const timeline = z
+  .object({
+    deployment_id: id,
+    resources: z.array(
+      z
+        .object({
+          id: z.string(),
+          kind: z.string(),
+          name: z.string().nullable(),
+          arn: z.string().nullable(),
+          state: z.enum(['ready', 'waiting', 'retrying', 'failed']),
+          since: instant,
+          message: z.string().nullable(),
+          needs: z.array(z.string()),
+          tries: z.number().int(),
+        })
+        .openapi('Resource'),
+    ),
+    events: z.array(
+      z
+        .object({
+          id: z.number().int(),
+          at: instant,
+          revision_id: id.nullable(),
+          resource: z.string().nullable(),
+          message: z.string(),
+        })
+        .openapi('Event'),
+    ),
+    next_after: z.number().int().describe('Pass as `after` for the events that follow.'),
+  })
+  .openapi('Timeline');

@@ -1,0 +1,7 @@
+import { DOCUMENT, routes, type ApiOptions } from './api/app.ts';
+
+/** docs/openapi.json, which is generated from the routes. That needs neither a store nor an account. */
+export function openapi(): string {
+  const app = routes({} as ApiOptions);
+  return `${JSON.stringify(app.getOpenAPI31Document(DOCUMENT), null, 2)}\n`;
+}

@@ -1,0 +1,107 @@
+/** A whole control plane over a real PostgreSQL and a simulated cloud: the API in-process, the worker when it is started. */
+import { pino, type Logger } from 'pino';
+import { api } from '../../services/control-plane/api/app.ts';
+import { startWorker } from '../../services/control-plane/worker.ts';
+import { addKey, addWorkspace, digestKey } from '../../services/control-plane/store/access.ts';
+import { openDatabase as connect, type Database } from '../../services/control-plane/store/database.ts';
+import { Looks } from '../../services/control-plane/store/looks.ts';
+import { migrate } from '../../services/control-plane/store/migrations.ts';
+import { openDatabase } from '../support/database.ts';
+import { SimulatedCloud, outputs } from './simulated.ts';
+
+/* eslint-disable @typescript-eslint/no-explicit-any */
+export type Json = any;
+
+export interface Answer {
+  readonly status: number;
+  readonly body: Json;
+  readonly headers: Headers;
+}
+
+export interface ControlPlane {
+  readonly db: Database;
+  readonly url: string;
+  readonly looks: Looks;
+  readonly cloud: SimulatedCloud;
+  readonly key: string;
+  readonly workspaceId: string;
+  readonly log: Logger;
+  /** Every line that was logged. */
+  readonly logged: string[];
+  call(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Answer>;
+  startWorker(options?: { sweepSeconds?: number; concurrency?: number }): Promise<void>;
+  /** A verified place of a new listener. */
+  place(name?: string): Promise<Json>;
+  close(): Promise<void>;
+}
+
+export const KEY = 'fh_test_key';
+
+export async function openControlPlane(): Promise<ControlPlane> {
+  const database = await openDatabase({
+    name: 'store',
+    async migrate(url) {
+      const db = connect(url, { connections: 1, onError: () => {} });
+      await migrate(db);
+      await db.destroy();
+    },
+  });
+  const logged: string[] = [];
+  const log = pino({ level: 'debug' }, { write: (line: string) => void logged.push(line) });
+  const db = connect(database.url, { connections: 10, onError: () => {} });
+  await migrate(db);
+  const looks = await Looks.open(db, {
+    url: database.url,
+    heartbeatSeconds: 10,
+    expireSeconds: 60,
+    onError: (error) => log.error({ err: error }, 'looks'),
+  });
+  const workspaceId = await addWorkspace(db, 'test');
+  await addKey(db, workspaceId, 'test', KEY);
+  const cloud = new SimulatedCloud();
+  const app = api({
+    db,
+    looks,
+    cloud,
+    log,
+    principalArn: 'arn:aws:iam::111111111111:user/freehold',
+    digestKey: await digestKey(db),
+  });
+
+  const call: ControlPlane['call'] = async (method, path, body, headers = {}) => {
+    const response = await app.request(path, {
+      method,
+      headers: {
+        'X-Api-Key': KEY,
+        ...(body === undefined ? {} : { 'Content-Type': 'application/json' }),
+        ...headers,
+      },
+      ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
+    });
+    const text = await response.text();
+    return { status: response.status, body: text === '' ? null : JSON.parse(text), headers: response.headers };
+  };
+  return {
+    db,
+    url: database.url,
+    looks,
+    cloud,
+    key: KEY,
+    workspaceId,
+    log,
+    logged,
+    call,
+    startWorker: ({ sweepSeconds = 3600, concurrency = 4 } = {}) =>
+      startWorker({ db, looks, cloud, log, concurrency, sweepSeconds, pollSeconds: 0.2 }),
+    async place(name = 'production') {
+      const made = await call('POST', '/v2/listeners', { compute_type: 'ecs', compute_id: name, compute_config: {} });
+      const patch = { compute_config: { place: outputs() } };
+      return (await call('PATCH', `/v2/listeners/${made.body.id}`, patch)).body;
+    },
+    async close() {
+      await looks.stop(1);
+      await db.destroy();
+      await database.close();
+    },
+  };
+}

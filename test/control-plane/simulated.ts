@@ -1,0 +1,166 @@
+/**
+ * A small cloud in memory behind the control plane's own `Cloud`: things take their time, break, and can be held up. It
+ * stands in for AWS alone; the store, the queue, the worker, the pass and the API in these tests are the real ones.
+ */
+import { randomBytes, randomUUID } from 'node:crypto';
+import { Terminal } from '../../services/reconciler/aws/errors.ts';
+import type { Place, PlaceOutputs } from '../../services/reconciler/place.ts';
+import { Graph, type Cx, type Kind } from '../../services/reconciler/resource.ts';
+import type { ServerSpec } from '../../services/reconciler/spec.ts';
+import type { Cloud } from '../../services/control-plane/cloud.ts';
+
+interface Inputs {
+  readonly name: string;
+  readonly what: string;
+}
+interface Thing extends Inputs {
+  readyAt: number;
+}
+
+export class SimulatedCloud implements Cloud {
+  /** What exists, by name. */
+  readonly things = new Map<string, Thing>();
+  /** Each creation, change and removal, in order. */
+  readonly acts: string[] = [];
+  /** Values that were written, by version. */
+  readonly written = new Map<string, Record<string, string>>();
+  /** Images that are in the registry, with their digests. */
+  readonly images = new Map<string, string>([['repo/agent:1', 'repo/agent@sha256:1']]);
+  /** Why the account cannot be entered. */
+  closed: string | null = null;
+  /** By image: why its rollout fails. */
+  readonly crashes = new Map<string, string>();
+  /** How long a thing takes to become ready. */
+  seconds = 0;
+  /** Called within every observation. */
+  onObserve: (inputs: Inputs) => Promise<void> = () => Promise.resolve();
+  /** Found by the last search, beside `things`. */
+  leftovers: string[] = [];
+  /** Of every spec that a graph was made from. */
+  readonly specs: ServerSpec[] = [];
+
+  readonly kind: Kind<Inputs, Thing, { arn: string }> = {
+    kind: 'thing',
+    iam: () => [],
+    pollSeconds: 0.1,
+    limitSeconds: 3600,
+    observe: async (_cx, inputs) => {
+      await this.onObserve(inputs);
+      const live = this.things.get(inputs.name);
+      if (live === undefined) return { is: 'absent' };
+      const crash = this.crashes.get(live.what);
+      if (crash !== undefined && live.what === inputs.what) return { is: 'broken', live, why: crash };
+      if (live.readyAt > Date.now()) return { is: 'busy', live, why: 'being made' };
+      return { is: 'ready', live, out: { arn: `arn:sim:${inputs.name}` } };
+    },
+    diff: (inputs, live) => (live.what === inputs.what ? [] : [{ field: 'what', from: live.what, to: inputs.what }]),
+    converge: (_cx, inputs, live) => {
+      this.acts.push(`${live ? 'change' : 'create'} ${inputs.name}`);
+      this.things.set(inputs.name, { ...inputs, readyAt: Date.now() + this.seconds * 1000 });
+      return Promise.resolve();
+    },
+    remove: (_cx, inputs) => {
+      this.acts.push(`remove ${inputs.name}`);
+      this.things.delete(inputs.name);
+      return Promise.resolve();
+    },
+  };
+  readonly kinds: ReadonlyMap<string, Kind> = new Map([['thing', this.kind as Kind]]);
+
+  graph(spec: ServerSpec): Graph {
+    this.specs.push(spec);
+    const g = new Graph();
+    const name = (what: string): string => `${spec.deployment.name}/${what}`;
+    const database = g.add('database', this.kind, {}, () => ({ name: name('database'), what: 'postgres' }));
+    const task = g.add(`task-r${spec.revision.number}`, this.kind, { database }, () => ({
+      name: name(`task-r${spec.revision.number}`),
+      what: 'task',
+    }));
+    g.add('service', this.kind, { task }, () => ({ name: name('service'), what: spec.image }));
+    return g;
+  }
+
+  url(place: Place, deployment: { name: string }): string {
+    return `http://${place.loadBalancerDnsName}/${deployment.name}`;
+  }
+
+  taskSize(resources: { cpu: number; memoryMb: number }): { cpu: number; memoryMb: number } {
+    if (resources.cpu > 4) throw new Terminal(`larger than there is: ${resources.cpu} CPU`);
+    return { cpu: Math.ceil(resources.cpu), memoryMb: Math.ceil(resources.memoryMb / 1024) * 1024 };
+  }
+
+  #open(): void {
+    if (this.closed !== null) throw new Error(this.closed);
+  }
+
+  enter(_place: Place, deployment: { name: string }) {
+    return Promise.resolve().then(() => {
+      this.#open();
+      return {
+        cx: () => ({ aws: undefined, tags: {} }) as unknown as Cx,
+        remaining: () => {
+          const left = [...this.things.keys()].filter((name) => name.startsWith(`${deployment.name}/`));
+          return Promise.resolve({
+            left: [...left, ...this.leftovers],
+            remainders: ['a secret in its recovery window'],
+          });
+        },
+      };
+    });
+  }
+
+  verify(): Promise<{ name: string; ok: boolean; message: string | null }[]> {
+    return Promise.resolve([{ name: 'assume role', ok: this.closed === null, message: this.closed }]);
+  }
+
+  image(_place: Place, uri: string): Promise<string> {
+    return Promise.resolve().then(() => {
+      this.#open();
+      const found = this.images.get(uri) ?? [...this.images.values()].find((image) => image === uri);
+      if (found === undefined) throw new Terminal(`no such image: "${uri}"`);
+      return found;
+    });
+  }
+
+  writeEnvironment(_place: Place, deployment: { name: string }, values: Record<string, string>): Promise<string> {
+    return Promise.resolve().then(async () => {
+      this.#open();
+      const { name, what } = this.#secret(deployment);
+      await this.onObserve({ name, what });
+      this.things.set(name, { name, what, readyAt: 0 });
+      const version = randomUUID();
+      this.written.set(version, { ...values });
+      return version;
+    });
+  }
+
+  environment(_place: Place, deployment: { name: string }) {
+    return { id: 'environment', kind: 'thing', inputs: this.#secret(deployment) };
+  }
+
+  #secret = (deployment: { name: string }): Inputs => ({ name: `${deployment.name}/environment`, what: 'secret' });
+}
+
+export const outputs = (account = '555000000001'): PlaceOutputs => ({
+  version: 1,
+  accountId: account,
+  region: 'us-east-1',
+  partition: 'aws',
+  prefix: 'freehold',
+  roleArn: `arn:aws:iam::${account}:role/freehold-control-plane`,
+  vpcId: `vpc-${randomBytes(4).toString('hex')}`,
+  privateSubnetIds: ['subnet-1', 'subnet-2'],
+  publicSubnetIds: [],
+  clusterArn: `arn:aws:ecs:us-east-1:${account}:cluster/freehold`,
+  executionRoleArn: `arn:aws:iam::${account}:role/freehold-execution`,
+  taskRoleArn: `arn:aws:iam::${account}:role/freehold-task`,
+  loadBalancerArn: `arn:aws:elasticloadbalancing:us-east-1:${account}:loadbalancer/app/freehold/1`,
+  loadBalancerDnsName: 'internal-freehold-1.us-east-1.elb.amazonaws.com',
+  listenerArn: `arn:aws:elasticloadbalancing:us-east-1:${account}:listener/app/freehold/1/1`,
+  loadBalancerSecurityGroupId: 'sg-1',
+  scheme: 'http',
+  namespaceId: 'ns-1',
+  namespaceName: 'freehold.internal',
+  databaseSubnetGroup: 'freehold',
+  logGroupRoot: '/aws/ecs/freehold',
+});

@@ -1,0 +1,248 @@
+/** Looks, passes, verdicts: through the real queue and worker, over a real PostgreSQL and a simulated cloud. */
+import assert from 'node:assert/strict';
+import { afterEach, beforeEach, test } from 'node:test';
+import { eventually } from '../support/eventually.ts';
+import { openControlPlane, type ControlPlane, type Json } from './open.ts';
+import type { SimulatedCloud } from './simulated.ts';
+
+let api: ControlPlane;
+let cloud: SimulatedCloud;
+
+beforeEach(async () => {
+  api = await openControlPlane();
+  cloud = api.cloud;
+  await api.place();
+});
+afterEach(() => api.close());
+
+const image = (n: number): { source_revision_config: { image_uri: string } } => {
+  cloud.images.set(`repo/agent:${n}`, `repo/agent@sha256:${n}`);
+  return { source_revision_config: { image_uri: `repo/agent:${n}` } };
+};
+
+async function create(name = 'agent', more: object = {}): Promise<Json> {
+  const { status, body } = await api.call('POST', '/v2/deployments', {
+    name,
+    source: 'external_docker',
+    source_config: { deployment_type: 'dev' },
+    secrets: [],
+    ...image(1),
+    ...more,
+  });
+  assert.equal(status, 201, JSON.stringify(body));
+  return body;
+}
+
+const deployment = async (id: string): Promise<Json> => (await api.call('GET', `/v2/deployments/${id}`)).body;
+const revision = async (id: string, revisionId: string): Promise<Json> =>
+  (await api.call('GET', `/v2/deployments/${id}/revisions/${revisionId}`)).body;
+const becomes = (id: string, revisionId: string, status: string): Promise<Json> =>
+  eventually(
+    `revision becomes ${status}`,
+    async () => {
+      const now = await revision(id, revisionId);
+      if (now.status !== status) throw new Error(`${now.status}: ${now.status_message}`);
+      return now;
+    },
+    { seconds: 15 },
+  );
+const patch = async (id: string, body: object): Promise<string> => {
+  const answer = await api.call('PATCH', `/v2/deployments/${id}`, body);
+  assert.equal(answer.status, 200, JSON.stringify(answer.body));
+  return answer.body.latest_revision_id;
+};
+
+test('a deployment is made step by step, and its statuses say so', async () => {
+  cloud.seconds = 0.5;
+  const made = await create();
+  assert.equal(made.status, 'AWAITING_DATABASE');
+  assert.equal((await revision(made.id, made.latest_revision_id)).status, 'CREATING');
+  await api.startWorker();
+  await becomes(made.id, made.latest_revision_id, 'DEPLOYED');
+  const now = await deployment(made.id);
+  assert.equal(now.status, 'READY');
+  assert.equal(now.status_message, null);
+  assert.equal(now.active_revision_id, made.latest_revision_id);
+
+  const { body } = await api.call('GET', `/v2/deployments/${made.id}/timeline`);
+  assert.deepEqual(
+    body.resources.map((resource: Json) => [resource.id, resource.state, resource.name, resource.arn]),
+    ['database', 'task-r1', 'service'].map((id) => [id, 'ready', `agent/${id}`, `arn:sim:agent/${id}`]),
+  );
+  const events = body.events.filter((event: Json) => event.message === 'create' || event.resource === null);
+  assert.deepEqual(
+    events.map((event: Json) => [event.resource, event.message]),
+    [
+      ['database', 'create'],
+      ['task-r1', 'create'],
+      ['service', 'create'],
+      [null, 'DEPLOYED'],
+    ],
+  );
+  const page = await api.call('GET', `/v2/deployments/${made.id}/timeline?limit=2`);
+  const rest = await api.call('GET', `/v2/deployments/${made.id}/timeline?after=${page.body.next_after}`);
+  assert.deepEqual([...page.body.events, ...rest.body.events], body.events);
+});
+
+test('a rollout that fails: its verdict stands, the last good revision serves again, the next one works', async () => {
+  await api.startWorker();
+  const made = await create();
+  await becomes(made.id, made.latest_revision_id, 'DEPLOYED');
+  cloud.crashes.set('repo/agent@sha256:2', 'exit code 3: boom');
+  const bad = await patch(made.id, image(2));
+  const failed = await becomes(made.id, bad, 'DEPLOY_FAILED');
+  assert.equal(failed.status_message, 'service: exit code 3: boom');
+  await eventually('the old revision is rolled out again', () => cloud.things.get('agent/service')?.what.endsWith('1'));
+  const now = await eventually('the deployment says so', async () => {
+    const seen = await deployment(made.id);
+    return seen.status_message && seen;
+  });
+  assert.equal(now.status, 'READY');
+  assert.equal(now.active_revision_id, made.latest_revision_id);
+  assert.match(now.status_message, /revision 2 DEPLOY_FAILED: .*boom; revision 1 serves/);
+  assert.equal(await eventually('its definition is removed', () => !cloud.things.has('agent/task-r2')), true);
+  assert.equal((await revision(made.id, bad)).status, 'DEPLOY_FAILED');
+
+  const good = await patch(made.id, image(3));
+  await becomes(made.id, good, 'DEPLOYED');
+  assert.equal((await revision(made.id, made.latest_revision_id)).status, 'DEPLOYED');
+  assert.equal((await deployment(made.id)).active_revision_id, good);
+});
+
+test('the first revision fails: it is observed, nothing else serves, a new one mends it', async () => {
+  await api.startWorker();
+  cloud.crashes.set('repo/agent@sha256:1', 'boom');
+  const made = await create();
+  await becomes(made.id, made.latest_revision_id, 'DEPLOY_FAILED');
+  const now = await deployment(made.id);
+  assert.equal(now.active_revision_id, null);
+  assert.match(now.status_message, /no revision serves/);
+  await becomes(made.id, await patch(made.id, image(2)), 'DEPLOYED');
+});
+
+test('newer revisions end older ones: interrupted when it had begun, skipped when not', async () => {
+  cloud.seconds = 3600;
+  const made = await create();
+  await api.startWorker();
+  await eventually('the first has begun', () => cloud.things.has('agent/database'));
+  let holding = true;
+  cloud.onObserve = () => eventually('released', () => !holding).then(() => {});
+  const second = await patch(made.id, image(2));
+  await eventually('the second look runs', async () => cloud.specs.length >= 2);
+  const third = await patch(made.id, image(3));
+  const fourth = await patch(made.id, image(4));
+  cloud.onObserve = () => Promise.resolve();
+  holding = false;
+  await eventually('the fourth is carried out', () => cloud.specs.at(-1)?.revision.number === 4);
+  cloud.seconds = 0;
+  for (const thing of cloud.things.values()) thing.readyAt = 0;
+  await becomes(made.id, fourth, 'DEPLOYED');
+  const first = await revision(made.id, made.latest_revision_id);
+  assert.equal(first.status, 'INTERRUPTED');
+  assert.match(first.status_message, /superseded by revision \d/);
+  assert.equal((await revision(made.id, second)).status, 'INTERRUPTED');
+  assert.equal((await revision(made.id, third)).status, 'SKIPPED');
+});
+
+test('delete: users before the used, a search that must find nothing, then 404 and a receipt', async () => {
+  await api.startWorker();
+  const made = await create();
+  await becomes(made.id, made.latest_revision_id, 'DEPLOYED');
+  cloud.leftovers = ['arn:sim:forgotten'];
+  assert.equal((await api.call('DELETE', `/v2/deployments/${made.id}`)).status, 204);
+  const leaving = await deployment(made.id);
+  assert.equal(leaving.status, 'AWAITING_DELETE');
+  assert.equal((await api.call('PATCH', `/v2/deployments/${made.id}`, image(2))).status, 409);
+  await eventually('what is left is named', async () =>
+    /arn:sim:forgotten/.test((await deployment(made.id)).status_message),
+  );
+  const taken = await api.call('POST', '/v2/deployments', { ...(await body('agent')) });
+  assert.equal(taken.status, 409, 'its name is free only when it is gone');
+
+  cloud.leftovers = [];
+  await api.call('DELETE', `/v2/deployments/${made.id}`); // again: looks at once
+  await eventually('it is gone', async () => (await api.call('GET', `/v2/deployments/${made.id}`)).status === 404);
+  assert.deepEqual(
+    cloud.acts.filter((act) => act.startsWith('remove')),
+    ['remove agent/service', 'remove agent/task-r1', 'remove agent/database'],
+  );
+  const [receipt] = await api.db.selectFrom('receipts').selectAll().execute();
+  assert.equal(receipt?.deployment_id, made.id);
+  assert.deepEqual(receipt?.remainders, ['a secret in its recovery window']);
+  for (const table of ['resources', 'events', 'revisions', 'revision_statuses', 'deployment_statuses'] as const)
+    assert.deepEqual(await api.db.selectFrom(table).selectAll().execute(), [], table);
+  await create('agent');
+});
+
+const body = (name: string): Json => ({
+  name,
+  source: 'external_docker',
+  source_config: { deployment_type: 'dev' },
+  secrets: [],
+  ...image(1),
+});
+
+test('a place that cannot be entered: UNKNOWN with the cause, no verdict, and it goes on by itself', async () => {
+  const made = await create();
+  cloud.closed = 'the role is gone';
+  await api.startWorker();
+  const lost = await eventually('it is unknown', async () => {
+    const now = await deployment(made.id);
+    return now.status === 'UNKNOWN' && now;
+  });
+  assert.match(lost.status_message, /the role is gone/);
+  assert.equal((await revision(made.id, made.latest_revision_id)).status, 'CREATING');
+  cloud.closed = null;
+  await becomes(made.id, made.latest_revision_id, 'DEPLOYED');
+  assert.equal((await deployment(made.id)).status, 'READY');
+});
+
+test('drift is mended by the sweep', async () => {
+  await api.startWorker({ sweepSeconds: 0.5 });
+  const made = await create();
+  await becomes(made.id, made.latest_revision_id, 'DEPLOYED');
+  cloud.things.delete('agent/service');
+  await eventually('it is made again', () => cloud.things.has('agent/service'));
+});
+
+test('another pass has begun: the older one writes nothing more, to the cloud or to the store', async () => {
+  cloud.seconds = 0;
+  const made = await create();
+  let release = (): void => {};
+  const held = new Promise<void>((resolve) => (release = resolve));
+  let first = true;
+  cloud.onObserve = async () => {
+    if (!first) return;
+    first = false;
+    await held;
+  };
+  const { carryOut } = await import('../../services/control-plane/worker.ts');
+  const options = { db: api.db, looks: api.looks, cloud, log: api.log, concurrency: 1, sweepSeconds: 3600 };
+  const look = { deploymentId: made.id, job: '00000000-0000-4000-8000-000000000000' };
+  const paused = carryOut(options, look);
+  await eventually('the first pass is in the middle', () => !first);
+  await carryOut(options, look);
+  assert.equal((await revision(made.id, made.latest_revision_id)).status, 'DEPLOYED');
+  const acts = [...cloud.acts];
+  const before = await api.db.selectFrom('resources').selectAll().orderBy('seq').execute();
+  cloud.things.clear(); // the paused pass would make all of it again
+  release();
+  await paused;
+  assert.deepEqual(cloud.acts, acts);
+  assert.deepEqual(await api.db.selectFrom('resources').selectAll().orderBy('seq').execute(), before);
+  assert.match(api.logged.join(''), /another pass has begun/);
+});
+
+test('secret versions that a revision may need are retained, newest first, and no more than AWS keeps', async () => {
+  await api.startWorker();
+  const made = await create('agent', { secrets: [{ name: 'A', value: '0' }] });
+  await becomes(made.id, made.latest_revision_id, 'DEPLOYED');
+  for (let n = 1; n <= 18; n++) {
+    const next = await patch(made.id, { secrets: [{ name: 'A', value: String(n) }] });
+    await becomes(made.id, next, 'DEPLOYED');
+  }
+  const versions = [...cloud.written.keys()];
+  const spec = cloud.specs.at(-1)!;
+  assert.equal(spec.environment[0]?.versionId, versions.at(-1));
+  assert.deepEqual(new Set(spec.retainedSecretVersions), new Set(versions.slice(-16)));
+});
