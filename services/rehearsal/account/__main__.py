@@ -220,7 +220,7 @@ def main() -> None:
         return {}
 
     control.route("POST", "/reset", reset)
-    control.route("GET", "/health", lambda _: {"port": settings.PORT, "pace": settings.PACE, "timerPace": settings.TIMER_PACE, "modules": sorted(named)})
+    control.route("GET", "/health", lambda _: {"pid": os.getpid(), "port": settings.PORT, "pace": settings.PACE, "timerPace": settings.TIMER_PACE, "modules": sorted(named)})
 
     def ready() -> None:
         line = json.dumps({"port": settings.PORT}) + "\n"

@@ -90,7 +90,7 @@ def wrap(inner):
             await inner(scope, receive, unheard)
         if want.get("cut"):  # an answer is promised and never comes: the server closes the connection
             await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1")]})
-            call.status = 0
+            call.status, call.error = 0, "cut"
             return
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         status = want.get("status", 400)
