@@ -1,6 +1,9 @@
 /** The real CDK CLI, as a customer runs it, against accounts that have nothing yet. */
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { promisify } from 'node:util';
 import {
   CreateSubnetCommand,
   CreateVpcCommand,
@@ -16,10 +19,12 @@ import { CloudWatchLogsClient, DescribeLogGroupsCommand } from '@aws-sdk/client-
 import { DescribeDBSubnetGroupsCommand, RDSClient } from '@aws-sdk/client-rds';
 import { ListNamespacesCommand, ServiceDiscoveryClient } from '@aws-sdk/client-servicediscovery';
 import { AssumeRoleCommand, STSClient } from '@aws-sdk/client-sts';
+import type { PlaceOutputs } from '../../services/reconciler/place.ts';
 import type { Credentials, Rehearsal } from '../../services/rehearsal/index.ts';
 import { cdkDeploy, cdkDestroy, controlPlaneUser } from '../../services/rehearsal/scene.ts';
 import { openRehearsal } from '../support/rehearsal.ts';
 
+const ROOT = join(import.meta.dirname, '..', '..');
 const REGION = 'us-east-1';
 let rehearsal: Rehearsal;
 let controlPlane: { arn: string; credentials: Credentials };
@@ -137,8 +142,8 @@ test('a new network: outputs, tags, who gets in, and nothing left after destroy'
   assert.deepEqual(await inventory(account), before);
 });
 
-test('an existing network: tagged while the stack stands, then as it was', async () => {
-  const account = '240000000002';
+/** A VPC of the customer's own, with four subnets in two zones. */
+async function network(account: string) {
   const ec2 = new EC2Client(as(rehearsal.root(account)));
   const { Vpc } = await ec2.send(new CreateVpcCommand({ CidrBlock: '10.7.0.0/16' }));
   const subnets: string[] = [];
@@ -148,9 +153,15 @@ test('an existing network: tagged while the stack stands, then as it was', async
     const made = await ec2.send(new CreateSubnetCommand({ VpcId: Vpc!.VpcId!, CidrBlock, AvailabilityZone }));
     subnets.push(made.Subnet!.SubnetId!);
   }
+  return { ec2, vpcId: Vpc!.VpcId!, subnets };
+}
+
+test('an existing network: tagged while the stack stands, then as it was', async () => {
+  const account = '240000000002';
+  const { ec2, vpcId, subnets } = await network(account);
   const look = async () => ({
     inventory: await inventory(account),
-    vpc: (await ec2.send(new DescribeVpcsCommand({ VpcIds: [Vpc!.VpcId!] }))).Vpcs,
+    vpc: (await ec2.send(new DescribeVpcsCommand({ VpcIds: [vpcId] }))).Vpcs,
     subnets: (await ec2.send(new DescribeSubnetsCommand({ SubnetIds: subnets }))).Subnets,
   });
   const before = await look();
@@ -159,12 +170,12 @@ test('an existing network: tagged while the stack stands, then as it was', async
     externalId: 'fh-second',
     prefix: 'second',
     policies: 'managed',
-    vpcId: Vpc!.VpcId!,
+    vpcId,
     privateSubnetIds: subnets.slice(0, 2).join(','),
     publicSubnetIds: subnets.slice(2).join(','),
   };
   const place = await cdkDeploy({ rehearsal, account, context });
-  assert.deepEqual([place.vpcId, ...place.privateSubnetIds, ...place.publicSubnetIds], [Vpc!.VpcId!, ...subnets]);
+  assert.deepEqual([place.vpcId, ...place.privateSubnetIds, ...place.publicSubnetIds], [vpcId, ...subnets]);
   assert.equal(place.clusterArn, `arn:aws:ecs:${REGION}:${account}:cluster/second`);
   const during = await look();
   assert.equal(record(during.vpc?.[0]?.Tags)['langgraph-cloud-enabled'], '1');
@@ -174,4 +185,45 @@ test('an existing network: tagged while the stack stands, then as it was', async
   );
   await cdkDestroy({ rehearsal, account, context });
   assert.deepEqual(await look(), before);
+});
+
+test('without CDK: the published template, with parameters, gives the same outputs', async () => {
+  const account = '240000000003';
+  const { ec2, vpcId, subnets } = await network(account);
+  const parameters = {
+    Principal: controlPlane.arn,
+    ExternalId: 'fh-third',
+    Prefix: 'third',
+    VpcId: vpcId,
+    PrivateSubnetIds: subnets.slice(0, 2).join(','),
+    PublicSubnetIds: subnets.slice(2).join(','),
+  };
+  // What `aws cloudformation deploy` does; boto3 is what it is made of.
+  const program = `
+import boto3, json, sys
+given = json.load(sys.stdin)
+stacks = boto3.client("cloudformation")
+stacks.create_stack(StackName="by-hand", TemplateBody=open(given["template"]).read(), Capabilities=["CAPABILITY_NAMED_IAM"],
+                    Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in given["parameters"].items()])
+stacks.get_waiter("stack_create_complete").wait(StackName="by-hand", WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+print(stacks.describe_stacks(StackName="by-hand")["Stacks"][0]["Outputs"][0]["OutputValue"])`;
+  const template = join(ROOT, 'templates', 'customer-account-existing-vpc-http.template.json');
+  const root = rehearsal.root(account);
+  const run = promisify(execFile)(join(ROOT, '.cache', 'python', 'rehearsal', 'bin', 'python'), ['-c', program], {
+    env: {
+      PYTHONDONTWRITEBYTECODE: '1',
+      AWS_ENDPOINT_URL: rehearsal.endpoint,
+      AWS_DEFAULT_REGION: REGION,
+      AWS_ACCESS_KEY_ID: root.accessKeyId,
+      AWS_SECRET_ACCESS_KEY: root.secretAccessKey,
+    },
+  });
+  run.child.stdin!.end(JSON.stringify({ template, parameters }));
+  const place = JSON.parse((await run).stdout) as PlaceOutputs;
+  assert.deepEqual(place.privateSubnetIds, subnets.slice(0, 2));
+  assert.deepEqual(place.publicSubnetIds, subnets.slice(2));
+  assert.equal(place.prefix, 'third');
+  assert.equal(place.roleArn, `arn:aws:iam::${account}:role/third-control-plane`);
+  const { Subnets } = await ec2.send(new DescribeSubnetsCommand({ SubnetIds: subnets }));
+  for (const subnet of Subnets!) assert.equal(record(subnet.Tags)['langgraph-cloud-enabled'], '1');
 });
