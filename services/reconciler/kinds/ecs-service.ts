@@ -11,7 +11,7 @@ import {
 } from '@aws-sdk/client-ecs';
 import type { Account } from '../aws/account.ts';
 import { arn, changesOurs, createsOurs } from '../aws/arn.ts';
-import { codeOf, isNotFound } from '../aws/errors.ts';
+import { isNotFound } from '../aws/errors.ts';
 import { ecsTagList, requireOurs, tagRecord } from '../aws/tags.ts';
 import type { Change, Kind } from '../resource.ts';
 import { compare } from './compare.ts';
@@ -197,9 +197,8 @@ async function describe(aws: Account, inputs: EcsServiceInputs): Promise<Service
   return answer.services?.[0];
 }
 
-/** ECS' name for a service that exists with other settings. */
-const alreadyMade = (error: unknown): boolean =>
-  codeOf(error) === 'InvalidParameterException' && /was not idempotent|already exists/i.test(String(error));
+/** ECS has no code of its own for a service that exists with other settings. */
+const alreadyMade = (error: unknown): boolean => /was not idempotent|already exists/i.test(String(error));
 
 function wantedSettings(inputs: EcsServiceInputs, live: Settings): Settings {
   return {

@@ -5,7 +5,7 @@ import {
   RegisterScalableTargetCommand,
 } from '@aws-sdk/client-application-auto-scaling';
 import { arn, changesOurs, createsOurs } from '../aws/arn.ts';
-import { isNotFound } from '../aws/errors.ts';
+import { codeOf, isNotFound } from '../aws/errors.ts';
 import { requireOurs } from '../aws/tags.ts';
 import type { Kind } from '../resource.ts';
 import { compare } from './compare.ts';
@@ -92,7 +92,12 @@ export const scalableTarget: Kind<ScalableTargetInputs, Live, { arn: string }> =
     const limits = { MinCapacity: inputs.min, MaxCapacity: inputs.max };
     // Tags are taken only when it is made.
     const Tags = live === undefined ? { ...tags } : undefined;
-    await aws.scaling.send(new RegisterScalableTargetCommand({ ...identity(inputs), ...limits, Tags }));
+    try {
+      await aws.scaling.send(new RegisterScalableTargetCommand({ ...identity(inputs), ...limits, Tags }));
+    } catch (error) {
+      const madeMeanwhile = Tags !== undefined && codeOf(error) === 'ValidationException' && /tag/i.test(String(error));
+      if (!madeMeanwhile) throw error;
+    }
   },
 
   async remove({ aws }, inputs) {
