@@ -288,8 +288,8 @@ def _types() -> None:
 
 
 def _refusals() -> None:
-    """Deletes go through the service's own API, which refuses what is in use; creates refuse a taken name."""
-    from ministack.services import ec2, ecs, rds
+    """Deletes go through the service's own API, which refuses what is in use; creates refuse a taken name and a missing policy."""
+    from ministack.services import alb, cloudwatch_logs, ec2, ecs, iam, rds, servicediscovery
     from ministack.services.cloudformation import provisioners
 
     handlers = provisioners._RESOURCE_HANDLERS
@@ -343,15 +343,48 @@ def _refusals() -> None:
 
     handlers["AWS::EC2::SecurityGroup"] = {**handlers["AWS::EC2::SecurityGroup"], "create": group_create, "update": group_update}
 
-    make_cluster = handlers["AWS::ECS::Cluster"]["create"]
+    def policies_exist(props: dict) -> None:
+        for arn in [*(props.get("ManagedPolicyArns") or []), *filter(None, [props.get("PermissionsBoundary")])]:
+            if not iam._policy_exists(arn):
+                raise ValueError(f"Policy {arn} does not exist or is not attachable.")
 
-    def cluster_create(logical_id, props, stack_name):
-        name = props.get("ClusterName")
-        if name and (ecs._clusters.get(name) or {}).get("status") == "ACTIVE":
-            raise ValueError(f"Cluster {name} already exists")
-        return make_cluster(logical_id, props, stack_name)
+    def checked(resource_type: str, method: str, check) -> None:
+        inner = handlers[resource_type][method]
+        position = 1 if method == "create" else 2  # create(id, props, stack); update(id, old, new, stack, …)
 
-    handlers["AWS::ECS::Cluster"] = {**handlers["AWS::ECS::Cluster"], "create": cluster_create}
+        def call(*given, **named):
+            check(given[position])
+            return inner(*given, **named)
+
+        handlers[resource_type] = {**handlers[resource_type], method: call}
+
+    for entity in ("AWS::IAM::Role", "AWS::IAM::User"):
+        for method in ("create", "update"):
+            checked(entity, method, policies_exist)
+
+    def free(property_name: str, there):
+        def check(props: dict) -> None:
+            name = props.get(property_name)
+            if name and there(name):
+                raise ValueError(f"{name} already exists")
+
+        return check
+
+    taken = {
+        "AWS::ECS::Cluster": ("ClusterName", lambda name: (ecs._clusters.get(name) or {}).get("status") == "ACTIVE"),
+        "AWS::IAM::Role": ("RoleName", lambda name: name in iam._roles),
+        "AWS::IAM::ManagedPolicy": ("ManagedPolicyName", lambda name: any(one["PolicyName"] == name for one in iam._policies.values())),
+        "AWS::Logs::LogGroup": ("LogGroupName", lambda name: name in cloudwatch_logs._log_groups),
+        "AWS::ElasticLoadBalancingV2::LoadBalancer": ("Name", lambda name: any(one["LoadBalancerName"] == name for one in alb._lbs.values())),
+        "AWS::ElasticLoadBalancingV2::TargetGroup": ("Name", lambda name: any(one["TargetGroupName"] == name for one in alb._tgs.values())),
+        "AWS::RDS::DBSubnetGroup": ("DBSubnetGroupName", lambda name: name.lower() in rds._subnet_groups),
+        "AWS::ServiceDiscovery::PrivateDnsNamespace": (
+            "Name",
+            lambda name: any(one["Name"] == name for one in servicediscovery._namespaces.values()),
+        ),
+    }
+    for resource_type, (property_name, there) in taken.items():
+        checked(resource_type, "create", free(property_name, there))
 
 
 def install() -> None:

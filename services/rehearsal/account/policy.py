@@ -510,7 +510,6 @@ def seed() -> None:
 
 
 def _iam_refusals() -> None:
-    from ministack.core import iam_evaluator as evaluator
     from ministack.services import iam
 
     def attach(name: str):
@@ -519,8 +518,7 @@ def _iam_refusals() -> None:
         def call(params):
             arn = iam._p(params, "PolicyArn")
             if not iam._policy_exists(arn):
-                scope = "is not attachable." if arn.startswith("arn:aws:iam::aws:") else "does not exist or is not attachable."
-                return iam._error(404, "NoSuchEntity", f"Policy {escape(arn)} {scope}", ns="iam")
+                return iam._error(404, "NoSuchEntity", f"Policy {escape(arn)} does not exist or is not attachable.", ns="iam")
             return inner(params)
 
         iam._IAM_HANDLERS[name] = call
@@ -554,7 +552,6 @@ def _iam_refusals() -> None:
 
     iam._create_service_linked_role = iam._IAM_HANDLERS["CreateServiceLinkedRole"] = linked
     iam._IAM_HANDLERS["SimulatePrincipalPolicy"] = _simulate
-    del evaluator
 
 
 def _secure_transport() -> None:
