@@ -13,7 +13,6 @@ from ministack.services import servicediscovery as cloudmap
 from account import addresses, durations
 
 _DUPLICATE = "Service already exists."
-_lists = {"NAMESPACE_ID": "NamespaceId", "TYPE": "Type", "NAME": "Name"}
 
 
 def name_of(service: dict) -> str | None:
@@ -40,20 +39,6 @@ def _publish(service: dict) -> None:
     if name:
         account, region, service_id = get_account_id(), get_region(), service["Id"]
         addresses.publish(name, None, lambda port: [(host, port) for host in hosts(account, region, service_id)], private=True)
-
-
-def _page(data: dict, answer: str, rows: list[dict]) -> tuple:
-    for one in data.get("Filters") or []:
-        field, values = _lists.get(one.get("Name", "")), one.get("Values") or []
-        if field is None:
-            return error_response_json("InvalidInput", f"Filter name {one.get('Name')!r} is not supported", 400)
-        if one.get("Condition", "EQ") == "BEGINS_WITH":
-            rows = [row for row in rows if any(row.get(field, "").startswith(value) for value in values)]
-        else:
-            rows = [row for row in rows if row.get(field) in values]
-    start, size = int(data.get("NextToken") or 0), int(data.get("MaxResults") or 100)
-    more = {"NextToken": str(start + size)} if start + size < len(rows) else {}
-    return json_response({answer: rows[start : start + size], **more})
 
 
 def install() -> None:
@@ -112,8 +97,6 @@ def install() -> None:
     cloudmap._create_service, cloudmap._delete_service = service_created, service_deleted
     cloudmap._register_instance, cloudmap._deregister_instance = instance_registered, instance_deregistered
     cloudmap._create_operation, cloudmap._get_operation = operation_started, operation_read
-    cloudmap._list_services = lambda data: _page(data, "Services", list(cloudmap._services.values()))
-    cloudmap._list_namespaces = lambda data: _page(data, "Namespaces", list(cloudmap._namespaces.values()))
 
 
 def reset() -> None:
