@@ -1,0 +1,115 @@
+import assert from 'node:assert/strict';
+import { readFileSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import type { Scope } from '../../services/reconciler/aws/grant.ts';
+import { grants } from '../../services/reconciler/aws/grants.ts';
+
+const SOURCES = join(import.meta.dirname, '..', '..', 'services', 'reconciler');
+
+const scope: Scope = {
+  partition: 'aws',
+  region: 'eu-central-1',
+  account: '222222222222',
+  prefix: 'freehold',
+  vpcId: 'vpc-1',
+  clusterArn: 'arn:aws:ecs:eu-central-1:222222222222:cluster/freehold',
+  executionRoleArn: 'arn:aws:iam::222222222222:role/freehold-execution',
+  taskRoleArn: 'arn:aws:iam::222222222222:role/freehold-task',
+  controlRoleArn: 'arn:aws:iam::222222222222:role/freehold-control-plane',
+  listenerArn: 'arn:aws:elasticloadbalancing:eu-central-1:222222222222:listener/app/freehold/1/2',
+  loadBalancerArn: 'arn:aws:elasticloadbalancing:eu-central-1:222222222222:loadbalancer/app/freehold/1',
+  namespaceId: 'ns-1',
+  databaseSubnetGroup: 'freehold',
+  logGroupRoot: '/aws/ecs/freehold',
+};
+
+/** The SDK's packages, by IAM's service prefix. */
+const SERVICES: Record<string, string> = {
+  'client-application-auto-scaling': 'application-autoscaling',
+  'client-cloudwatch-logs': 'logs',
+  'client-ec2': 'ec2',
+  'client-ecr': 'ecr',
+  'client-ecs': 'ecs',
+  'client-elastic-load-balancing-v2': 'elasticloadbalancing',
+  'client-iam': 'iam',
+  'client-rds': 'rds',
+  'client-resource-groups-tagging-api': 'tag',
+  'client-secrets-manager': 'secretsmanager',
+  'client-servicediscovery': 'servicediscovery',
+  'client-sts': 'sts',
+};
+
+/** Asked for by AWS beside another call, never called by themselves. */
+const IMPLIED = new Set([
+  'application-autoscaling:TagResource',
+  'ec2:CreateTags',
+  'ecs:TagResource',
+  'elasticloadbalancing:AddTags',
+  'iam:PassRole',
+  'logs:TagResource',
+  'rds:AddTagsToResource',
+  'servicediscovery:TagResource',
+]);
+
+function actionsInCode(): Set<string> {
+  const files = readdirSync(SOURCES, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'));
+  const actions = new Set<string>();
+  for (const file of files) {
+    const text = readFileSync(join(SOURCES, file), 'utf8');
+    for (const [, names, name] of text.matchAll(/import \{([^}]*)\} from '@aws-sdk\/([a-z0-9-]+)'/g)) {
+      for (const [, command] of names!.matchAll(/\b([A-Z][A-Za-z]+)Command\b/g)) {
+        assert.ok(text.includes(`new ${command}Command(`), `${file} imports ${command} and does not use it`);
+        actions.add(`${SERVICES[name!]}:${command}`);
+      }
+    }
+  }
+  return actions;
+}
+
+test('every AWS call in the code is granted, and every grant is used', () => {
+  const called = actionsInCode();
+  const granted = new Set(grants(scope).flatMap((grant) => grant.actions));
+  const needNone = (action: string) => action.startsWith('sts:');
+  assert.ok(called.size > 40);
+  assert.deepEqual([...called].filter((action) => !granted.has(action) && !needNone(action)).sort(), []);
+  assert.deepEqual([...granted].filter((action) => !called.has(action) && !IMPLIED.has(action)).sort(), []);
+});
+
+test('no grant reads a secret, makes a role, or lets anything else be done to IAM', () => {
+  const actions = grants(scope).flatMap((grant) => grant.actions);
+  assert.deepEqual(
+    actions.filter((action) => /GetSecretValue|\*/.test(action)),
+    [],
+  );
+  assert.deepEqual([...new Set(actions.filter((action) => action.startsWith('iam:')))].sort(), [
+    'iam:PassRole',
+    'iam:SimulatePrincipalPolicy',
+  ]);
+});
+
+test('what is made carries our tag, and only what carries it is changed or removed', () => {
+  const makes = /:(Create|Register)[A-Z]/;
+  const changes = /:(Delete|Modify|Update|Put|Authorize|Revoke|Deregister|Restore)[A-Z]/;
+  // Neither of these can be narrowed: AWS has no tag condition for the first, and the second is the network, not ours.
+  const cannot = new Set(['ecs:DeregisterTaskDefinition']);
+  for (const { actions, resources, conditions } of grants(scope)) {
+    const keys = Object.values(conditions ?? {}).flatMap((condition) => Object.keys(condition));
+    for (const action of actions.filter((each) => !cannot.has(each))) {
+      const network = action === 'ec2:CreateSecurityGroup' && resources[0]!.includes(':vpc/');
+      const ours = keys.some((key) => /^aws:(Request|Resource)Tag\/freehold:place$/.test(key));
+      if (makes.test(action) && !network) assert.ok(ours, `${action} needs a tag`);
+      if (changes.test(action)) assert.ok(keys.includes('aws:ResourceTag/freehold:place'), `${action} needs our tag`);
+    }
+  }
+});
+
+test('every grant says why, and one without a scope says why it has none', () => {
+  for (const grant of grants(scope)) {
+    assert.ok(grant.why.length > 10, grant.actions.join());
+    if (grant.resources.includes('*')) {
+      assert.deepEqual(grant.resources, ['*']);
+      assert.ok(/no narrower scope/.test(grant.why) || grant.conditions !== undefined, grant.actions.join());
+    }
+  }
+});
