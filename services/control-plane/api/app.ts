@@ -120,8 +120,11 @@ export function api(options: ApiOptions): Hono<Env> {
         options.log.warn({ requestId: c.get('requestId'), cause: error.message }, 'refused by an account');
       return c.json({ detail: error.detail }, error.status);
     }
-    if (error instanceof HTTPException && error.status === 400)
-      return c.json({ detail: [{ loc: ['body'], msg: 'JSON decode error', type: 'json_invalid' }] }, 422);
+    if (error instanceof HTTPException && (error.status === 400 || error.status === 415)) {
+      const msg =
+        error.status === 400 ? 'JSON decode error' : 'The body must be JSON, with Content-Type: application/json';
+      return c.json({ detail: [{ loc: ['body'], msg, type: 'json_invalid' }] }, 422);
+    }
     if (error instanceof HTTPException) return c.json({ detail: error.message || 'error' }, error.status);
     options.log.error({ requestId: c.get('requestId'), err: error }, 'a request failed');
     return c.json({ detail: 'Internal Server Error' }, 500);

@@ -1,0 +1,54 @@
+/** The real cloud: customers' AWS accounts, entered by assuming the role that each made for us. */
+import type { Account, Accounts } from '../reconciler/aws/account.ts';
+import { Terminal } from '../reconciler/aws/errors.ts';
+import { names, shortId, url } from '../reconciler/aws/names.ts';
+import { ownerTags } from '../reconciler/aws/tags.ts';
+import { resolveImage } from '../reconciler/image.ts';
+import { ENVIRONMENT, environment, writeEnvironment, type EnvironmentInputs } from '../reconciler/kinds/environment.ts';
+import { fargateSize } from '../reconciler/kinds/fargate.ts';
+import { kinds } from '../reconciler/kinds/index.ts';
+import type { Place } from '../reconciler/place.ts';
+import { ecs } from '../reconciler/platforms/ecs.ts';
+import { remaining } from '../reconciler/remaining.ts';
+import { verifyPlace } from '../reconciler/verify.ts';
+import type { Cloud, Owner } from './cloud.ts';
+
+export function awsCloud(accounts: Accounts): Cloud {
+  // The session's name is what the customer's CloudTrail shows.
+  const enter = (place: Place, who: string): Promise<Account> => accounts.enter(place, { name: `freehold-${who}` });
+  return {
+    kinds,
+    graph: ecs,
+    url,
+    taskSize({ cpu, memoryMb }) {
+      const size = fargateSize(cpu, memoryMb);
+      if (size === undefined) throw new Terminal(`larger than Fargate has: "${cpu} CPU, ${memoryMb} MB": ask for less`);
+      return { cpu: size.cpu / 1024, memoryMb: size.memoryMb };
+    },
+    async enter(place, deployment) {
+      const aws = await enter(place, shortId(deployment.id));
+      return {
+        cx: (nodeId) => ({ aws, tags: ownerTags(place, deployment.id, nodeId) }),
+        async remaining() {
+          const { left, kept } = await remaining(aws, place, deployment.id);
+          return { left, remainders: kept.map(({ arn, why }) => `${why}: ${arn}`) };
+        },
+      };
+    },
+    async verify(place) {
+      const { checks } = await verifyPlace(accounts, place);
+      return checks.map((check) => ({ ...check, message: check.message === '' ? null : check.message }));
+    },
+    image: async (place, uri) => (await resolveImage(await enter(place, 'images'), place, uri)).uri,
+    writeEnvironment: async (place: Place, deployment: Owner, values) =>
+      writeEnvironment(await enter(place, shortId(deployment.id)), place, deployment, values),
+    environment(place, deployment) {
+      const inputs: EnvironmentInputs = {
+        name: names(place, deployment).secret('environment'),
+        versions: {},
+        keep: [],
+      };
+      return { id: ENVIRONMENT, kind: environment.kind, inputs };
+    },
+  };
+}

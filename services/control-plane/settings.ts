@@ -1,0 +1,77 @@
+/** All settings, from the environment of the process. */
+import { join } from 'node:path';
+
+export interface Settings {
+  /** `PORT` @default 8124 */
+  readonly port: number;
+  /** `HOST`: the address to listen on @default 127.0.0.1 */
+  readonly host: string;
+  /** `DATABASE_URL`: of a PostgreSQL 14 or newer; several replicas may share it @default the embedded one */
+  readonly databaseUrl: string | null;
+  /** `FREEHOLD_DATA_DIR`: where the embedded PostgreSQL keeps its data @default .data/store */
+  readonly dataDirectory: string;
+  /** `FREEHOLD_API_KEY`: a key to open the workspace `default` with @default one is made at the first start, and printed */
+  readonly apiKey: string | null;
+  /** `FREEHOLD_PRINCIPAL_ARN`: who we are in AWS; customers' stacks are given it */
+  readonly principalArn: string | null;
+  /** `AWS_ENDPOINT_URL`: of an emulated AWS @default AWS's own */
+  readonly awsEndpoint: string | null;
+  /** `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN` @default the SDK's own chain: task role, profile */
+  readonly credentials: { accessKeyId: string; secretAccessKey: string; sessionToken?: string } | null;
+  /** `FREEHOLD_LOOKS`: deployments that this process works on at once @default 8 */
+  readonly looks: number;
+  /** `FREEHOLD_WORKER=0`: serve the API only @default true */
+  readonly worker: boolean;
+  /** `FREEHOLD_SWEEP_SECONDS`: how soon drift is seen where all is well @default 900 */
+  readonly sweepSeconds: number;
+  /** `FREEHOLD_POLL_SECONDS`: the longest wait between looks while AWS is at work @default what each kind asks for */
+  readonly pollSeconds: number | null;
+  /** `FREEHOLD_LOOK_EXPIRES_SECONDS`: silence after which a process counts as dead, at least 10 @default 30 */
+  readonly lookExpiresSeconds: number;
+  /** `FREEHOLD_EVENT_DAYS`: how long events and receipts are kept @default 30 */
+  readonly eventDays: number;
+  /** `LOG_LEVEL` @default info */
+  readonly logLevel: string;
+  /** `FREEHOLD_EXIT_WITH_STDIN=1`: end when the standard input does, so that a parent takes us along @default false */
+  readonly exitWithStdin: boolean;
+}
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** @throws Error naming the variable that is wrong */
+export function settingsFrom(env: Environment, root: string): Settings {
+  const text = (name: string): string | null => env[name] || null;
+  const number = (name: string, otherwise: number): number => {
+    const given = text(name);
+    if (given === null) return otherwise;
+    const value = Number(given);
+    if (!Number.isFinite(value) || value < 0) throw new Error(`${name} is not a number: "${given}"`);
+    return value;
+  };
+  const [accessKeyId, secretAccessKey, sessionToken] = [
+    text('AWS_ACCESS_KEY_ID'),
+    text('AWS_SECRET_ACCESS_KEY'),
+    text('AWS_SESSION_TOKEN'),
+  ];
+  return {
+    port: number('PORT', 8124),
+    host: text('HOST') ?? '127.0.0.1',
+    databaseUrl: text('DATABASE_URL'),
+    dataDirectory: text('FREEHOLD_DATA_DIR') ?? join(root, '.data', 'store'),
+    apiKey: text('FREEHOLD_API_KEY'),
+    principalArn: text('FREEHOLD_PRINCIPAL_ARN'),
+    awsEndpoint: text('AWS_ENDPOINT_URL'),
+    credentials:
+      accessKeyId && secretAccessKey
+        ? { accessKeyId, secretAccessKey, ...(sessionToken ? { sessionToken } : {}) }
+        : null,
+    looks: number('FREEHOLD_LOOKS', 8),
+    worker: text('FREEHOLD_WORKER') !== '0',
+    sweepSeconds: number('FREEHOLD_SWEEP_SECONDS', 900),
+    pollSeconds: text('FREEHOLD_POLL_SECONDS') === null ? null : number('FREEHOLD_POLL_SECONDS', 0),
+    lookExpiresSeconds: number('FREEHOLD_LOOK_EXPIRES_SECONDS', 30),
+    eventDays: number('FREEHOLD_EVENT_DAYS', 30),
+    logLevel: text('LOG_LEVEL') ?? 'info',
+    exitWithStdin: text('FREEHOLD_EXIT_WITH_STDIN') === '1',
+  };
+}
