@@ -1,0 +1,230 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Place } from '../../services/reconciler/place.ts';
+import { connectionsPerTask, ecs } from '../../services/reconciler/platforms/ecs.ts';
+import { RESERVED } from '../../services/reconciler/platforms/index.ts';
+import { kinds } from '../../services/reconciler/kinds/index.ts';
+import type { EcsServiceInputs } from '../../services/reconciler/kinds/ecs-service.ts';
+import type { TaskDefinitionInputs } from '../../services/reconciler/kinds/task-definition.ts';
+import type { RdsPostgresInputs } from '../../services/reconciler/kinds/rds-postgres.ts';
+import type { ServerSpec } from '../../services/reconciler/spec.ts';
+
+const place: Place = {
+  id: '4a6f0f0e-0000-4000-8000-000000000001',
+  externalId: 'x',
+  version: 1,
+  accountId: '222222222222',
+  region: 'us-east-1',
+  partition: 'aws',
+  prefix: 'freehold',
+  roleArn: 'arn:aws:iam::222222222222:role/freehold-control-plane',
+  vpcId: 'vpc-1',
+  privateSubnetIds: ['subnet-b', 'subnet-a'],
+  publicSubnetIds: [],
+  clusterArn: 'arn:aws:ecs:us-east-1:222222222222:cluster/freehold',
+  executionRoleArn: 'arn:aws:iam::222222222222:role/freehold-execution',
+  taskRoleArn: 'arn:aws:iam::222222222222:role/freehold-task',
+  loadBalancerArn: 'arn:aws:elasticloadbalancing:us-east-1:222222222222:loadbalancer/app/freehold/1',
+  loadBalancerDnsName: 'internal-freehold-1.us-east-1.elb.amazonaws.com',
+  listenerArn: 'arn:aws:elasticloadbalancing:us-east-1:222222222222:listener/app/freehold/1/2',
+  loadBalancerSecurityGroupId: 'sg-balancer',
+  scheme: 'http',
+  namespaceId: 'ns-1',
+  namespaceName: 'freehold.internal',
+  databaseSubnetGroup: 'freehold',
+  logGroupRoot: '/aws/ecs/freehold',
+};
+
+const V1 = '00000000-0000-4000-8000-0000000000a1';
+const V2 = '00000000-0000-4000-8000-0000000000a2';
+const spec: ServerSpec = {
+  deployment: {
+    id: '12345678-9abc-4def-8000-000000000000',
+    name: 'agent',
+    workspaceId: '99999999-0000-4000-8000-000000000000',
+  },
+  revision: { id: '11111111-0000-4000-8000-000000000000', number: 3 },
+  type: 'dev',
+  image: `222222222222.dkr.ecr.us-east-1.amazonaws.com/agent@sha256:${'a'.repeat(64)}`,
+  resources: { cpu: 1, memoryMb: 1024, minScale: 1, maxScale: 1 },
+  environment: [],
+  retainedSecretVersions: [],
+};
+const variable = (name: string, versionId = V1) => ({ name, versionId });
+
+/** The inputs of every node, as if everything it needs were ready: each output is named after its node. */
+function inputsOf(given: Partial<ServerSpec> = {}, at: Place = place): Record<string, unknown> {
+  const graph = ecs({ ...spec, ...given }, at);
+  const outs = new Map<string, unknown>();
+  const inputs: Record<string, unknown> = {};
+  for (const node of graph.nodes) {
+    assert.ok(kinds.get(node.kind.kind) === node.kind, `${node.kind.kind} is in the list of kinds`);
+    outs.set(node.id, {
+      arn: `arn(${node.id})`,
+      id: `id(${node.id})`,
+      name: `name(${node.id})`,
+      identifier: `name(${node.id})`,
+      resourceId: `db-(${node.id})`,
+      host: 'db.example',
+      port: 5432,
+      user: 'langgraph',
+      databaseName: 'langgraph',
+    });
+    inputs[node.id] = node.inputs(
+      Object.fromEntries(Object.entries(node.needs).map(([key, need]) => [key, outs.get(need.id)])),
+    );
+  }
+  return inputs;
+}
+const task = (inputs: Record<string, unknown>) => (inputs['task-r3'] as TaskDefinitionInputs).container;
+
+test('a Development server: its resources in an order in which they can be made', () => {
+  assert.deepEqual(Object.keys(inputsOf({ environment: [variable('KEY')] })), [
+    'environment',
+    'service-group',
+    'log-group',
+    'database-group',
+    'database',
+    'database-uri',
+    'redis-secret',
+    'redis-group',
+    'redis-discovery',
+    'redis-task',
+    'redis-service',
+    'target-group',
+    'listener-rule',
+    'task-r3',
+    'service',
+    'scalable-target',
+  ]);
+});
+
+test('without variables there is no secret for them', () => {
+  assert.equal('environment' in inputsOf(), false);
+});
+
+test("a user's own database and Redis replace ours, and stand under the names that the server reads", () => {
+  const inputs = inputsOf({ environment: [variable('POSTGRES_URI_CUSTOM'), variable('REDIS_URI_CUSTOM', V2)] });
+  assert.deepEqual(
+    Object.keys(inputs).filter((id) => /^(database|redis)/.test(id)),
+    [],
+  );
+  const { secrets, environment } = task(inputs);
+  assert.equal(secrets['DATABASE_URI'], `arn(environment):POSTGRES_URI_CUSTOM::${V1}`);
+  assert.equal(secrets['POSTGRES_URI_CUSTOM'], secrets['DATABASE_URI']);
+  assert.equal(secrets['REDIS_URI'], `arn(environment):REDIS_URI_CUSTOM::${V2}`);
+  assert.equal('LANGGRAPH_POSTGRES_POOL_MAX_SIZE' in environment, false, 'we do not know their database');
+});
+
+test("the container has what was asked, the task Fargate's next size", () => {
+  const inputs = inputsOf();
+  assert.deepEqual((inputs['task-r3'] as TaskDefinitionInputs).size, { cpu: 1024, memoryMb: 2048 });
+  assert.deepEqual([task(inputs).cpu, task(inputs).memoryMb], [1024, 1024]);
+});
+
+test('each value comes from the version of the secret that it was given in', () => {
+  const { secrets } = task(inputsOf({ environment: [variable('OLD', V1), variable('NEW', V2)] }));
+  assert.deepEqual(secrets, {
+    OLD: `arn(environment):OLD::${V1}`,
+    NEW: `arn(environment):NEW::${V2}`,
+    DATABASE_URI: 'arn(database-uri)',
+    REDIS_URI: 'arn(redis-secret):uri::',
+  });
+});
+
+test('the environment of a server behind a path, and behind a host name', () => {
+  assert.deepEqual(task(inputsOf()).environment, {
+    PORT: '8000',
+    MOUNT_PREFIX: '/agent-123456789abc',
+    LANGGRAPH_AUTH_TYPE: 'noop',
+    LANGSMITH_DEPLOYMENT_NAME: 'agent',
+    LANGSMITH_HOST_PROJECT_ID: spec.deployment.id,
+    LANGSMITH_HOST_PROJECT_NAME: 'agent',
+    LANGSMITH_HOST_REVISION_ID: spec.revision.id,
+    LANGSMITH_PROJECT: 'agent',
+    LANGSMITH_TENANT_ID: spec.deployment.workspaceId,
+    LSD_DEPLOYMENT_TYPE: 'dev',
+    LOG_JSON: 'true',
+    N_JOBS_PER_WORKER: '10',
+    BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS: '110',
+    LANGGRAPH_POSTGRES_POOL_MAX_SIZE: '38',
+  });
+  const byHost = inputsOf({}, { ...place, domain: 'agents.example.com' });
+  assert.equal('MOUNT_PREFIX' in task(byHost).environment, false);
+  assert.deepEqual((byHost['listener-rule'] as { match: unknown }).match, {
+    host: 'agent-123456789abc.agents.example.com',
+  });
+});
+
+test('a variable of the user replaces a default of ours; ECS takes no name twice', () => {
+  const { environment, secrets } = task(inputsOf({ environment: [variable('N_JOBS_PER_WORKER')] }));
+  assert.equal('N_JOBS_PER_WORKER' in environment, false);
+  assert.ok('N_JOBS_PER_WORKER' in secrets);
+});
+
+test('names that cut a server off from the platform are reserved; those that bring a database or Redis are not', () => {
+  const set = Object.keys(task(inputsOf()).environment);
+  const settable = [
+    'BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS',
+    'LANGGRAPH_POSTGRES_POOL_MAX_SIZE',
+    'LSD_DEPLOYMENT_TYPE',
+    'N_JOBS_PER_WORKER',
+  ];
+  assert.deepEqual(set.filter((name) => !RESERVED.includes(name)).sort(), settable);
+  for (const name of ['DATABASE_URI', 'REDIS_URI', 'POSTGRES_URI', 'LANGGRAPH_CLOUD_LICENSE_KEY'])
+    assert.ok(RESERVED.includes(name));
+  for (const name of ['POSTGRES_URI_CUSTOM', 'REDIS_URI_CUSTOM', 'LANGSMITH_API_KEY', 'LANGSMITH_RUNS_ENDPOINTS'])
+    assert.ok(!RESERVED.includes(name));
+});
+
+test('only the balancer reaches the server, only the server its database and its Redis, each on one port', () => {
+  const inputs = inputsOf() as Record<string, { ingress: unknown }>;
+  assert.deepEqual(inputs['service-group']!.ingress, [{ port: 8000, fromGroup: 'sg-balancer' }]);
+  assert.deepEqual(inputs['database-group']!.ingress, [{ port: 5432, fromGroup: 'id(service-group)' }]);
+  assert.deepEqual(inputs['redis-group']!.ingress, [{ port: 6379, fromGroup: 'id(service-group)' }]);
+});
+
+test('Production keeps what is lost otherwise: backups, a second zone, protection', () => {
+  const { multiAz, backupDays, protected: safe } = inputsOf({ type: 'prod' })['database'] as RdsPostgresInputs;
+  assert.deepEqual({ multiAz, backupDays, safe }, { multiAz: true, backupDays: 7, safe: true });
+});
+
+test('a second revision touches the task definition, the service and nothing else', () => {
+  const before = inputsOf({ environment: [variable('KEY', V1)] });
+  const after = inputsOf({
+    revision: { id: '22222222-0000-4000-8000-000000000000', number: 4 },
+    image: `${spec.image.slice(0, -1)}b`,
+    environment: [variable('KEY', V2)],
+    retainedSecretVersions: [V1],
+  });
+  const differ = Object.keys(after).filter((id) => JSON.stringify(after[id]) !== JSON.stringify(before[id]));
+  assert.deepEqual(differ, ['environment', 'task-r4', 'service']);
+  const { family } = after['task-r4'] as TaskDefinitionInputs;
+  assert.notEqual(family, (before['task-r3'] as TaskDefinitionInputs).family);
+});
+
+test('the numbers of what happens when a task stops fit together', () => {
+  const inputs = inputsOf() as { 'target-group': { drainSeconds: number }; service: EcsServiceInputs } & Record<
+    string,
+    unknown
+  >;
+  const { stopSeconds, environment } = task(inputs);
+  const grace = Number(environment['BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS']);
+  assert.ok(stopSeconds <= 120, "Fargate's most");
+  assert.ok(grace < stopSeconds, 'runs have ended before the task is killed');
+  assert.ok(inputs['target-group'].drainSeconds <= stopSeconds);
+  assert.equal(inputs.service.minHealthy, 100, 'a new task is healthy before an old one goes');
+});
+
+for (const [memoryGb, maxScale] of [
+  [1, 1],
+  [1, 3],
+  [8, 10],
+  [4, 1],
+] as const) {
+  test(`${maxScale} replicas, and twice as many during a rollout, fit into a database with ${memoryGb} GB`, () => {
+    const perTask = connectionsPerTask(memoryGb, maxScale);
+    assert.ok(perTask >= 2);
+    assert.ok(perTask * 2 * maxScale < (memoryGb * 1024 ** 3) / 9_531_392);
+  });
+}

@@ -1,0 +1,258 @@
+/** What a rollout that fails says, from what ECS says of its tasks; and that ECS's going back is not taken for success. */
+import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
+import { after, before, describe, test } from 'node:test';
+import type { Account } from '../../services/reconciler/aws/account.ts';
+import { names } from '../../services/reconciler/aws/names.ts';
+import { ownerTags } from '../../services/reconciler/aws/tags.ts';
+import { ecsService, type EcsServiceInputs } from '../../services/reconciler/kinds/ecs-service.ts';
+import { listenerRule } from '../../services/reconciler/kinds/listener-rule.ts';
+import { logGroup } from '../../services/reconciler/kinds/log-group.ts';
+import { classify, conceal } from '../../services/reconciler/kinds/rollout.ts';
+import { securityGroup } from '../../services/reconciler/kinds/security-group.ts';
+import { targetGroup } from '../../services/reconciler/kinds/target-group.ts';
+import { taskDefinition } from '../../services/reconciler/kinds/task-definition.ts';
+import type { Cx, Kind } from '../../services/reconciler/resource.ts';
+import type { Rehearsal } from '../../services/rehearsal/index.ts';
+import { eventually } from '../support/eventually.ts';
+import { makePlace, type TestPlace } from '../support/place.ts';
+import { openRehearsal } from '../support/rehearsal.ts';
+
+const ACCOUNT = '350000000003';
+
+const service = { container: { name: 'server', logGroup: '/x' }, healthPath: '/ok', events: [] };
+const container = (given: object) => ({ containers: [{ name: 'server', image: 'agent@sha256:1', ...given }] });
+
+for (const { reason, task, events, why, logs } of [
+  {
+    reason: 'an image that is not in the registry',
+    task: {
+      stopCode: 'TaskFailedToStart' as const,
+      stoppedReason:
+        'CannotPullContainerError: pull image manifest has been retried 1 time(s): agent@sha256:1: not found',
+      ...container({}),
+    },
+    why: 'the image cannot be pulled: "agent@sha256:1": pull image manifest has been retried 1 time(s): agent@sha256:1: not found',
+    logs: false,
+  },
+  {
+    reason: 'a secret that is not there',
+    task: {
+      stopCode: 'TaskFailedToStart' as const,
+      stoppedReason:
+        'ResourceInitializationError: unable to pull secrets or registry auth: unable to retrieve secret from asm: not found, request id: 7b0c2c3e-aaaa-bbbb-cccc-000000000001',
+      ...container({}),
+    },
+    why: 'a secret is missing: unable to pull secrets or registry auth: unable to retrieve secret from asm: not found',
+    logs: false,
+  },
+  {
+    reason: 'a crash',
+    task: {
+      stopCode: 'EssentialContainerExited' as const,
+      stoppedReason: 'Essential container in task exited',
+      ...container({ exitCode: 3 }),
+    },
+    why: 'the server crashed: "server": exit code 3',
+    logs: true,
+  },
+  {
+    reason: 'killed from outside',
+    task: { stopCode: 'EssentialContainerExited' as const, ...container({ exitCode: 137 }) },
+    why: 'the server crashed: "server": exit code 137 (signal 9)',
+    logs: true,
+  },
+  {
+    reason: 'too little memory',
+    task: {
+      stopCode: 'EssentialContainerExited' as const,
+      ...container({ exitCode: 137, reason: 'OutOfMemoryError: Container killed due to memory usage' }),
+    },
+    why: 'the server ran out of memory: "server": Container killed due to memory usage',
+    logs: true,
+  },
+  {
+    reason: 'a health check that fails, with what the balancer saw',
+    task: {
+      stopCode: 'ServiceSchedulerInitiated' as const,
+      stoppedReason: 'Task failed ELB health checks in (target-group arn:aws:elasticloadbalancing:x)',
+      ...container({ exitCode: 143 }),
+    },
+    events: [
+      '(service x, taskSet y) (port 8000) is unhealthy in (target-group arn:x) due to (reason Health checks failed with these codes: [503]).',
+    ],
+    why: 'the health check failed: "GET /ok": Health checks failed with these codes: [503]',
+    logs: true,
+  },
+]) {
+  test(`the cause of a failed rollout: ${reason}`, () => {
+    assert.deepEqual(classify(task, { ...service, events: events ?? [] }), { why, logs });
+  });
+}
+
+for (const [line, shown] of [
+  ['connect postgresql://langgraph:hunter2@db:5432/x failed', 'connect postgresql://…@db:5432/x failed'],
+  ['OPENAI_API_KEY=sk-abcdefgh12345678 is wrong', 'OPENAI_API_KEY=… is wrong'],
+  ['{"password": "hunter2", "n": 1}', '{"password": "…", "n": 1}'],
+  ['Authorization: Bearer abc.def', 'Authorization: …'],
+  ['used lsv2_pt_0123456789abcdef twice', 'used lsv2_… twice'],
+  ['KeyError: REDIS_URI', 'KeyError: REDIS_URI'],
+]) {
+  test(`in a log line: ${shown}`, () => assert.equal(conceal(line!), shown));
+}
+
+describe('in the emulated account', { timeout: 240_000, concurrency: 3 }, () => {
+  let rehearsal: Rehearsal;
+  let t: TestPlace;
+  let aws: Account;
+  let repository: string;
+
+  before(async () => {
+    rehearsal = await openRehearsal();
+    t = await makePlace(rehearsal, ACCOUNT);
+    aws = await t.accounts.enter(t.place, { name: 'rollouts' });
+    const { uri } = await rehearsal.pushImage({
+      account: ACCOUNT,
+      region: 'us-east-1',
+      repository: 'app',
+      image: 'stub',
+    });
+    repository = uri;
+  });
+  after(async () => {
+    t.close();
+    await rehearsal.stop();
+  });
+
+  async function ready<In, Out>(kind: Kind<In, unknown, Out>, cx: Cx, inputs: In, seconds = 60): Promise<Out> {
+    return eventually(
+      `${kind.kind} is ready`,
+      async () => {
+        const now = await kind.observe(cx, inputs);
+        if (now.is === 'broken') throw new Error(now.why);
+        const live = now.is === 'absent' ? undefined : now.live;
+        const changes = live === undefined ? [] : kind.diff(inputs, live);
+        if (live === undefined || changes.length > 0) await kind.converge(cx, inputs, live, changes);
+        return now.is === 'ready' && changes.length === 0 ? now.out : undefined;
+      },
+      { seconds, every: 100 },
+    );
+  }
+
+  /** A service whose first revision runs, and a way to try a second one. */
+  async function running() {
+    const deployment = { id: randomUUID(), name: 'agent' };
+    const called = names(t.place, deployment);
+    const cx = (node: string): Cx => ({ aws, tags: ownerTags(t.place, deployment.id, node) });
+    await ready(logGroup, cx('log-group'), { name: called.logGroup, retentionDays: 7 });
+    const group = await ready(securityGroup, cx('service-group'), {
+      name: called.serviceGroup,
+      vpcId: t.place.vpcId,
+      description: 'a test',
+      ingress: [{ port: 8000, fromGroup: t.place.loadBalancerSecurityGroupId }],
+    });
+    const targets = await ready(targetGroup, cx('target-group'), {
+      name: called.targetGroup,
+      vpcId: t.place.vpcId,
+      port: 8000,
+      health: { path: '/ok', intervalSeconds: 5, timeoutSeconds: 2, healthyAfter: 2, unhealthyAfter: 2, codes: '200' },
+      drainSeconds: 10,
+    });
+    await ready(listenerRule, cx('listener-rule'), {
+      listenerArn: t.place.listenerArn,
+      targetGroupArn: targets.arn,
+      match: { path: `/${deployment.id}` },
+    });
+    const define = (
+      number: number,
+      given: { env?: Record<string, string>; image?: string; secrets?: Record<string, string> },
+    ) =>
+      ready(taskDefinition, cx(`task-r${number}`), {
+        family: called.taskFamily(number),
+        size: { cpu: 256, memoryMb: 512 },
+        executionRoleArn: t.place.executionRoleArn,
+        taskRoleArn: t.place.taskRoleArn,
+        region: t.place.region,
+        container: {
+          name: 'server',
+          image: given.image ?? repository,
+          cpu: 256,
+          memoryMb: 512,
+          port: 8000,
+          environment: given.env ?? {},
+          secrets: given.secrets ?? {},
+          stopSeconds: 30,
+          logGroup: called.logGroup,
+        },
+      });
+    const inputs = (taskDefinitionArn: string): EcsServiceInputs => ({
+      name: called.service,
+      clusterArn: t.place.clusterArn,
+      taskDefinitionArn,
+      subnets: t.place.privateSubnetIds,
+      securityGroups: [group.id],
+      min: 1,
+      max: 1,
+      minHealthy: 100,
+      maxRunning: 200,
+      balanced: { targetGroupArn: targets.arn, graceSeconds: 5, healthPath: '/ok' },
+      container: { name: 'server', port: 8000, logGroup: called.logGroup },
+    });
+    const first = await define(1, {});
+    await ready(ecsService, cx('service'), inputs(first.arn));
+    return { cx: cx('service'), define, inputs, first };
+  }
+
+  async function verdictOn(given: { env?: Record<string, string>; image?: string; secrets?: Record<string, string> }) {
+    const { cx, define, inputs, first } = await running();
+    const second = inputs((await define(2, given)).arn);
+    const before = await ecsService.observe(cx, second);
+    assert.notEqual(before.is, 'broken', 'not tried yet');
+    const live = before.is === 'absent' ? undefined : before.live;
+    await ecsService.converge(cx, second, live, ecsService.diff(second, live!));
+    const why = await eventually(
+      'ECS gives up',
+      async () => {
+        const now = await ecsService.observe(cx, second);
+        return now.is === 'broken' && now.why;
+      },
+      { seconds: 90, every: 200 },
+    );
+    // ECS goes back to the first: ready for whoever wants that one, and still broken for whoever wants the second.
+    await ready(ecsService, cx, inputs(first.arn), 90);
+    const after = await ecsService.observe(cx, second);
+    assert.equal(after.is, 'broken');
+    assert.deepEqual(
+      after.is === 'broken' ? ecsService.diff(second, after.live) : undefined,
+      [],
+      'what ECS gave up on is not asked for again',
+    );
+    assert.equal(after.is === 'broken' ? after.why : undefined, why, 'the same sentence later');
+    // A third revision goes on from there.
+    await ready(ecsService, cx, inputs((await define(3, { env: { REVISION: '3' } })).arn), 90);
+    return why;
+  }
+
+  test('a broken image', async () => {
+    const image = `${ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com/app@sha256:${'0'.repeat(64)}`;
+    assert.match(await verdictOn({ image }), /^the image cannot be pulled: ".*app@sha256:0+": /);
+  });
+
+  test('a missing secret', async () => {
+    const arn = `arn:aws:secretsmanager:us-east-1:${ACCOUNT}:secret:freehold/none/environment-AbCdEf`;
+    assert.match(await verdictOn({ secrets: { KEY: `${arn}:KEY::` } }), /^a secret is missing: /);
+  });
+
+  test('a crashing server', async () => {
+    const why = await verdictOn({ env: { CRASH: 'start', EXIT_CODE: '3' } });
+    assert.match(
+      why,
+      /^the server crashed: "server": exit code 3; last log lines: .*"boom: cannot start with this configuration"/,
+    );
+  });
+
+  test('a failing health check', async () => {
+    const why = await verdictOn({ env: { UNHEALTHY: '1' } });
+    assert.match(why, /^the health check failed: "GET \/ok": .*503/);
+  });
+});
