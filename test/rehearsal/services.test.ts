@@ -107,17 +107,18 @@ describe('services', { concurrency: 3, timeout: 180_000 }, () => {
     await f.steady('plain');
   });
 
-  test('a rollout behind a load balancer answers every request, drains the old task, and lets its requests in flight finish', async () => {
+  test('a rollout behind a load balancer answers every request, drains the old task, and lets its requests in flight finish', async (t) => {
     const { url, targetGroupArn, loadBalancers } = await f.balanced('rolling');
     const env = (revision: string) => ({ REVISION: revision, MOUNT_PREFIX: '/rolling' });
     const one = await f.define('rolling', env('one'));
     const two = await f.define('rolling', { ...env('two'), HEALTHY_AFTER_MS: '1500' });
-    await f.create('rolling', one, { loadBalancers });
+    await f.create('rolling', one, { loadBalancers, healthCheckGracePeriodSeconds: 60 }); // without it a slow start counts as a failure
     const before = await f.steady('rolling');
     assert.equal((await info(`${url}/info`)).revision, 'one');
 
     const answers = new Map<string, number>();
     let rolling = true;
+    t.after(() => (rolling = false));
     const load = (async () => {
       while (rolling) {
         const seen = await rehearsal.fetch(`${url}/info`).then(
@@ -162,7 +163,9 @@ describe('services', { concurrency: 3, timeout: 180_000 }, () => {
       assert.ok(found >= 0, `${pattern} in ${said.join('\n')}`);
       return found;
     };
-    assert.ok(at(/registered 1 targets in \(target-group arn:/) < at(/deregistered 1 targets in \(target-group arn:/));
+    assert.ok(
+      at(/\) registered 1 targets in \(target-group arn:/) < at(/deregistered 1 targets in \(target-group arn:/),
+    );
     assert.ok(at(/has begun draining connections on 1 tasks\./) < at(/deployment completed\./));
     const deployments = await history('rolling');
     assert.deepEqual(

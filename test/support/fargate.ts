@@ -20,6 +20,7 @@ import {
   CreateLoadBalancerCommand,
   CreateRuleCommand,
   CreateTargetGroupCommand,
+  DescribeLoadBalancersCommand,
   ElasticLoadBalancingV2Client,
   type CreateTargetGroupCommandInput,
 } from '@aws-sdk/client-elastic-load-balancing-v2';
@@ -259,6 +260,11 @@ export async function fargate(rehearsal: Rehearsal, account: string) {
         DefaultActions: [{ Type: 'fixed-response', FixedResponseConfig: { StatusCode: '404' } }],
       }),
     );
+    await eventually('the load balancer is active', async () => {
+      const LoadBalancerArns = [balancer.LoadBalancerArn!];
+      const seen = await elb.send(new DescribeLoadBalancersCommand({ LoadBalancerArns }));
+      return seen.LoadBalancers![0]!.State!.Code === 'active';
+    });
     return { listener: listener.Listeners![0]!.ListenerArn!, dns: balancer.DNSName! };
   }
 

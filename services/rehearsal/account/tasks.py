@@ -288,9 +288,14 @@ class Task:
     def _register(self) -> None:
         groups: dict[str, int] = {}
         for entry in self.service.load_balancers:
-            balancer.register(entry["targetGroupArn"], self.address, entry["containerPort"])
-            self.targets.append((entry["targetGroupArn"], entry["containerPort"]))
-            groups[entry["targetGroupArn"]] = groups.get(entry["targetGroupArn"], 0) + 1
+            arn, port = entry["targetGroupArn"], entry["containerPort"]
+            self.targets.append((arn, port))
+            try:
+                balancer.register(arn, self.address, port)
+            except KeyError:
+                self.service.event(f"failed to register targets in (target-group {arn}) with (error it does not exist)")
+                continue
+            groups[arn] = groups.get(arn, 0) + 1
         for arn, count in groups.items():
             self.service.event(f"registered {count} targets in (target-group {arn})")
         for registry in self.service.registries:
@@ -398,9 +403,7 @@ class Task:
 
     def _drained(self) -> None:
         """Look until no target group drains it any more (deregistration delay, requests in flight), then stop its containers."""
-        draining = any(
-            (balancer.health(arn, self.address, port) or ("unused",))[0] == "draining" for arn, port in self.targets
-        )
+        draining = any(balancer.health(arn, self.address, port)[0] == "draining" for arn, port in self.targets)
         if draining and any(not c.exited for c in self.containers):
             self.after(DRAIN_LOOK_SECONDS, self._drained)
         else:
