@@ -10,12 +10,17 @@ import { spec } from 'node:test/reporters';
 
 const ROOT = join(import.meta.dirname, '..');
 const SLOW_SECONDS = 5;
+const FILE_LIMIT_MINUTES = 10;
 const files = process.argv.slice(2).map((file) => resolve(file));
 
 process.chdir(ROOT);
+const stop = new AbortController();
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.abort());
 const slow: { file: string; seconds: number }[] = [];
 const stream = run({
   ...(files.length > 0 ? { files } : { globPatterns: ['test/**/*.test.ts'] }),
+  timeout: FILE_LIMIT_MINUTES * 60_000, // a file that never ends must not hide the results of the others
+  signal: stop.signal,
   concurrency: Math.max(2, Math.floor(availableParallelism() / 2)),
   ...({ globalSetupPath: join(ROOT, 'test/support/global-setup.ts') } as object), // not yet in @types/node
 });

@@ -87,8 +87,10 @@ test('the environment is read where a process starts, nowhere else', () => {
 test('names say what a thing is', () => {
   const vague = '(manager|handler|helper|util|utils|provider|controller)';
   const declared = `(class|interface|type|function|const|let|def)\\s+(\\w*(?<![a-z])|[a-z]+(?=[A-Z]))${vague}(?![a-z])`;
-  const lambda = ({ path }: { path: string }): boolean => path !== 'lib/network-tags.py'; // `handler` is Lambda's word
-  assert.deepEqual(found([...code, ...python].filter(lambda), new RegExp(declared, 'i')), []);
+  const names = found([...code, ...python], new RegExp(declared, 'i')).filter(
+    (name) => !name.endsWith(': def handler'),
+  );
+  assert.deepEqual(names, []); // `handler` is what Lambda calls a function
   assert.deepEqual(found(under('services/', 'lib/'), /^\s*(export\s+)?(class|interface|type)\s+(Job|Task)\b/), []);
   const misnamed = files.filter(({ path }) => new RegExp(`(^|[/._-])${vague}s?[._-]`, 'i').test(path));
   assert.deepEqual(
