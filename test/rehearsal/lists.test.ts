@@ -127,7 +127,7 @@ test('pages of the size that is asked for, each row once', async () => {
     [6, 6],
   );
   assert.deepEqual(
-    await sizes(paginateDescribeTargetGroups({ client: elb, pageSize: 4 }, {}), (page) => page.TargetGroups),
+    await sizes(paginateDescribeTargetGroups({ client: elb }, { PageSize: 4 }), (page) => page.TargetGroups),
     [4, 4, 3],
   );
   assert.deepEqual(
