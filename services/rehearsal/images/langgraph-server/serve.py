@@ -54,6 +54,7 @@ GRACE = float(environment.get("BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS", "180"))
 MIGRATION_LOCK = 7_305_811_945_420_113  # any number that nothing else on the database uses
 
 term_at: float | None = None  # monotonic time of the first SIGTERM
+failure: BaseException | None = None  # why the server did not start
 
 
 # --- the database
@@ -146,16 +147,21 @@ async def sample(reporter: Any) -> None:
 
 @contextlib.asynccontextmanager
 async def lifespan(app: Any = None, **options: Any) -> AsyncIterator[None]:
+    global failure
     from langgraph_api import metrics_otlp
 
     reporter = metrics_otlp.get_otlp_metrics_reporter()
     reporter.initialize()
-    async with _lifespan(app, **options):
-        sampling = asyncio.create_task(sample(reporter))
-        try:
-            yield
-        finally:
-            sampling.cancel()
+    try:
+        async with _lifespan(app, **options):
+            sampling = asyncio.create_task(sample(reporter))
+            try:
+                yield
+            finally:
+                sampling.cancel()
+    except Exception as error:
+        failure = error
+        raise
     reporter.shutdown()
 
 
@@ -171,7 +177,7 @@ def main() -> None:
     # uvicorn raises the signal once more at its end; as process 1 of a container we would ignore it and exit with 0.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     logging = json.loads((pathlib.Path(langgraph_api.__file__).parent.parent / "logging.json").read_text())
-    Server(
+    server = Server(
         uvicorn.Config(
             "langgraph_api.server:app",
             host=environment.get("HOST", "0.0.0.0"),
@@ -180,7 +186,13 @@ def main() -> None:
             log_config=logging,
             timeout_graceful_shutdown=max(1, int(GRACE)),
         )
-    ).run()
+    )
+    try:
+        server.run()
+    finally:
+        if failure is not None:  # the cause last: what comes before it is the runtime closing what it had opened
+            cause = " ".join(str(failure).split())
+            print(json.dumps({"event": f"the server did not start: {cause}", "level": "error"}), flush=True)
 
 
 if __name__ == "__main__":
