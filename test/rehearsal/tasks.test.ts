@@ -1,5 +1,6 @@
 /** A task's life in the emulated ECS: its states, its process, its end. */
 import assert from 'node:assert/strict';
+import { connect } from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import {
   DescribeTasksCommand,
@@ -390,6 +391,32 @@ describe('tasks', { concurrency: 4, timeout: 120_000 }, () => {
       'OLD: 3 characters',
       'STAGE: 3 characters',
     ]);
+  });
+
+  test("the public redis image is a real redis-server at the task's address, and redis-cli checks it", async () => {
+    const definition = await f.define(
+      'redis',
+      {},
+      {
+        image: 'public.ecr.aws/docker/library/redis:7.4-alpine',
+        command: ['redis-server', '--save', '', '--appendonly', 'no'],
+        portMappings: [{ containerPort: 6379 }],
+        healthCheck: { command: ['CMD-SHELL', 'redis-cli -h localhost ping | grep PONG'], interval: 5, retries: 3 },
+      },
+    );
+    const arn = await run(definition);
+    const up = await eventually('it is healthy', async () => {
+      const seen = await f.task(arn);
+      return seen.healthStatus === 'HEALTHY' && seen;
+    });
+    const answer = await new Promise<string>((resolve, reject) => {
+      const socket = connect(6379, address(up), () => socket.write('PING\r\n'));
+      socket.once('data', (data) => resolve(data.toString()));
+      socket.once('error', reject);
+    });
+    assert.equal(answer, '+PONG\r\n');
+    await f.ecs.send(new StopTaskCommand({ cluster: CLUSTER, task: arn }));
+    assert.equal((await f.stopped(arn)).containers![0]!.exitCode, 0);
   });
 
   test('regions and accounts are apart, and DescribeTasks names what is missing', async () => {

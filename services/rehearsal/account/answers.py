@@ -33,7 +33,9 @@ def caller() -> str:
 
 
 def answering(act: Callable[[dict], dict]) -> Callable[[dict], tuple]:
-    """An API function for ministack's dispatcher: under the scheduler's lock, without members that are None or begin with `_`."""
+    """An API function for ministack's dispatcher: under the scheduler's lock, without members that are None or begin
+    with `_`.
+    """
 
     def answer(data: dict) -> tuple:
         try:

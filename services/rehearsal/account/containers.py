@@ -114,7 +114,9 @@ class Container:
         self.stream = (region, group, stream)
 
     def pull(self, pinned: str | None) -> None:
-        """Find the image; `pinned` is the digest that the service's deployment resolved its tag to. Raises images.PullError."""
+        """Find the image; `pinned` is the digest that the service's deployment resolved its tag to. Raises
+        images.PullError.
+        """
         reference = self.definition["image"]
         name, tag, digest = images.split(reference)
         task = self.task
@@ -186,7 +188,8 @@ class Container:
             )
         except OSError as error:
             raise StartError(
-                "CannotStartContainerError: failed to create new container runtime task: failed to create shim task: OCI runtime create failed: "
+                "CannotStartContainerError: failed to create new container runtime task: failed to create shim "
+                "task: OCI runtime create failed: "
                 f'runc create failed: unable to start container process: exec: "{argv[0]}": {error.strerror}: unknown'
             ) from None
         self.started = True
@@ -311,7 +314,9 @@ class Container:
 
 
 def read_secret(value_from: str, task: "Task") -> str:
-    """The value behind a container secret's valueFrom, read with the execution role's rights. Raises StartError in the agent's words."""
+    """The value behind a container secret's valueFrom, read with the execution role's rights. Raises StartError in the
+    agent's words.
+    """
     if ":ssm:" in value_from or not value_from.startswith("arn:"):
         return _read_parameter(value_from, task)
     parts = value_from.split(":") + ["", "", ""]
@@ -350,7 +355,8 @@ def read_secret(value_from: str, task: "Task") -> str:
         )
     if status >= 400:
         raise StartError(
-            f"{fetching}{str(answer.get('__type', '')).rsplit('#', 1)[-1]}: {answer.get('message', '')} status code: {status}"
+            f"{fetching}{str(answer.get('__type', '')).rsplit('#', 1)[-1]}: {answer.get('message', '')} status "
+            f"code: {status}"
         )
     text = answer.get("SecretString")
     if text is None:

@@ -1,4 +1,6 @@
-"""Task definitions, checked as ECS checks them for Fargate. ministack stores them (`_task_defs`) and counts their revisions."""
+"""Task definitions, checked as ECS checks them for Fargate. ministack stores them (`_task_defs`) and counts their
+revisions.
+"""
 
 import json
 import re
@@ -82,12 +84,14 @@ def _check_container(container: dict, names: list) -> None:
     for name in secret:
         if name in plain or secret.count(name) > 1:
             raise client(
-                f"The secret name must be unique and not shared with any new or existing environment variables set on the container, such as '{name}'."
+                "The secret name must be unique and not shared with any new or existing environment variables set "
+                f"on the container, such as '{name}'."
             )
     for dependency in container.get("dependsOn") or []:
         if dependency.get("containerName") not in names:
             raise client(
-                f"Container '{container['name']}' depends on container '{dependency.get('containerName')}', which does not exist."
+                f"Container '{container['name']}' depends on container '{dependency.get('containerName')}', which "
+                "does not exist."
             )
         if dependency.get("condition") not in ("START", "COMPLETE", "SUCCESS", "HEALTHY"):
             raise client(f"Invalid dependency condition: {dependency.get('condition')}")
@@ -96,7 +100,8 @@ def _check_container(container: dict, names: list) -> None:
         for key, low, high in (("interval", 5, 300), ("timeout", 2, 120), ("retries", 1, 10), ("startPeriod", 0, 300)):
             if key in check and not low <= check[key] <= high:
                 raise client(
-                    f"Invalid 'healthCheck.{key}' setting for container '{container['name']}': it must be between {low} and {high}."
+                    f"Invalid 'healthCheck.{key}' setting for container '{container['name']}': it must be between "
+                    f"{low} and {high}."
                 )
         if not check.get("command"):
             raise client(f"The health check of container '{container['name']}' has no command.")
@@ -112,7 +117,8 @@ def _check_fargate(data: dict, containers: list[dict]) -> None:
         raise client("Fargate requires that 'memory' be defined at the task level.")
     if memory not in FARGATE.get(cpu, []):
         raise client(
-            f"No Fargate configuration exists for given values: {cpu} CPU, {memory} memory. See the Amazon ECS documentation for the valid values."
+            f"No Fargate configuration exists for given values: {cpu} CPU, {memory} memory. See the Amazon ECS "
+            "documentation for the valid values."
         )
     if sum(c.get("cpu") or 0 for c in containers) > cpu:
         raise client("Invalid setting for container. The sum of the containers' cpu exceeds the task's cpu.")
@@ -121,7 +127,8 @@ def _check_fargate(data: dict, containers: list[dict]) -> None:
             raise client(f"Invalid setting for container '{container['name']}'. Its memory exceeds the task's memory.")
         if (container.get("stopTimeout") or 0) > 120:
             raise client(
-                f"Invalid 'stopTimeout' setting for container '{container['name']}': on Fargate it is at most 120 seconds."
+                f"Invalid 'stopTimeout' setting for container '{container['name']}': on Fargate it is at most 120 "
+                "seconds."
             )
         for mapping in container.get("portMappings") or []:
             if mapping.get("hostPort") not in (None, 0, mapping.get("containerPort")):
@@ -211,7 +218,8 @@ def delete(data: dict) -> dict:
                 {
                     "arn": definition["taskDefinitionArn"],
                     "reason": "TASK_DEFINITION_ACTIVE",
-                    "detail": "The specified task definition is still in ACTIVE status. Please deregister the target and try again.",
+                    "detail": "The specified task definition is still in ACTIVE status. Please deregister the "
+                    "target and try again.",
                 }
             )
         else:

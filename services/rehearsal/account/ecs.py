@@ -1,8 +1,9 @@
 """ECS's API where it is ours: services, tasks, service deployments. Task definitions are in definitions.py.
 
-ministack keeps clusters, tags, account settings and task definitions (its stores `_clusters`, `_task_defs`, `_tags`; services' and tasks'
-records are put into its `_services` and `_tasks` for whoever reads them there). Its dispatcher finds our functions in `_ACTION_MAP`, its
-CloudFormation part by name in the module. Error codes and sentences are AWS's where they are known.
+ministack keeps clusters, tags, account settings and task definitions (its stores `_clusters`, `_task_defs`, `_tags`;
+services' and tasks' records are put into its `_services` and `_tasks` for whoever reads them there). Its dispatcher
+finds our functions in `_ACTION_MAP`, its CloudFormation part by name in the module. Error codes and sentences are AWS's
+where they are known.
 """
 
 import json
@@ -66,13 +67,15 @@ def _network(data: dict, definition: dict) -> dict | None:
     for subnet in inner["subnets"]:
         if subnet not in ec2._subnets:
             raise invalid(
-                f"Error retrieving subnet information for [{', '.join(inner['subnets'])}]: The subnet ID '{subnet}' does not exist "
+                f"Error retrieving subnet information for [{', '.join(inner['subnets'])}]: The subnet ID '{subnet}' "
+                "does not exist "
                 "(ErrorCode: InvalidSubnetID.NotFound)"
             )
     for group in inner.get("securityGroups") or []:
         if group not in ec2._security_groups:
             raise invalid(
-                f"Error retrieving security group information for [{', '.join(inner['securityGroups'])}]: The security group '{group}' does not "
+                f"Error retrieving security group information for [{', '.join(inner['securityGroups'])}]: The "
+                f"security group '{group}' does not "
                 "exist (ErrorCode: InvalidGroup.NotFound)"
             )
     return {"awsvpcConfiguration": {"securityGroups": [], "assignPublicIp": "DISABLED", **inner}}
@@ -86,7 +89,8 @@ def _load_balancers(entries: list[dict], definition: dict) -> list[dict]:
             raise invalid(f"The specified target group does not exist: {arn}")
         if group.get("TargetType") != "ip" and definition.get("networkMode") == "awsvpc":
             raise invalid(
-                f"The provided target group {arn} has target type {group.get('TargetType', 'instance')}, which is incompatible with the awsvpc "
+                f"The provided target group {arn} has target type {group.get('TargetType', 'instance')}, which is "
+                "incompatible with the awsvpc "
                 "network mode specified in the task definition."
             )
         if not _attached(arn):
@@ -562,27 +566,12 @@ HANDLERS: dict[str, tuple[str, Callable[[dict], dict]]] = {  # action: (ministac
     "UpdateTaskProtection": ("_update_task_protection", _update_task_protection),
     "GetTaskProtection": ("_get_task_protection", _get_task_protection),
 }
-# What else of ministack we lean on; a version without one of these must not start.
-HOOKS = [
-    (
-        ecs,
-        "_clusters _services _tasks _task_defs _tags _ACTION_MAP _resolve_cluster_name _resolve_service_ref _resolve_td_key _resolve_td_delete_key "
-        "_resolve_task_ref _sanitize _stop_task",
-    ),
-    (alb, "_tgs _listeners _rules"),
-    (ec2, "_subnets _security_groups _network_interfaces"),
-    (cloudmap, "_services _register_instance _deregister_instance _update_instance_custom_health_status"),
-]
 
 
 def install() -> None:
-    missing = [
-        f"{module.__name__}.{name}" for module, names in HOOKS for name in names.split() if not hasattr(module, name)
-    ]
-    missing += [f"ecs.{name}" for name, _ in HANDLERS.values() if not hasattr(ecs, name)]
-    if missing:
-        raise RuntimeError(f"this version of ministack lacks what the rehearsal leans on: {', '.join(missing)}")
     for action, (name, ours) in HANDLERS.items():
+        if not hasattr(ecs, name):
+            raise RuntimeError(f"this version of ministack has no ecs.{name}")
         answer = answering(ours)
         ecs._ACTION_MAP[action] = answer
         setattr(ecs, name, answer)  # CloudFormation calls it by name

@@ -1,14 +1,15 @@
 """Container images: looked up in the emulated ECR as ECS would, and mapped to a program of this machine.
 
-An image in the registry says what it stands for in its manifest: annotation `rehearsal.image` names an entry of the catalogue,
-`rehearsal.env` is JSON of the environment baked into it. The catalogue (a JSON file, settings.CATALOGUE) has
+An image in the registry says what it stands for in its manifest: annotation `rehearsal.image` names an entry of the
+catalogue, `rehearsal.env` is JSON of the environment baked into it. The catalogue (a JSON file, settings.CATALOGUE) has
 
     {"images": {"<entry>": {"entrypoint": [...], "cmd": [...], "cwd": "...", "env": {...}, "path": [dirs first on PATH],
                             "files": {"/path/in/the/container": "path here"}, "fails": "a pull error"}},
      "public": {"public.ecr.aws/docker/library/redis:*": "<entry>"}}
 
-`${root}` (the repository), `${images}` (services/rehearsal/images), `${node}` and `${python}` (the server's Python environment) are
-replaced in its strings. Paths named in `files` are replaced in commands, so that a task definition may say what the real image needs.
+`${root}` (the repository), `${images}` (services/rehearsal/images), `${node}` and `${python}` (the server's Python
+environment) are replaced in its strings. Paths named in `files` are replaced in commands, so that a task definition may
+say what the real image needs.
 """
 
 import fnmatch
@@ -80,8 +81,10 @@ def _private(reference: str, found: re.Match, role_arn: str, session: str, regio
     why = rights.denied(role_arn, session, "ecr:GetAuthorizationToken", "*", region)
     if why:
         raise PullError(
-            "ResourceInitializationError: unable to pull secrets or registry auth: execution resource retrieval failed: "
-            f"unable to retrieve ecr registry auth: service call has been retried 1 time(s): AccessDeniedException: {why} status code: 400"
+            "ResourceInitializationError: unable to pull secrets or registry auth: execution resource retrieval "
+            "failed: "
+            "unable to retrieve ecr registry auth: service call has been retried 1 time(s): AccessDeniedException: "
+            f"{why} status code: 400"
         )
     arn = f"arn:aws:ecr:{registry_region}:{account}:repository/{repository}"
     resolving = (
@@ -94,14 +97,16 @@ def _private(reference: str, found: re.Match, role_arn: str, session: str, regio
     with request_scope(account, registry_region):
         if account != role_arn.split(":")[4] and repository not in ecr._repositories:
             raise PullError(
-                f"{resolving} pulling from host {host} failed with status code [manifests {digest or tag}]: 403 Forbidden"
+                f"{resolving} pulling from host {host} failed with status code [manifests {digest or tag}]: 403 "
+                "Forbidden"
             )
         image = _find(repository, {"imageDigest": digest} if digest else {"imageTag": tag})
     if image is None:
         raise PullError(f"{resolving} {reference}: not found")
     if rights.denied(role_arn, session, "ecr:GetDownloadUrlForLayer", arn, registry_region):
         raise PullError(
-            "CannotPullContainerError: ref pull has been retried 1 time(s): failed to copy: httpReadSeeker: failed open: unexpected "
+            "CannotPullContainerError: ref pull has been retried 1 time(s): failed to copy: httpReadSeeker: failed "
+            "open: unexpected "
             f"status code https://{host}/v2/{repository}/blobs/{image['imageDigest']}: 403 Forbidden"
         )
     try:
@@ -112,8 +117,10 @@ def _private(reference: str, found: re.Match, role_arn: str, session: str, regio
     entry = annotations.get("rehearsal.image")
     if entry is None:
         raise PullError(
-            "CannotPullContainerError: pull image manifest has been retried 1 time(s): image Manifest does not contain descriptor matching "
-            f"platform 'linux/amd64' (an emulated image says what it runs in its annotation rehearsal.image: {reference})"
+            "CannotPullContainerError: pull image manifest has been retried 1 time(s): image Manifest does not "
+            "contain descriptor matching "
+            "platform 'linux/amd64' (an emulated image says what it runs in its annotation rehearsal.image: "
+            f"{reference})"
         )
     return _entry(entry, reference, image["imageDigest"], baked)
 
@@ -126,7 +133,8 @@ def _public(reference: str) -> Image:
             return _entry(entry, reference, digest or "sha256:" + hashlib.sha256(full.encode()).hexdigest(), {})
     log.warning("no entry of the catalogue stands for the public image %s", reference)
     raise PullError(
-        f"CannotPullContainerError: pull image manifest has been retried 1 time(s): failed to resolve ref {reference}: {reference}: not found"
+        "CannotPullContainerError: pull image manifest has been retried 1 time(s): failed to resolve ref "
+        f"{reference}: {reference}: not found"
     )
 
 
@@ -137,7 +145,8 @@ def _entry(name: str, reference: str, digest: str, baked: dict[str, str]) -> Ima
     fails = f"no entry {name!r} in the images catalogue" if entry is None else entry.get("fails")
     if fails or entry is None:
         raise PullError(
-            f"CannotPullContainerError: pull image manifest has been retried 1 time(s): failed to resolve ref {reference}: {fails}"
+            "CannotPullContainerError: pull image manifest has been retried 1 time(s): failed to resolve ref "
+            f"{reference}: {fails}"
         )
     path = os.pathsep.join([*entry.get("path", []), PATH])
     return Image(
@@ -242,7 +251,8 @@ def _put_image(data: dict):
     if holder and ecr._repositories[name].get("imageTagMutability") == "IMMUTABLE":
         return error_response_json(
             "ImageTagAlreadyExistsException",
-            f"The image tag '{tag}' already exists in the '{name}' repository and cannot be overwritten because the repository is immutable.",
+            f"The image tag '{tag}' already exists in the '{name}' repository and cannot be overwritten because the "
+            "repository is immutable.",
             400,
         )
     if holder:
@@ -280,7 +290,8 @@ def _describe_images(data: dict):
     for image_id in data.get("imageIds") or []:
         image = _find(name, image_id)
         if image is None:
-            asked = f"{{imageDigest:'{image_id.get('imageDigest', 'null')}', imageTag:'{image_id.get('imageTag', 'null')}'}}"
+            digest, tag = image_id.get("imageDigest", "null"), image_id.get("imageTag", "null")
+            asked = f"{{imageDigest:'{digest}', imageTag:'{tag}'}}"
             return error_response_json(
                 "ImageNotFoundException",
                 f"The image with imageId {asked} does not exist within the repository with name '{name}' "

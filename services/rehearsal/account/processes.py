@@ -1,8 +1,9 @@
 """Real processes behind emulated containers and databases.
 
-One thread reads the output and notices the end of all of them. None outlives the emulator, not even after kill -9: a keeper
-process holds the other end of a pipe, and when the pipe closes it kills every process group it was told of and every process
-that carries this run's mark in its environment (which covers one started an instant before the end, and one that left its group).
+One thread reads the output and notices the end of all of them. None outlives the emulator, not even after kill -9: a
+keeper process holds the other end of a pipe, and when the pipe closes it kills every process group it was told of and
+every process that carries this run's mark in its environment (which covers one started an instant before the end, and
+one that left its group).
 
 Callbacks run on that one thread and must not block. Limits on memory and CPU are not enforced.
 """
@@ -95,7 +96,9 @@ class Process:
                     pass
 
     def stop(self, timeout: float, number: int = signal.SIGTERM) -> None:
-        """SIGTERM (or `number`), and SIGKILL to the whole group if it still runs `timeout` seconds later. Returns at once; see `wait`."""
+        """SIGTERM (or `number`), and SIGKILL to the whole group if it still runs `timeout` seconds later. Returns at
+        once; see `wait`.
+        """
         self.send(number)
         _loop.after(timeout, self.kill)
 
@@ -104,7 +107,9 @@ class Process:
         self.send(signal.SIGKILL, group=True)
 
     def wait(self, timeout: float | None = None) -> int | None:
-        """The exit code, or None when it still runs after `timeout` seconds. Not for callbacks: they run on the thread that notices the end."""
+        """The exit code, or None when it still runs after `timeout` seconds. Not for callbacks: they run on the thread
+        that notices the end.
+        """
         self._ended.wait(timeout)
         return self.exit_code
 
@@ -290,9 +295,9 @@ def start(
 ) -> Process:
     """Start a program with exactly this environment, plus HOST=`address` when one is given.
 
-    on_line gets each line of stdout and stderr in the order written; on_exit the exit code after the last line. `label` says what it
-    is for: `kill` and GET /_rehearsal/processes use `account` and `taskArn` or `database` of it.
-    Raises OSError when the program cannot be run.
+    on_line gets each line of stdout and stderr in the order written; on_exit the exit code after the last line. `label`
+    says what it is for: `kill` and GET /_rehearsal/processes use `account` and `taskArn` or `database` of it. Raises
+    OSError when the program cannot be run.
     """
     env = {**env, MARK: _keeper.mark}
     if address:
@@ -311,7 +316,9 @@ def running(**label: Any) -> list[Process]:
 
 
 def kill(signal_name: str = "SIGKILL", **label: Any) -> int:
-    """Send a signal from outside, without AWS's knowledge. Returns how many processes got it. LookupError when there is none."""
+    """Send a signal from outside, without AWS's knowledge. Returns how many processes got it. LookupError when there is
+    none.
+    """
     number = getattr(signal, signal_name, None)
     if not isinstance(number, signal.Signals):
         raise ValueError(f"no such signal: {signal_name!r}")

@@ -1,6 +1,7 @@
 """What a role may do, asked by the emulated services that act with it (ECS with a task's execution role).
 
-ministack's evaluator answers, with the same documents, boundaries, resource policies and condition keys as for a request over HTTP.
+ministack's evaluator answers, with the same documents, boundaries, resource policies and condition keys as for a
+request over HTTP.
 """
 
 import json
@@ -45,8 +46,8 @@ def trusts(record: dict, service: str = ECS_TASKS) -> bool:
 def denied(arn: str, session: str, action: str, resource: str, region: str, context: dict | None = None) -> str | None:
     """None when the role may; otherwise AWS's sentence.
 
-    `context` has further condition keys in lower case. Tags of the resource are looked up (aws:ResourceTag and, for secrets,
-    secretsmanager:ResourceTag).
+    `context` has further condition keys in lower case. Tags of the resource are looked up (aws:ResourceTag and, for
+    secrets, secretsmanager:ResourceTag).
     """
     from ministack.services import iam, tagging
 

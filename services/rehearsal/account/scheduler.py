@@ -1,4 +1,5 @@
-"""The one thread that moves ECS's world: calls that are due, in order, each in its account and region and under one lock.
+"""The one thread that moves ECS's world: calls that are due, in order, each in its account and region and under one
+lock.
 
 API requests run on threads of their own and take the same lock. Nothing that is called here may block.
 """

@@ -1,7 +1,9 @@
-"""ECS's service scheduler: rolling updates, health, replacement with backoff, the circuit breaker, and the history of deployments.
+"""ECS's service scheduler: rolling updates, health, replacement with backoff, the circuit breaker, and the history of
+deployments.
 
-A service is looked at when something about it changed, at most every `ecs.scheduler`. A look never waits: it starts tasks, stops
-tasks, moves the deployment's state on, and says when to look again. A deployment here is ECS's word: one rollout of a service.
+A service is looked at when something about it changed, at most every `ecs.scheduler`. A look never waits: it starts
+tasks, stops tasks, moves the deployment's state on, and says when to look again. A deployment here is ECS's word: one
+rollout of a service.
 """
 
 import copy
@@ -130,7 +132,9 @@ class Deployment:
 
 
 class ServiceDeployment:
-    """What ListServiceDeployments lists: one attempt to bring a service to a new revision, with its rollback if there was one."""
+    """What ListServiceDeployments lists: one attempt to bring a service to a new revision, with its rollback if there
+    was one.
+    """
 
     OPEN = ("PENDING", "IN_PROGRESS", "STOP_REQUESTED", "ROLLBACK_REQUESTED", "ROLLBACK_IN_PROGRESS")
 
@@ -243,7 +247,7 @@ class Service:
 
     @property
     def threshold(self) -> int:
-        """Failures that trip the breaker: half the desired count, at least 3, at most 200, unless configured otherwise."""
+        """Failures that trip the breaker: half the desired count, at least 3, at most 200, unless configured."""
         asked = self.breaker.get("thresholdConfiguration") or {}
         kind, value = asked.get("type", "BOUNDED_PERCENT"), asked.get("value", 50)
         if kind == "COUNT":
@@ -328,7 +332,9 @@ class Service:
         self.wake()
 
     def stop_deployment(self, under: ServiceDeployment, kind: str) -> None:
-        """StopServiceDeployment: ROLLBACK returns to the last completed deployment, ABORT leaves everything where it is."""
+        """StopServiceDeployment: ROLLBACK returns to the last completed deployment, ABORT leaves everything where it
+        is.
+        """
         deployment = under.target
         if kind == "ABORT":
             under.become("STOP_REQUESTED", "Stop requested by the user.")
@@ -355,7 +361,9 @@ class Service:
     # Told by tasks ------------------------------------------------------------------------------------------
 
     def task_stopping(self, task: Task, code: str, reason: str) -> None:
-        """A task is on its way down. Failures count for the breaker while its deployment is in progress, until it has been healthy."""
+        """A task is on its way down. Failures count for the breaker while its deployment is in progress, until it has
+        been healthy.
+        """
         self.steady = False
         deployment = task.deployment
         failure = code in ("TaskFailedToStart", "EssentialContainerExited") or reason.startswith("Task failed ")
@@ -367,7 +375,8 @@ class Service:
                 if not self._unable_said and not reason.startswith("Task failed ") and deployment.setbacks > 2:
                     self._unable_said = True
                     self.event(
-                        "is unable to consistently start tasks successfully. For more information, see the Troubleshooting section of the "
+                        "is unable to consistently start tasks successfully. For more information, see the "
+                        "Troubleshooting section of the "
                         "Amazon ECS Developer Guide."
                     )
             if not task.was_healthy:
@@ -453,7 +462,8 @@ class Service:
             if target:
                 arn, port, _, description = target
                 self.event(
-                    f"(port {port}) is unhealthy in (target-group {arn}) due to (reason {description or 'Health checks failed'})."
+                    f"(port {port}) is unhealthy in (target-group {arn}) due to (reason "
+                    f"{description or 'Health checks failed'})."
                 )
                 task.stop("ServiceSchedulerInitiated", f"Task failed ELB health checks in (target-group {arn})")
 
@@ -509,7 +519,8 @@ class Service:
         elif short and not any(not task.healthy for task in primary.wanted) and not self._unable_said:
             self._unable_said = True
             self.event(
-                "was unable to stop or start tasks during a deployment because of the service deployment configuration. Update the "
+                "was unable to stop or start tasks during a deployment because of the service deployment "
+                "configuration. Update the "
                 "minimumHealthyPercent or maximumPercent value and try again."
             )
 
@@ -552,7 +563,9 @@ class Service:
                 task.stop("ServiceSchedulerInitiated", f"Scaling activity initiated by (deployment {by.id})")
 
     def _settle(self) -> None:
-        """Drop deployments that serve nothing any more; complete the primary one when it is alone, healthy, and stays so."""
+        """Drop deployments that serve nothing any more; complete the primary one when it is alone, healthy, and stays
+        so.
+        """
         primary = self.primary
         self.deployments = [d for d in self.deployments if d is primary or any(task.serving for task in d.tasks)]
         good = (

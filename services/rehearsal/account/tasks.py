@@ -1,7 +1,9 @@
-"""A Fargate task's life: PROVISIONING > PENDING > ACTIVATING > RUNNING > DEACTIVATING > STOPPING > DEPROVISIONING > STOPPED.
+"""A Fargate task's life: PROVISIONING > PENDING > ACTIVATING > RUNNING > DEACTIVATING > STOPPING > DEPROVISIONING >
+STOPPED.
 
-Its containers are processes that share one loopback address of this machine. That address is what DescribeTasks shows as the
-network interface's private address, what is registered as target and in Cloud Map, and what the processes listen on.
+Its containers are processes that share one loopback address of this machine. That address is what DescribeTasks shows
+as the network interface's private address, what is registered as target and in Cloud Map, and what the processes listen
+on.
 """
 
 import copy
@@ -223,7 +225,8 @@ class Task:
         record = rights.role(arn)
         if record is None or not rights.trusts(record):
             raise StartError(
-                f"ECS was unable to assume the role '{arn}' that was provided for this task. Please verify that the role being passed has the "
+                f"ECS was unable to assume the role '{arn}' that was provided for this task. Please verify that the "
+                "role being passed has the "
                 "proper trust relationship and permissions and that your IAM user has permissions to pass this role."
             )
 
@@ -343,7 +346,7 @@ class Task:
 
     @property
     def healthy(self) -> bool:
-        """As the service scheduler counts it: running, its container checks pass, and every target group says healthy."""
+        """As the scheduler counts it: running, its container checks pass, and every target group says healthy."""
         if not self.running:
             return False
         if any(c.essential and c.check for c in self.containers) and self.record["healthStatus"] != "HEALTHY":
@@ -402,7 +405,9 @@ class Task:
         self.instances = []
 
     def _drained(self) -> None:
-        """Look until no target group drains it any more (deregistration delay, requests in flight), then stop its containers."""
+        """Look until no target group drains it any more (deregistration delay, requests in flight), then stop its
+        containers.
+        """
         draining = any(balancer.health(arn, self.address, port)[0] == "draining" for arn, port in self.targets)
         if draining and any(not c.exited for c in self.containers):
             self.after(DRAIN_LOOK_SECONDS, self._drained)
