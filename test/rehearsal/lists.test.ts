@@ -11,6 +11,7 @@ import {
   CreateSecurityGroupCommand,
   CreateSubnetCommand,
   CreateVpcCommand,
+  DeleteSecurityGroupCommand,
   EC2Client,
   paginateDescribeSecurityGroups,
   paginateDescribeSubnets,
@@ -298,6 +299,12 @@ test('GetResources sees every kind that we tag, in this account and region only'
     expected.filter((one) => /targetgroup|logs:|rds:/.test(one)).toSorted(),
   );
   assert.deepEqual(await search({ TagFilters: [{ Key, Values: ['d2'] }] }), []);
+  await ec2.send(new DeleteSecurityGroupCommand({ GroupId: group.GroupId! }));
+  assert.deepEqual(
+    await search({}),
+    expected.filter((one) => !one.includes(':security-group/')).toSorted(),
+    'what is deleted has no tags',
+  );
   assert.deepEqual(await search({}, options('444444444444')), []);
   assert.deepEqual(await search({}, options(number, 'eu-west-1')), []);
 });

@@ -56,7 +56,7 @@ def everything() -> list[tuple[str, dict[str, str]]]:
             for arn, its in collect():
                 if its:
                     found.setdefault(arn, {tag["Key"]: tag["Value"] for tag in its})
-    # Task definitions' containers, IAM and the like are no part of what the tagging API lists.
+    # IAM's roles and users are no part of what the tagging API lists.
     return sorted((arn, its) for arn, its in found.items() if arn.split(":")[2] != "iam")
 
 

@@ -160,6 +160,15 @@ def install() -> None:
         return before
 
     replace("DeleteSecurityGroup", group_unused)
+    delete_group = actions["DeleteSecurityGroup"]
+
+    def group_deleted(params):
+        answer = delete_group(params)
+        if answer[0] == 200:
+            ec2._tags.pop(first(params, "GroupId"), None)
+        return answer
+
+    actions["DeleteSecurityGroup"] = group_deleted
     replace("DeleteSubnet", subnet_unused)
     replace("CreateSecurityGroup", group_can_be_made)
     replace("AuthorizeSecurityGroupIngress", can_authorize("IpPermissions"))

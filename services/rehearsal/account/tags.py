@@ -42,25 +42,69 @@ def _here(arn: str) -> bool:
     return len(parts) == 6 and parts[3] in ("", get_region())
 
 
+def _ec2_exists(identifier: str) -> bool:
+    """ministack keeps the tags of some things that are deleted."""
+    from ministack.services import ec2
+
+    stores = {
+        "sg": ec2._security_groups,
+        "vpc": ec2._vpcs,
+        "subnet": ec2._subnets,
+        "rtb": ec2._route_tables,
+        "igw": ec2._internet_gateways,
+        "eipalloc": ec2._addresses,
+        "eni": ec2._network_interfaces,
+        "fl": ec2._flow_logs,
+        "vpce": ec2._vpc_endpoints,
+    }
+    kind = identifier.rpartition("-")[0]
+    if kind == "nat":
+        return (ec2._nat_gateways.get(identifier) or {}).get("State") not in (None, "deleted")
+    if kind == "sgr":
+        return any(
+            ec2._sg_rule_id(group["GroupId"], egress, rule) == identifier
+            for group in ec2._security_groups.values()
+            for egress, rules in ((False, group["IpPermissions"]), (True, group["IpPermissionsEgress"]))
+            for rule in rules
+        )
+    return identifier in stores[kind]
+
+
 def _ec2() -> Iterator[tuple[str, dict]]:
     from ministack.services import ec2
 
     for identifier, tags in ec2._tags.items():
         arn = ec2_arn(identifier)
-        if arn:
+        if arn and _ec2_exists(identifier):
             yield arn, _plain(tags)
 
 
-def _by_arn(module: str, store: str):
-    def rows() -> Iterator[tuple[str, dict]]:
-        import importlib
+def _balancing() -> Iterator[tuple[str, dict]]:
+    from ministack.services import alb
 
-        service = importlib.import_module(f"ministack.services.{module}")
-        for arn, tags in getattr(service, store).items():
-            if _here(arn):
-                yield arn, _plain(tags)
+    for arn, tags in alb._tags.items():
+        if _here(arn) and any(arn in store for store in (alb._lbs, alb._tgs, alb._listeners, alb._rules)):
+            yield arn, _plain(tags)
 
-    return rows
+
+def _rds() -> Iterator[tuple[str, dict]]:
+    from ministack.services import rds
+
+    stores = {"db": rds._instances, "snapshot": rds._snapshots, "subgrp": rds._subnet_groups, "pg": rds._param_groups, "cluster": rds._clusters}
+    for arn, tags in rds._tags.items():
+        kind, _, name = arn.split(":", 5)[5].partition(":")
+        if _here(arn) and (kind not in stores or name in stores[kind]):
+            yield arn, _plain(tags)
+
+
+def _map() -> Iterator[tuple[str, dict]]:
+    from ministack.services import servicediscovery
+
+    stores = {"service": servicediscovery._services, "namespace": servicediscovery._namespaces}
+    for arn, tags in servicediscovery._resource_tags.items():
+        kind, _, name = arn.split(":", 5)[5].partition("/")
+        if _here(arn) and name in stores.get(kind, ()):
+            yield arn, _plain(tags)
 
 
 def _ecs() -> Iterator[tuple[str, dict]]:
@@ -115,12 +159,12 @@ STORES = {
     "ec2": _ec2,
     "ecr": _ecr,
     "ecs": _ecs,
-    "elasticloadbalancing": _by_arn("alb", "_tags"),
+    "elasticloadbalancing": _balancing,
     "iam": _iam,
     "logs": _logs,
-    "rds": _by_arn("rds", "_tags"),
+    "rds": _rds,
     "secretsmanager": _secrets,
-    "servicediscovery": _by_arn("servicediscovery", "_resource_tags"),
+    "servicediscovery": _map,
 }
 
 
