@@ -1,4 +1,5 @@
-import { DOCUMENT, routes, type ApiOptions } from './api/app.ts';
+import { DOCUMENT, routes } from './api/app.ts';
+import type { ApiOptions } from './api/context.ts';
 
 /** docs/openapi.json, which is generated from the routes. That needs neither a store nor an account. */
 export function openapi(): string {

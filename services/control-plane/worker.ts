@@ -216,7 +216,8 @@ class OneLook {
   }
 
   #nextSeconds(outcome: Outcome): number {
-    const { sweepSeconds, pollSeconds } = this.#o;
+    const { pollSeconds } = this.#o;
+    const sweepSeconds = this.#o.sweepSeconds * (0.9 + 0.2 * Math.random()); // so that a thousand do not come at once
     return Math.min(
       outcome.nextLookSeconds ?? Infinity,
       sweepSeconds,

@@ -486,6 +486,22 @@ test('delete: 204, then AWAITING_DELETE', async () => {
   assert.equal((await api.call('DELETE', `/v2/deployments/${randomUUID()}`)).status, 404);
 });
 
+test('a forced delete: only after a first one, then it is forgotten', async () => {
+  const made = await create();
+  const early = await api.call('DELETE', `/v2/deployments/${made.id}?force=true`);
+  assert.equal(early.status, 400);
+  await api.call('DELETE', `/v2/deployments/${made.id}`);
+  assert.equal((await api.call('DELETE', `/v2/deployments/${made.id}?force=true`)).status, 204);
+  assert.equal((await api.call('GET', `/v2/deployments/${made.id}`)).status, 404);
+});
+
+test('a character that PostgreSQL cannot hold', async () => {
+  const made = await create();
+  const patched = await api.call('PATCH', `/v2/deployments/${made.id}`, { display_name: 'a\u0000b' });
+  assert.equal(patched.status, 422);
+  assert.equal((await api.call('GET', '/v2/deployments?name_contains=%00')).status, 422);
+});
+
 test('requests have ids, in the answer and in the log', async () => {
   const { headers } = await api.call('GET', '/v2/deployments', undefined, { 'X-Request-Id': 'mine-1' });
   assert.equal(headers.get('x-request-id'), 'mine-1');

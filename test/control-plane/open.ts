@@ -1,4 +1,4 @@
-/** A whole control plane over a real PostgreSQL and a simulated cloud: the API in-process, the worker when it is started. */
+/** A whole control plane over a real PostgreSQL and a simulated cloud: the API in-process, the worker when started. */
 import { pino, type Logger } from 'pino';
 import { api } from '../../services/control-plane/api/app.ts';
 import { startWorker } from '../../services/control-plane/worker.ts';

@@ -1,6 +1,8 @@
 /** Looks, passes, verdicts: through the real queue and worker, over a real PostgreSQL and a simulated cloud. */
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';
+import { Looks } from '../../services/control-plane/store/looks.ts';
+import { carryOut } from '../../services/control-plane/worker.ts';
 import { eventually } from '../support/eventually.ts';
 import { openControlPlane, type ControlPlane, type Json } from './open.ts';
 import type { SimulatedCloud } from './simulated.ts';
@@ -216,7 +218,6 @@ test('another pass has begun: the older one writes nothing more, to the cloud or
     first = false;
     await held;
   };
-  const { carryOut } = await import('../../services/control-plane/worker.ts');
   const options = { db: api.db, looks: api.looks, cloud, log: api.log, concurrency: 1, sweepSeconds: 3600 };
   const look = { deploymentId: made.id, job: '00000000-0000-4000-8000-000000000000' };
   const paused = carryOut(options, look);
@@ -245,4 +246,49 @@ test('secret versions that a revision may need are retained, newest first, and n
   const spec = cloud.specs.at(-1)!;
   assert.equal(spec.environment[0]?.versionId, versions.at(-1));
   assert.deepEqual(new Set(spec.retainedSecretVersions), new Set(versions.slice(-16)));
+});
+
+test('two replicas share the work: each thing is made once, no deployment is worked on twice at a time', async () => {
+  const second = await Looks.open(api.db, {
+    url: api.url,
+    heartbeatSeconds: 10,
+    expireSeconds: 60,
+    onError: () => {},
+  });
+  try {
+    const busy = new Set<string>();
+    const overlaps: string[] = [];
+    const workers = { first: 0, second: 0 };
+    for (const [who, looks] of [
+      ['first', api.looks],
+      ['second', second],
+    ] as const)
+      await looks.work(4, async (look) => {
+        workers[who]++;
+        if (busy.has(look.deploymentId)) overlaps.push(look.deploymentId);
+        busy.add(look.deploymentId);
+        const options = {
+          db: api.db,
+          looks,
+          cloud,
+          log: api.log,
+          concurrency: 4,
+          sweepSeconds: 3600,
+          pollSeconds: 0.1,
+        };
+        await carryOut(options, look);
+        busy.delete(look.deploymentId);
+      });
+    cloud.seconds = 0.3;
+    const made = await Promise.all(Array.from({ length: 20 }, (_, i) => create(`agent-${i}`)));
+    for (const one of made) await becomes(one.id, one.latest_revision_id, 'DEPLOYED');
+    assert.deepEqual(overlaps, []);
+    assert.deepEqual(
+      cloud.acts.toSorted(),
+      made.flatMap((one) => ['database', 'service', 'task-r1'].map((id) => `create ${one.name}/${id}`)).toSorted(),
+    );
+    assert(workers.first > 0 && workers.second > 0, JSON.stringify(workers));
+  } finally {
+    await second.stop(1);
+  }
 });

@@ -6,50 +6,14 @@ import { createMiddleware } from 'hono/factory';
 import { HTTPException } from 'hono/http-exception';
 import { randomUUID } from 'node:crypto';
 import type { Logger } from 'pino';
-import type { Cloud } from '../cloud.ts';
 import { workspaceOf } from '../store/access.ts';
 import type { Database } from '../store/database.ts';
-import type { Looks } from '../store/looks.ts';
+import type { ApiOptions, App, Env } from './context.ts';
 import { addDeployments } from './deployments.ts';
 import { ApiError, fromZod } from './errors.ts';
 import { addListeners } from './listeners.ts';
-import { errorBody } from './schemas.ts';
-
-export interface ApiOptions {
-  readonly db: Database;
-  readonly looks: Looks;
-  readonly cloud: Cloud;
-  readonly log: Logger;
-  /** Who assumes the customers' roles; shown, so that their stack can be given it. */
-  readonly principalArn: string | null;
-  /** For the digests of secret values. */
-  readonly digestKey: Buffer;
-}
-
-export interface Env {
-  Variables: { workspaceId: string; requestId: string };
-}
-export type App = OpenAPIHono<Env>;
 
 const BODY_BYTES = 1024 * 1024;
-
-export const problems = (...statuses: number[]) =>
-  Object.fromEntries(
-    statuses.map((status) => [
-      status,
-      { description: REASONS[status]!, content: { 'application/json': { schema: errorBody } } },
-    ]),
-  ) as Record<never, never>;
-
-const REASONS: Record<number, string> = {
-  400: 'The request cannot be carried out, and why',
-  401: 'No API key, or one that is not known',
-  403: 'The API key belongs to another workspace',
-  404: 'Not found',
-  409: 'In conflict with what is there',
-  422: 'The request is not well-formed',
-  502: "The customer's account could not be entered, or does not allow it: the cause. Nothing was kept",
-};
 
 export const DOCUMENT = {
   openapi: '3.1.0',
@@ -125,12 +89,19 @@ export function api(options: ApiOptions): Hono<Env> {
         error.status === 400 ? 'JSON decode error' : 'The body must be JSON, with Content-Type: application/json';
       return c.json({ detail: [{ loc: ['body'], msg, type: 'json_invalid' }] }, 422);
     }
+    if (isUnstorable(error)) {
+      const msg = 'it holds a character that cannot be stored';
+      return c.json({ detail: [{ loc: ['body'], msg, type: 'string_unicode' }] }, 422);
+    }
     if (error instanceof HTTPException) return c.json({ detail: error.message || 'error' }, error.status);
     options.log.error({ requestId: c.get('requestId'), err: error }, 'a request failed');
     return c.json({ detail: 'Internal Server Error' }, 500);
   });
   return app;
 }
+
+/** PostgreSQL's text has every character but NUL: `character_not_in_repertoire`, `untranslatable_character`. */
+const isUnstorable = (error: Error): boolean => ['22021', '22P05'].includes((error as { code?: string }).code ?? '');
 
 /** A request's id, in its log line and its answer. Bodies and headers are never logged: they hold secrets and keys. */
 const observe = (log: Logger) =>

@@ -13,6 +13,7 @@ import {
   draftDeployment,
   findDeployment,
   findRevision,
+  forgetDeployment,
   listDeployments,
   listEvents,
   listResources,
@@ -24,7 +25,7 @@ import {
   type RevisionRow,
 } from '../store/deployments.ts';
 import { findPlace, placeOf, registeredPlaces } from '../store/places.ts';
-import { problems, type ApiOptions, type App } from './app.ts';
+import { problems, type ApiOptions, type App } from './context.ts';
 import { ApiError, bad, inAccount, invalid } from './errors.ts';
 import {
   checkCustomUrl,
@@ -379,7 +380,9 @@ export function addDeployments(app: App, options: ApiOptions): void {
       method: 'delete',
       path: '/v2/deployments/{deployment_id}',
       tags,
-      description: 'Everything it made is removed; until then it is there with status AWAITING_DELETE, then 404.',
+      description:
+        'Everything it made is removed; until then it is there with status AWAITING_DELETE, then 404. With `force`, after ' +
+        'a first delete: it is forgotten as it is, and what is left in the account stays there.',
       request: {
         params: deploymentPath,
         query: z.object({ delete_tracing_project: z.string().optional(), force: z.string().optional() }),
@@ -388,9 +391,9 @@ export function addDeployments(app: App, options: ApiOptions): void {
     }),
     async (c) => {
       const row = await find(c.get('workspaceId'), c.req.valid('param').deployment_id);
-      if (c.req.valid('query').force === 'true')
-        throw bad('force is not supported: what is in the account would be left behind');
-      await deleteDeployment(db, looks, row.id);
+      if (c.req.valid('query').force !== 'true') await deleteDeployment(db, looks, row.id);
+      else if (row.deleted_at === null) throw bad('force is only for a deployment whose delete was asked for before');
+      else await forgetDeployment(db, row);
       return c.body(null, 204);
     },
   );

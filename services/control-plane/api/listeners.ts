@@ -1,7 +1,6 @@
 /** Places, which are listeners on the wire (`compute_type: "ecs"`): the CLI and Terraform know how to name those. */
 import { createRoute, z } from '@hono/zod-openapi';
 import { isDeepStrictEqual } from 'node:util';
-import type { PlaceOutputs } from '../../reconciler/place.ts';
 import {
   addPlace,
   changePlace,
@@ -13,7 +12,7 @@ import {
   setVerification,
   type PlaceRow,
 } from '../store/places.ts';
-import { problems, type ApiOptions, type App } from './app.ts';
+import { problems, type ApiOptions, type App } from './context.ts';
 import { ApiError, bad, fromZod } from './errors.ts';
 import * as schemas from './schemas.ts';
 
@@ -36,7 +35,7 @@ export function addListeners(app: App, options: ApiOptions): void {
     compute_type: 'ecs',
     compute_id: row.name,
     // The CLI wants a listener to have one; it means nothing on ECS.
-    compute_config: { k8s_namespaces: ['default'], place: row.outputs as z.infer<typeof schemas.placeOutputs> | null },
+    compute_config: { k8s_namespaces: ['default'], place: row.outputs },
     version: row.version,
     place: {
       external_id: row.external_id,
@@ -145,7 +144,7 @@ export function addListeners(app: App, options: ApiOptions): void {
       const { listener_id } = c.req.valid('param');
       const body = c.req.valid('json');
       const row = await find(c.get('workspaceId'), listener_id);
-      const outputs = (body.compute_config?.place ?? undefined) as PlaceOutputs | undefined;
+      const outputs = body.compute_config?.place ?? undefined;
       if (outputs !== undefined && row.outputs !== null && (await deploymentsIn(db, row.id)) > 0)
         for (const name of IDENTITY)
           if (!isDeepStrictEqual(row.outputs[name], outputs[name]))

@@ -192,8 +192,8 @@ export function openDatabase(url: string, options: { connections: number; onErro
     max: options.connections,
     types: {
       getTypeParser: (oid: number, format?: 'text' | 'binary') =>
-        oid === INT8 ? Number : pg.types.getTypeParser(oid, format as 'text'),
-    } as unknown as pg.CustomTypesConfig,
+        oid === INT8 ? Number : pg.types.getTypeParser(oid, format),
+    },
   });
   pool.on('error', options.onError); // an idle connection was lost; the next query opens another
   return new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) });

@@ -333,6 +333,24 @@ export async function deleteDeployment(db: Database, looks: Looks, id: string): 
   });
 }
 
+/** Forgets a deployment as it is: what is in the account stays there. */
+export async function forgetDeployment(db: Database, row: DeploymentRow): Promise<void> {
+  await db.transaction().execute(async (tx) => {
+    const resources = await tx.selectFrom('resources').select('id').where('deployment_id', '=', row.id).execute();
+    const remainders = resources.map(({ id }) => `left in the account by a forced delete: ${id}`);
+    await tx
+      .insertInto('receipts')
+      .values({ deployment_id: row.id, workspace_id: row.workspace_id, name: row.name, remainders: json(remainders) })
+      .execute();
+    await tx
+      .updateTable('deployment_statuses')
+      .set({ active_revision_id: null })
+      .where('deployment_id', '=', row.id)
+      .execute();
+    await tx.deleteFrom('deployments').where('id', '=', row.id).execute();
+  });
+}
+
 export type ResourceRow = Selectable<Resources>;
 
 export const listResources = (db: Database, deploymentId: string): Promise<ResourceRow[]> =>

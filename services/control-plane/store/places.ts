@@ -90,7 +90,7 @@ export async function deploymentsIn(db: Database | Tx, placeId: string): Promise
     .select((e) => e.fn.countAll<number>().as('count'))
     .where('place_id', '=', placeId)
     .executeTakeFirstOrThrow();
-  return Number(count);
+  return count;
 }
 
 /** False when deployments use it. */
