@@ -14,7 +14,7 @@ import {
   ServiceDiscoveryClient,
 } from '@aws-sdk/client-servicediscovery';
 import { randomUUID } from 'node:crypto';
-import { Accounts, type Call } from '../../services/reconciler/aws/account.ts';
+import { Accounts, type Call, type Credentials } from '../../services/reconciler/aws/account.ts';
 import type { Grant } from '../../services/reconciler/aws/grant.ts';
 import { grants, scopeOf } from '../../services/reconciler/aws/grants.ts';
 import type { Place } from '../../services/reconciler/place.ts';
@@ -28,6 +28,8 @@ export interface TestPlace {
   readonly place: Place;
   /** The control plane's way in, as the user `freehold` of its own account. */
   readonly accounts: Accounts;
+  /** Of that user. */
+  readonly credentials: Credentials;
   readonly calls: Call[];
   /** Replaces what the control plane's role may do. */
   allow(grants: readonly Grant[]): Promise<void>;
@@ -175,7 +177,7 @@ export async function makePlace(rehearsal: Rehearsal, account: string, prefix = 
   const { endpoint } = rehearsal;
   const accounts = new Accounts({ credentials, endpoint, onCall: (call) => calls.push(call) });
   for (const client of [ec2, elb, iam, discovery]) client.destroy();
-  return { place, accounts, calls, allow, close: () => accounts.close() };
+  return { place, accounts, credentials, calls, allow, close: () => accounts.close() };
 }
 
 const TRUSTED = ['sts:AssumeRole', 'sts:TagSession', 'sts:SetSourceIdentity'];

@@ -15,6 +15,7 @@ import { ResourceGroupsTaggingAPIClient } from '@aws-sdk/client-resource-groups-
 import { SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
 import { ServiceDiscoveryClient } from '@aws-sdk/client-servicediscovery';
 import { AssumeRoleCommand, STSClient } from '@aws-sdk/client-sts';
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { PlaceUnavailable, codeOf, explain, isSessionLost, noteCall } from './errors.ts';
 
 /** One customer account in one region, entered. Clients are made when first used. */
@@ -87,56 +88,62 @@ const TIMEOUTS = { connectionTimeout: 5_000, requestTimeout: 30_000, throwOnRequ
 
 interface Entered {
   readonly account: Account;
-  readonly credentials: () => Promise<Credentials>;
+  readonly session: RoleSession;
   usedAt: number;
 }
 
+/** Whose credentials the call at hand is signed with: clients are shared by all sessions in an account. */
+const calling = new AsyncLocalStorage<RoleSession>();
+
 export class Accounts {
   readonly #options: AccountsOptions;
-  readonly #entered = new Map<string, Entered>();
-  /** Shared by all sessions in an account: AWS counts by account, region and service. */
-  readonly #turns = new Map<string, Turns>();
+  readonly #sessions = new Map<string, Entered>();
+  /** By account and region, as AWS counts: what one session learns of AWS's rate holds for all. */
+  readonly #clients = new Map<string, Account>();
 
   constructor(options: AccountsOptions) {
     this.#options = options;
   }
 
   /**
-   * Sessions and clients are kept and shared by (role, external id, region, session); the session is renewed in time,
-   * also in the middle of somebody's work.
+   * Sessions are kept by (role, external id, region, session) and renewed in time, also in the middle of somebody's work.
    * @throws PlaceUnavailable with the cause, the role, and what to do
    */
   async enter(place: Entrance, session: Session): Promise<Account> {
     const { roleArn, externalId, region } = place;
     const key = JSON.stringify([roleArn, externalId, region, session]);
-    this.#forgetUnused();
-    let entered = this.#entered.get(key);
+    let entered = this.#sessions.get(key);
     if (entered === undefined) {
-      const credentials = this.#session(place, session);
-      entered = { account: this.#account(place.accountId, region, credentials), credentials, usedAt: Date.now() };
-      this.#entered.set(key, entered);
+      this.#forgetUnused();
+      const role = this.#session(place, session);
+      entered = { account: as(role, this.#clientsOf(place)), session: role, usedAt: 0 };
+      this.#sessions.set(key, entered);
     }
     entered.usedAt = Date.now();
-    await entered.credentials();
+    await entered.session();
     return entered.account;
   }
 
   close(): void {
-    for (const { account } of this.#entered.values()) destroy(account);
-    this.#entered.clear();
+    for (const clients of this.#clients.values()) destroy(clients);
+    this.#clients.clear();
+    this.#sessions.clear();
   }
 
   #forgetUnused(): void {
     const limit = Date.now() - SESSION_SECONDS * 1000;
-    for (const [key, entered] of this.#entered) {
-      if (entered.usedAt >= limit) continue;
-      destroy(entered.account);
-      this.#entered.delete(key);
-    }
+    for (const [key, { usedAt }] of this.#sessions) if (usedAt < limit) this.#sessions.delete(key);
+  }
+
+  #clientsOf({ accountId, region }: Entrance): Account {
+    const key = `${accountId}/${region}`;
+    const clients = this.#clients.get(key) ?? this.#makeClients(accountId, region);
+    this.#clients.set(key, clients);
+    return clients;
   }
 
   /** The role's credentials, renewed five minutes before they end; asked for once however many wait for them. */
-  #session(place: Entrance, session: Session): Renewable {
+  #session(place: Entrance, session: Session): RoleSession {
     let current: Promise<Credentials> | undefined;
     let until = 0;
     const renewable = (): Promise<Credentials> => {
@@ -158,8 +165,6 @@ export class Accounts {
       lost: () => {
         current = undefined;
       },
-      // Or each client would keep a copy of its own for the whole hour.
-      memoized: true,
     });
   }
 
@@ -197,29 +202,37 @@ export class Accounts {
     }
   }
 
-  #account(id: string, region: string, credentials: Renewable): Account {
-    // AWS's own rate for each operation is learnt by the client; the connection limits are per client too.
-    const config = { region, credentials, retryMode: 'adaptive', maxAttempts: 3, ...this.#endpoint() };
+  #makeClients(id: string, region: string): Account {
+    const credentials = Object.assign(() => calling.getStore()!(), {
+      memoized: true, // or the client would keep the first session's
+    });
+    const config = () => ({
+      region,
+      credentials,
+      retryMode: 'adaptive',
+      maxAttempts: 3,
+      requestHandler: TIMEOUTS,
+      ...this.#endpoint(),
+    });
     const watched = <C extends Watchable>(service: string, client: C): C => {
-      this.#watch(client, service, id, region, credentials);
+      this.#watch(client, service, id, region);
       return client;
     };
-    const settings = () => ({ ...config, requestHandler: TIMEOUTS });
     return lazy({
       id: () => id,
       region: () => region,
-      ecs: () => watched('ecs', new ECSClient(settings())),
-      ec2: () => watched('ec2', new EC2Client(settings())),
-      rds: () => watched('rds', new RDSClient(settings())),
-      elb: () => watched('elasticloadbalancing', new ElasticLoadBalancingV2Client(settings())),
-      secrets: () => watched('secretsmanager', new SecretsManagerClient(settings())),
-      logs: () => watched('logs', new CloudWatchLogsClient(settings())),
-      discovery: () => watched('servicediscovery', new ServiceDiscoveryClient(settings())),
-      scaling: () => watched('application-autoscaling', new ApplicationAutoScalingClient(settings())),
-      ecr: () => watched('ecr', new ECRClient(settings())),
-      iam: () => watched('iam', new IAMClient(settings())),
-      tagging: () => watched('tag', new ResourceGroupsTaggingAPIClient(settings())),
-      sts: () => watched('sts', new STSClient(settings())),
+      ecs: () => watched('ecs', new ECSClient(config())),
+      ec2: () => watched('ec2', new EC2Client(config())),
+      rds: () => watched('rds', new RDSClient(config())),
+      elb: () => watched('elasticloadbalancing', new ElasticLoadBalancingV2Client(config())),
+      secrets: () => watched('secretsmanager', new SecretsManagerClient(config())),
+      logs: () => watched('logs', new CloudWatchLogsClient(config())),
+      discovery: () => watched('servicediscovery', new ServiceDiscoveryClient(config())),
+      scaling: () => watched('application-autoscaling', new ApplicationAutoScalingClient(config())),
+      ecr: () => watched('ecr', new ECRClient(config())),
+      iam: () => watched('iam', new IAMClient(config())),
+      tagging: () => watched('tag', new ResourceGroupsTaggingAPIClient(config())),
+      sts: () => watched('sts', new STSClient(config())),
     });
   }
 
@@ -230,10 +243,8 @@ export class Accounts {
   }
 
   /** One middleware around every call, its retries included: waits for its turn, counts, and names errors. */
-  #watch(client: Watchable, service: string, account: string, region: string, session?: Renewable): void {
-    const key = `${account}/${region}/${service}`;
-    const turns = this.#turns.get(key) ?? new Turns(this.#options.concurrency ?? 10);
-    this.#turns.set(key, turns);
+  #watch(client: Watchable, service: string, account: string, region: string): void {
+    const turns = new Turns(this.#options.concurrency ?? 10);
     client.middlewareStack.add(
       // eslint-disable-next-line @typescript-eslint/no-explicit-any
       (next: (args: any) => Promise<any>, context: { commandName?: string }) => async (args: any) => {
@@ -245,7 +256,7 @@ export class Accounts {
           return await next(args);
         } catch (error) {
           failure = error;
-          if (isSessionLost(error)) session?.lost();
+          if (isSessionLost(error)) calling.getStore()?.lost();
           if (!(error instanceof PlaceUnavailable)) noteCall(error, `${service}:${operation}`);
           throw error;
         } finally {
@@ -260,10 +271,11 @@ export class Accounts {
   }
 }
 
-interface Renewable {
+/** Answers with credentials that are good for some minutes more. */
+interface RoleSession {
   (): Promise<Credentials>;
+  /** AWS does not accept them any more, whatever their time: the next call assumes the role anew. */
   lost(): void;
-  readonly memoized: boolean;
 }
 
 interface Watchable {
@@ -301,6 +313,32 @@ function lazy<T extends object>(makers: { [K in keyof T]: () => T[K] }): T {
     });
   }
   return made as T;
+}
+
+/** The same clients, with every call signed in this session. */
+function as(session: RoleSession, clients: Account): Account {
+  const view = <K extends Exclude<keyof Account, 'id' | 'region'>>(name: K) => {
+    const client = clients[name];
+    const send = (...call: unknown[]): unknown =>
+      calling.run(session, () => (client.send as (...call: unknown[]) => unknown).apply(client, call));
+    return Object.assign(Object.create(client) as Account[K], { send });
+  };
+  return lazy({
+    id: () => clients.id,
+    region: () => clients.region,
+    ecs: () => view('ecs'),
+    ec2: () => view('ec2'),
+    rds: () => view('rds'),
+    elb: () => view('elb'),
+    secrets: () => view('secrets'),
+    logs: () => view('logs'),
+    discovery: () => view('discovery'),
+    scaling: () => view('scaling'),
+    ecr: () => view('ecr'),
+    iam: () => view('iam'),
+    tagging: () => view('tagging'),
+    sts: () => view('sts'),
+  });
 }
 
 function destroy(account: Account): void {

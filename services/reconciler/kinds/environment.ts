@@ -131,10 +131,3 @@ export async function writeEnvironment(
   );
   return versionId;
 }
-
-/** Removes the secret of a deployment that was not accepted after all. */
-export const discardEnvironment = (
-  aws: Account,
-  place: { prefix: string },
-  deployment: { id: string },
-): Promise<void> => remove(aws, secretName(place, deployment.id, ENVIRONMENT));

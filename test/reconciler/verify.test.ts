@@ -1,0 +1,124 @@
+import { CreateTagsCommand, DeleteTagsCommand, EC2Client } from '@aws-sdk/client-ec2';
+import { IAMClient, UpdateAssumeRolePolicyCommand } from '@aws-sdk/client-iam';
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { PlaceUnavailable } from '../../services/reconciler/aws/errors.ts';
+import { grants, scopeOf } from '../../services/reconciler/aws/grants.ts';
+import { verifyPlace, type Verdict } from '../../services/reconciler/verify.ts';
+import type { Rehearsal } from '../../services/rehearsal/index.ts';
+import { makePlace, type TestPlace } from '../support/place.ts';
+import { openRehearsal } from '../support/rehearsal.ts';
+
+const ACCOUNT = '350000000004';
+
+describe('a place is verified', { timeout: 120_000 }, () => {
+  let rehearsal: Rehearsal;
+  let t: TestPlace;
+
+  before(async () => {
+    rehearsal = await openRehearsal();
+    t = await makePlace(rehearsal, ACCOUNT);
+  });
+  after(async () => {
+    t.close();
+    await rehearsal.stop();
+  });
+
+  const customer = () => ({ region: 'us-east-1', endpoint: rehearsal.endpoint, credentials: rehearsal.root(ACCOUNT) });
+  const wrong = (verdict: Verdict) =>
+    verdict.checks.filter((check) => !check.ok).map((check) => `${check.name}: ${check.message}`);
+
+  test('with everything there, all is well', async () => {
+    const verdict = await verifyPlace(t.accounts, t.place);
+    assert.deepEqual(wrong(verdict), []);
+    assert.equal(verdict.ok, true);
+    assert.deepEqual(
+      verdict.checks.map((check) => check.name),
+      ['role', 'external id', 'network', 'cluster', 'listener', 'namespace', 'database subnets', 'permissions'],
+    );
+  });
+
+  test('with another external id, or none such role, the account cannot be entered', async () => {
+    for (const other of [
+      { ...t.place, externalId: 'another' },
+      { ...t.place, roleArn: `${t.place.roleArn}-gone` },
+    ]) {
+      const verdict = await verifyPlace(t.accounts, other);
+      assert.equal(verdict.ok, false);
+      assert.equal(verdict.checks.length, 1);
+      assert.match(verdict.checks[0]!.message, new RegExp(`cannot be entered: "${other.roleArn}".*external id`));
+      await assert.rejects(t.accounts.enter(other, { name: 'x1' }), PlaceUnavailable);
+    }
+  });
+
+  test('a role that anybody may assume without the external id is refused', async () => {
+    const iam = new IAMClient(customer());
+    const trust = (Condition?: object) =>
+      iam.send(
+        new UpdateAssumeRolePolicyCommand({
+          RoleName: 'freehold-control-plane',
+          PolicyDocument: JSON.stringify({
+            Version: '2012-10-17',
+            Statement: [
+              {
+                Effect: 'Allow',
+                Principal: { AWS: `arn:aws:iam::111111111111:user/freehold-${ACCOUNT}` },
+                Action: 'sts:AssumeRole',
+                Condition,
+              },
+            ],
+          }),
+        }),
+      );
+    await trust();
+    assert.match(wrong(await verifyPlace(t.accounts, t.place)).join(), /^external id: the role does not ask for/);
+    await trust({ StringEquals: { 'sts:ExternalId': t.place.externalId } });
+    assert.deepEqual(wrong(await verifyPlace(t.accounts, t.place)), []);
+  });
+
+  test('each missing permission is named, and it is well again when it is given', async () => {
+    const all = grants(scopeOf(t.place));
+    const without = (...actions: string[]) =>
+      all
+        .map((grant) => ({ ...grant, actions: grant.actions.filter((action) => !actions.includes(action)) }))
+        .filter((grant) => grant.actions.length > 0);
+    await t.allow(without('rds:CreateDBInstance', 'ecs:UpdateService', 'iam:PassRole'));
+    const found = wrong(await verifyPlace(t.accounts, t.place));
+    assert.deepEqual(
+      found.map((message) => /"([a-z-]+:[A-Za-z]+)"/.exec(message)?.[1]),
+      ['ecs:UpdateService', 'iam:PassRole', 'rds:CreateDBInstance'],
+    );
+    assert.ok(found.every((message) => message.startsWith('permissions: missing permission: ')));
+    await t.allow(all);
+    assert.equal((await verifyPlace(t.accounts, t.place)).ok, true);
+  });
+
+  test('a role with nothing but the right to ask is told all that it needs', async () => {
+    const all = grants(scopeOf(t.place));
+    await t.allow(all.filter((grant) => grant.actions.includes('iam:SimulatePrincipalPolicy')));
+    const found = wrong(await verifyPlace(t.accounts, t.place)).join('\n');
+    for (const action of new Set(all.flatMap((grant) => grant.actions))) {
+      if (action !== 'iam:SimulatePrincipalPolicy')
+        assert.ok(found.includes(`missing permission: "${action}" on`), action);
+    }
+    await t.allow(all);
+  });
+
+  test('what is not there any more, or not tagged, is named with what to do', async () => {
+    const ec2 = new EC2Client(customer());
+    const tag = { Resources: [t.place.vpcId], Tags: [{ Key: 'langgraph-cloud-enabled', Value: '1' }] };
+    await ec2.send(new DeleteTagsCommand(tag));
+    const gone = {
+      ...t.place,
+      privateSubnetIds: [t.place.privateSubnetIds[0]!],
+      publicSubnetIds: ['subnet-0000'],
+      clusterArn: `${t.place.clusterArn}`,
+    };
+    const found = wrong(await verifyPlace(t.accounts, gone)).join('\n');
+    assert.match(found, /network: not tagged: "vpc-.*": it needs the tag "langgraph-cloud-enabled" = "1"/);
+    assert.match(found, /network: no such subnet: "subnet-0000"/);
+    assert.match(found, /network: too few zones: "us-east-1a"/);
+    await ec2.send(new CreateTagsCommand(tag));
+    assert.equal((await verifyPlace(t.accounts, t.place)).ok, true);
+  });
+});
