@@ -184,6 +184,24 @@ describe('tasks', { concurrency: 4, timeout: 120_000 }, () => {
     assert.equal(task.Family, 'metadata');
   });
 
+  test("what runs in a task may do what the task's role may, and nothing else", async () => {
+    const taskRoleArn = await f.role('reader', ['secretsmanager:ListSecrets']);
+    const ask = `
+      const { SecretsManagerClient, ListSecretsCommand, CreateSecretCommand } = await import(${JSON.stringify(import.meta.resolve('@aws-sdk/client-secrets-manager'))});
+      const client = new SecretsManagerClient({});
+      console.log((await client.send(new ListSecretsCommand({}))).$metadata.httpStatusCode);
+      await client.send(new CreateSecretCommand({ Name: 'x', SecretString: 'x' })).catch((error) => console.log(error.message));`;
+    const entryPoint = [process.execPath, '--input-type=module', '-e', ask];
+    const arn = await run(await f.define('role', {}, { entryPoint }, { taskRoleArn }));
+    await f.stopped(arn);
+    const [listed, created] = await f.lines('role', arn);
+    assert.equal(listed, '200');
+    assert.match(
+      created!,
+      /^User: arn:aws:sts::310000000001:assumed-role\/reader\/[0-9a-f]{32} is not authorized to perform: secretsmanager:CreateSecret/,
+    );
+  });
+
   test('dependsOn: a setup container succeeds before the other starts, and holds it back when it fails', async () => {
     const containers = (code: number) => [
       {

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ministack.core.responses import new_uuid, request_scope
 from ministack.services import cloudwatch_logs, ecs_metadata, secretsmanager, ssm
 
-from account import addresses, durations, images, processes, rights, settings
+from account import addresses, credentials, durations, images, processes, rights, settings
 
 if TYPE_CHECKING:
     from account.tasks import Task
@@ -135,6 +135,9 @@ class Container:
         env = {name: LOOPBACK.sub(task.address, value) for name, value in addresses.rewrite(env).items()}
         env["PATH"] = env.get("PATH", images.PATH)
         metadata = f"http://127.0.0.1:{settings.PORT}/v4/{self.token}"
+        role = task.overrides.get("taskRoleArn") or task.definition.get("taskRoleArn")
+        if role:
+            env["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = credentials.issue(self.token, role, task.id)
         return {
             **env,
             "ECS_CONTAINER_METADATA_URI": metadata,

@@ -16,7 +16,7 @@ from ministack.core.responses import get_account_id, get_region
 from ministack.services import alb, ec2, ecs
 from ministack.services import servicediscovery as cloudmap
 
-from account import definitions, scheduler, services, tasks
+from account import credentials, definitions, scheduler, services, tasks
 from account.answers import Refused, answering, caller, invalid, page
 from account.services import Service
 from account.tasks import Task
@@ -576,6 +576,7 @@ def install() -> None:
         ecs._ACTION_MAP[action] = answer
         setattr(ecs, name, answer)  # CloudFormation calls it by name
     ecs._ACTION_MAP["StopServiceDeployment"] = answering(_stop_service_deployment)
+    credentials.install()
     ecs._get_docker = lambda: None  # no containers but ours
 
 
@@ -586,6 +587,7 @@ def reset() -> None:
         tasks.live.clear()
         services.reset()
         _tokens.clear()
+        credentials.reset()
     for task in forgotten:
         for container in task.containers:
             if container.process is not None:

@@ -18,7 +18,7 @@ from ministack.core.responses import get_account_id, get_region, new_uuid
 from ministack.services import ec2, ecs, ecs_metadata
 from ministack.services import servicediscovery as cloudmap
 
-from account import addresses, balancer, durations, images, rights, scheduler, settings
+from account import addresses, balancer, credentials, durations, images, rights, scheduler, settings
 from account.containers import Container, StartError
 
 if TYPE_CHECKING:
@@ -451,6 +451,7 @@ class Task:
     def release(self) -> None:
         for container in self.containers:
             ecs_metadata.unregister_token(container.token)
+            credentials.withdraw(container.token)
         if self.address:
             addresses.release(self.address)
             self.address = ""
