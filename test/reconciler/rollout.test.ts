@@ -139,8 +139,8 @@ describe('in the emulated account', { timeout: 240_000, concurrency: 3 }, () => 
     );
   }
 
-  /** A service whose first revision runs, and a way to try a second one. */
-  async function running() {
+  /** What a service needs, and ways to define and ask for its revisions. */
+  async function prepared() {
     const deployment = { id: randomUUID(), name: 'agent' };
     const called = names(t.place, deployment);
     const cx = (node: string): Cx => ({ aws, tags: ownerTags(t.place, deployment.id, node) });
@@ -198,26 +198,31 @@ describe('in the emulated account', { timeout: 240_000, concurrency: 3 }, () => 
       balanced: { targetGroupArn: targets.arn, graceSeconds: 5, healthPath: '/ok' },
       container: { name: 'server', port: 8000, logGroup: called.logGroup },
     });
-    const first = await define(1, {});
-    await ready(ecsService, cx('service'), inputs(first.arn));
-    return { cx: cx('service'), define, inputs, first };
+    return { cx: cx('service'), define, inputs };
   }
 
-  async function verdictOn(given: { env?: Record<string, string>; image?: string; secrets?: Record<string, string> }) {
-    const { cx, define, inputs, first } = await running();
-    const second = inputs((await define(2, given)).arn);
-    const before = await ecsService.observe(cx, second);
+  /** ECS' verdict on a revision that is asked for, as the pass would ask. */
+  async function brokenness(cx: Cx, inputs: EcsServiceInputs): Promise<string> {
+    const before = await ecsService.observe(cx, inputs);
     assert.notEqual(before.is, 'broken', 'not tried yet');
     const live = before.is === 'absent' ? undefined : before.live;
-    await ecsService.converge(cx, second, live, ecsService.diff(second, live!));
-    const why = await eventually(
+    await ecsService.converge(cx, inputs, live, live === undefined ? [] : ecsService.diff(inputs, live));
+    return eventually(
       'ECS gives up',
       async () => {
-        const now = await ecsService.observe(cx, second);
+        const now = await ecsService.observe(cx, inputs);
         return now.is === 'broken' && now.why;
       },
       { seconds: 90, every: 200 },
     );
+  }
+
+  async function verdictOn(given: { env?: Record<string, string>; image?: string; secrets?: Record<string, string> }) {
+    const { cx, define, inputs } = await prepared();
+    const first = await define(1, {});
+    await ready(ecsService, cx, inputs(first.arn));
+    const second = inputs((await define(2, given)).arn);
+    const why = await brokenness(cx, second);
     // ECS goes back to the first: ready for whoever wants that one, and still broken for whoever wants the second.
     await ready(ecsService, cx, inputs(first.arn), 90);
     const after = await ecsService.observe(cx, second);
@@ -254,5 +259,12 @@ describe('in the emulated account', { timeout: 240_000, concurrency: 3 }, () => 
   test('a failing health check', async () => {
     const why = await verdictOn({ env: { UNHEALTHY: '1' } });
     assert.match(why, /^the health check failed: "GET \/ok": .*503/);
+  });
+
+  test('the very first revision fails: there is nothing to go back to, and the second one runs all the same', async () => {
+    const { cx, define, inputs } = await prepared();
+    const first = inputs((await define(1, { env: { CRASH: 'start' } })).arn);
+    assert.match(await brokenness(cx, first), /^the server crashed: /);
+    await ready(ecsService, cx, inputs((await define(2, {})).arn), 90);
   });
 });
