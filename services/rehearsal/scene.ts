@@ -89,6 +89,7 @@ async function launch(
       FREEHOLD_API_KEY: apiKey,
       FREEHOLD_DATA_DIR: join(directory, 'store'),
       FREEHOLD_EXIT_WITH_STDIN: '1',
+      FREEHOLD_POLL_SECONDS: '1', // AWS is faster here, so it is looked at sooner
       ...(options.databaseUrl ? { DATABASE_URL: options.databaseUrl } : {}),
       ...options.env,
     },

@@ -58,7 +58,7 @@ async function fails(body: Json): Promise<string> {
 
 test('a server that crashes: exit code and last log line', async () => {
   const message = await fails({
-    source_revision_config: { image_uri: await push('crash', 'stub', { CRASH: 'start' }) },
+    source_revision_config: { image_uri: await push('crash', 'stub', { CRASH: 'start', EXIT_CODE: '3' }) },
   });
   assert.match(message, /exit(ed with)? code 3/i);
   assert.match(message, /boom/);
@@ -72,7 +72,7 @@ test('a health check that fails: its path and its answer', async () => {
 
 test('an image that cannot be pulled', async () => {
   // In the registry when it is checked, broken when it is pulled: a layer was lost.
-  const message = await fails({ source_revision_config: { image_uri: await push('broken', 'broken') } });
+  const message = await fails({ source_revision_config: { image_uri: await push('broken', 'missing-layers') } });
   assert.match(message, /image/i);
   assert.match(message, /pull/i);
 });

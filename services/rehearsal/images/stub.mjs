@@ -1,7 +1,7 @@
 // The image for fast tests: an HTTP server on HOST:PORT that answers with what it was given, and misbehaves when told to.
 //
 //   PORT (8000), MOUNT_PREFIX ('')   where it serves: {prefix}/ok, {prefix}/info, {prefix}/env, {prefix}/slow?ms=n, {prefix}/crash, /ok
-//   REVISION                         shown by /info
+//   REVISION                         shown by /info; without it LANGSMITH_HOST_REVISION_ID is
 //   START_MS                         listens only after so long
 //   HEALTHY_AFTER_MS                 /ok answers 503 for so long
 //   UNHEALTHY=1                      /ok answers 503 for ever
@@ -52,7 +52,7 @@ const server = http.createServer((request, response) => {
   if (path === '/env') return json(200, { names: Object.keys(env).sort() });
   if (path === '/info' || path === '/' || path === '')
     return json(200, {
-      revision: env.REVISION ?? null,
+      revision: env.REVISION ?? env.LANGSMITH_HOST_REVISION_ID ?? null,
       host,
       pid: process.pid,
       // whether it was given, and how long; a secret is not shown
