@@ -112,7 +112,6 @@ describe('a place is verified', { timeout: 120_000 }, () => {
       ...t.place,
       privateSubnetIds: [t.place.privateSubnetIds[0]!],
       publicSubnetIds: ['subnet-0000'],
-      clusterArn: `${t.place.clusterArn}`,
     };
     const found = wrong(await verifyPlace(t.accounts, gone)).join('\n');
     assert.match(found, /network: not tagged: "vpc-.*": it needs the tag "langgraph-cloud-enabled" = "1"/);

@@ -71,13 +71,9 @@ export const noteCall = (error: unknown, call: string): void => {
 /** AWS's code, else Node's, else the error's name. */
 export function codeOf(error: unknown): string {
   if (typeof error !== 'object' || error === null) return '';
-  const { name, code, Code } = error as { name?: unknown; code?: unknown; Code?: unknown };
-  if (typeof code === 'string' && NETWORK.test(code)) return code;
-  return typeof name === 'string' && name !== 'Error'
-    ? name
-    : typeof Code === 'string'
-      ? Code
-      : String(code ?? name ?? '');
+  const { name, code } = error as { name?: unknown; code?: unknown };
+  if (typeof code === 'string' && (NETWORK.test(code) || name === 'Error')) return code;
+  return typeof name === 'string' ? name : '';
 }
 
 export const isNotFound = (error: unknown, ...codes: string[]): boolean => codes.includes(codeOf(error));
