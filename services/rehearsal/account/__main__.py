@@ -8,10 +8,12 @@ Read from the environment, here only:
   REHEARSAL_PGBIN       directory with initdb and postgres
   REHEARSAL_CATALOGUE   the images catalogue
   REHEARSAL_PARENT      pid to die with
-  REHEARSAL_READY_FD    file descriptor to write {"port": n} to when requests are answered; unset: a line on standard output
+  REHEARSAL_READY_FD    file descriptor to write {"port": n} to when requests are answered; unset: a line on standard
+                        output
 
-One asyncio process serves every account and region. Requests pass, from outside in: the balancers' names (balancer.serve), our own
-paths (control), the call log and faults (trail, faults), then ministack with AUTH=true and the parts that our modules replace.
+One asyncio process serves every account and region. Requests pass, from outside in: the balancers' names
+(balancer.serve), our own paths (control), the call log and faults (trail, faults), then ministack with AUTH=true and
+the parts that our modules replace.
 """
 
 import asyncio
@@ -29,7 +31,9 @@ import time
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
-sys.path[:] = [str(Path(__file__).resolve().parents[1])] + [p for p in sys.path if Path(p or ".").resolve() != Path(__file__).resolve().parent]
+sys.path[:] = [str(Path(__file__).resolve().parents[1])] + [
+    p for p in sys.path if Path(p or ".").resolve() != Path(__file__).resolve().parent
+]
 
 from account import control, settings  # noqa: E402
 
@@ -57,7 +61,9 @@ log = logging.getLogger("rehearsal")
 
 
 def configure() -> tuple[socket.socket, bool]:
-    """Fill in `settings` and ministack's own environment. Returns the listening socket and whether DIRECTORY is ours to remove."""
+    """Fill in `settings` and ministack's own environment. Returns the listening socket and whether DIRECTORY is ours
+    to remove.
+    """
     env = os.environ
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -114,18 +120,6 @@ def watch_parent(pid: int, gone) -> None:
     threading.Thread(target=look, daemon=True, name="parent").start()
 
 
-def load() -> list:
-    """The modules of ours that exist, in order."""
-    found = []
-    for name in MODULES:
-        if (Path(__file__).parent / f"{name}.py").exists():
-            try:
-                found.append(importlib.import_module(f"account.{name}"))
-            except Exception:  # while the modules are being written
-                log.exception("%s does not load", name)
-    return found
-
-
 def shell(inner, balancer, ready):
     """The outermost ASGI application."""
 
@@ -163,7 +157,9 @@ async def own(scope, receive, send) -> None:
         more = message.get("more_body", False)
     query = dict(parse_qsl(scope.get("query_string", b"").decode()))
     try:
-        request = control.Request(scope["method"], scope["path"].removeprefix("/_rehearsal"), query, json.loads(body) if body else None)
+        request = control.Request(
+            scope["method"], scope["path"].removeprefix("/_rehearsal"), query, json.loads(body) if body else None
+        )
         status, answer = await control.serve(request)
     except Exception as error:
         log.exception("%s %s", scope["method"], scope["path"])
@@ -183,13 +179,9 @@ def main() -> None:
     from hypercorn.config import Config
     from ministack import app as ministack
 
-    modules = load()
-    for module in list(modules):
-        try:
-            module.install()
-        except Exception:  # while the modules are being written
-            log.exception("%s does not install", module.__name__)
-            modules.remove(module)
+    modules = [importlib.import_module(f"account.{name}") for name in MODULES]
+    for module in modules:
+        module.install()
     named = {module.__name__.rpartition(".")[2]: module for module in modules}
 
     once = threading.Lock()
@@ -220,7 +212,17 @@ def main() -> None:
         return {}
 
     control.route("POST", "/reset", reset)
-    control.route("GET", "/health", lambda _: {"pid": os.getpid(), "port": settings.PORT, "pace": settings.PACE, "timerPace": settings.TIMER_PACE, "modules": sorted(named)})
+    control.route(
+        "GET",
+        "/health",
+        lambda _: {
+            "pid": os.getpid(),
+            "port": settings.PORT,
+            "pace": settings.PACE,
+            "timerPace": settings.TIMER_PACE,
+            "modules": sorted(named),
+        },
+    )
 
     def ready() -> None:
         line = json.dumps({"port": settings.PORT}) + "\n"

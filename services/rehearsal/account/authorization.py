@@ -1,8 +1,9 @@
 """What a request must be allowed to do: which actions, on which resources, with which condition keys.
 
-authorization.json holds AWS's own service authorization reference for the services that Freehold uses: the resource types of each action,
-their ARNs, the condition keys that exist. This module fills them in from a request. What the reference says exists but is not computed
-here raises Unknown: a policy that uses it would otherwise pass or deny by accident.
+authorization.json holds AWS's own service authorization reference for the services that Freehold uses: the resource
+types of each action, their ARNs, the condition keys that exist. This module fills them in from a request. What the
+reference says exists but is not computed here raises Unknown: a policy that uses it would otherwise pass or deny by
+accident.
 """
 
 import json
@@ -62,7 +63,9 @@ def listed(given: dict, name: str) -> list:
     value = given.get(name)
     if isinstance(value, list):
         return value
-    found = [(int(m[1]), given[key]) for key in given if (m := re.fullmatch(rf"{re.escape(name)}(?:\.\w+)?\.(\d+)", key))]
+    found = [
+        (int(m[1]), given[key]) for key in given if (m := re.fullmatch(rf"{re.escape(name)}(?:\.\w+)?\.(\d+)", key))
+    ]
     return [value for _, value in sorted(found)] or ([value] if isinstance(value, str) and value else [])
 
 
@@ -126,7 +129,8 @@ def _clusters(request: Request) -> list[str]:
 def _named(field_name: str, kind: str) -> Callable[[Request], list[str]]:
     def build(request: Request) -> list[str]:
         return [
-            one if str(one).startswith("arn:") else _arn(request, f"{kind}{one}") for one in listed(request.given, field_name)
+            one if str(one).startswith("arn:") else _arn(request, f"{kind}{one}")
+            for one in listed(request.given, field_name)
         ]
 
     return build
@@ -148,7 +152,11 @@ def _security_group_rules(request: Request) -> list[str]:
 
 
 def _ec2_tagged(request: Request) -> list[str]:
-    return [tags.ec2_arn(one) for one in listed(request.given, "ResourceId")] if request.action in ("CreateTags", "DeleteTags") else []
+    return (
+        [tags.ec2_arn(one) for one in listed(request.given, "ResourceId")]
+        if request.action in ("CreateTags", "DeleteTags")
+        else []
+    )
 
 
 def _ec2_kind(kind: str, name: str = "") -> Callable[[Request], list[str]]:
@@ -236,7 +244,9 @@ def _map_namespace(request: Request) -> list[str]:
         found = [one["Id"] for one in servicediscovery._namespaces.values() if one["Name"] == given["NamespaceName"]]
         identifier = (found or ["*"])[0]
     else:
-        identifier = given.get("NamespaceId") or (given.get("DnsConfig") or {}).get("NamespaceId") or given.get("Id") or "*"
+        identifier = (
+            given.get("NamespaceId") or (given.get("DnsConfig") or {}).get("NamespaceId") or given.get("Id") or "*"
+        )
     return [_arn(request, f"namespace/{_last(identifier)}")]
 
 
@@ -258,7 +268,11 @@ def _scalable_target(request: Request) -> list[str]:
     from account import autoscaling
 
     given = request.given
-    return [given.get("ResourceARN") or autoscaling.arn_of(given.get("ResourceId", "")) or _arn(request, "scalable-target/*")]
+    return [
+        given.get("ResourceARN")
+        or autoscaling.arn_of(given.get("ResourceId", ""))
+        or _arn(request, "scalable-target/*")
+    ]
 
 
 def _iam(kind: str, name: str, store: str) -> Callable[[Request], list[str]]:
@@ -268,7 +282,11 @@ def _iam(kind: str, name: str, store: str) -> Callable[[Request], list[str]]:
         given = request.given
         if name == "PolicyArn":
             made = [f"arn:aws:iam::{request.account}:policy{given.get('Path', '/')}{given.get('PolicyName')}"]
-            return listed(given, "PolicyArn") if not request.action.startswith("Create") or given.get("PolicyArn") else made
+            return (
+                listed(given, "PolicyArn")
+                if not request.action.startswith("Create") or given.get("PolicyArn")
+                else made
+            )
         if request.action == "SimulatePrincipalPolicy":
             source = given.get("PolicySourceArn", "")
             return [source] if f":{kind}/" in source else []
@@ -290,22 +308,47 @@ RESOURCES: dict[str, dict[str, Callable[[Request], list[str]]]] = {
         "security-group-rule": _security_group_rules,
         "vpc": _ec2_kind("vpc", "VpcId"),
         "subnet": _ec2_kind("subnet", "SubnetId"),
-        **{kind: _ec2_kind(kind) for kind in tags.EC2_TYPES.values() if kind not in ("security-group", "security-group-rule", "vpc", "subnet")},
+        **{
+            kind: _ec2_kind(kind)
+            for kind in tags.EC2_TYPES.values()
+            if kind not in ("security-group", "security-group-rule", "vpc", "subnet")
+        },
     },
-    "ecr": {"repository": lambda request: _named("repositoryName", "repository/")(request) or _named("repositoryNames", "repository/")(request) or listed(request.given, "resourceArn")},
+    "ecr": {
+        "repository": lambda request: (
+            _named("repositoryName", "repository/")(request)
+            or _named("repositoryNames", "repository/")(request)
+            or listed(request.given, "resourceArn")
+        )
+    },
     "ecs": {
         "cluster": _clusters,
         "service": _ecs_services,
         "task": _tasks,
         "task-definition": _task_definitions,
         "container-instance": lambda request: [_arn(request, f"container-instance/{_cluster(request)}/*")],
-        "service-deployment": lambda request: listed(request.given, "serviceDeploymentArns") or listed(request.given, "serviceDeploymentArn"),
+        "service-deployment": lambda request: (
+            listed(request.given, "serviceDeploymentArns") or listed(request.given, "serviceDeploymentArn")
+        ),
         "service-revision": lambda request: listed(request.given, "serviceRevisionArns"),
     },
     "elasticloadbalancing": {
-        **{kind: _balanced(kind, _BALANCED) for kind in ("targetgroup", "listener/app", "listener-rule/app", "loadbalancer/app/")},
+        **{
+            kind: _balanced(kind, _BALANCED)
+            for kind in ("targetgroup", "listener/app", "listener-rule/app", "loadbalancer/app/")
+        },
         "loadbalancer": _balanced("loadbalancer", _BALANCED),
-        **{kind: lambda request: [] for kind in ("listener/net", "listener/gwy", "listener-rule/net", "loadbalancer/net/", "loadbalancer/gwy/", "truststore")},
+        **{
+            kind: lambda request: []
+            for kind in (
+                "listener/net",
+                "listener/gwy",
+                "listener-rule/net",
+                "loadbalancer/net/",
+                "loadbalancer/gwy/",
+                "truststore",
+            )
+        },
     },
     "iam": {
         "role": _iam("role", "RoleName", "_roles"),
@@ -326,7 +369,7 @@ RESOURCES: dict[str, dict[str, Callable[[Request], list[str]]]] = {
     "servicediscovery": {"namespace": _map_namespace, "service": _map_service},
     "sts": {"role": lambda request: listed(request.given, "RoleArn")},
     "tag": {},
-}  # fmt: skip
+}
 GOVERNED = frozenset(RESOURCES)
 
 # Actions with tags in the request need the right to tag as well, which may be limited to the creating call.
@@ -344,19 +387,32 @@ TAGGING = {
 
 # The type of what a call makes, where it is authorised on something else.
 MADE = {
-    ("elasticloadbalancing", "CreateRule"): ("listener-rule/app", lambda arn: arn.replace(":listener/", ":listener-rule/") + "/*"),
-    ("elasticloadbalancing", "CreateListener"): ("listener/app", lambda arn: arn.replace(":loadbalancer/", ":listener/") + "/*"),
+    ("elasticloadbalancing", "CreateRule"): (
+        "listener-rule/app",
+        lambda arn: arn.replace(":listener/", ":listener-rule/") + "/*",
+    ),
+    ("elasticloadbalancing", "CreateListener"): (
+        "listener/app",
+        lambda arn: arn.replace(":loadbalancer/", ":listener/") + "/*",
+    ),
     ("ecs", "RunTask"): ("task", lambda arn: arn.split(":task-definition/")[0] + ":task/*"),
 }
-MADE_FIRST = {("ec2", "CreateSecurityGroup"): "security-group", ("ec2", "AuthorizeSecurityGroupIngress"): "security-group-rule",
-              ("ec2", "AuthorizeSecurityGroupEgress"): "security-group-rule", ("rds", "CreateDBInstance"): "db", ("rds", "CreateDBSnapshot"): "snapshot",
-              ("servicediscovery", "CreateService"): "service"}  # fmt: skip
+MADE_FIRST = {
+    ("ec2", "CreateSecurityGroup"): "security-group",
+    ("ec2", "AuthorizeSecurityGroupIngress"): "security-group-rule",
+    ("ec2", "AuthorizeSecurityGroupEgress"): "security-group-rule",
+    ("rds", "CreateDBInstance"): "db",
+    ("rds", "CreateDBSnapshot"): "snapshot",
+    ("servicediscovery", "CreateService"): "service",
+}
 
 
 def entry(service: str, action: str) -> dict:
     found = REFERENCE[service]["actions"].get(action)
     if found is None:
-        raise Unknown(f"{service}:{action} is not in authorization.json: add it from AWS's service authorization reference")
+        raise Unknown(
+            f"{service}:{action} is not in authorization.json: add it from AWS's service authorization reference"
+        )
     return found
 
 
@@ -371,7 +427,11 @@ def resources(request: Request) -> list[tuple[str, str]]:
         arns = build(request) if build else []
         if not arns and not optional and build is None:
             template = REFERENCE[request.service]["types"][kind]["arn"]
-            filled = template.replace("${Partition}", "aws").replace("${Region}", request.region).replace("${Account}", request.account)
+            filled = (
+                template.replace("${Partition}", "aws")
+                .replace("${Region}", request.region)
+                .replace("${Account}", request.account)
+            )
             arns = [re.sub(r"\$\{\w+\}", "*", filled)]
         found += [(kind, arn) for arn in arns if arn]
     if request.service == "ecs" and request.action in ("TagResource", "UntagResource", "ListTagsForResource"):
@@ -419,7 +479,10 @@ def checks(request: Request) -> list[Check]:
 
 
 def _passed(request: Request, roles: list, to: str) -> list[Check]:
-    arns = [arn if arn.startswith("arn:") else f"arn:aws:iam::{request.account}:role/{arn}" for arn in dict.fromkeys(filter(None, roles))]
+    arns = [
+        arn if arn.startswith("arn:") else f"arn:aws:iam::{request.account}:role/{arn}"
+        for arn in dict.fromkeys(filter(None, roles))
+    ]
     return [Check("iam:PassRole", arn, "role", request, {"iam:passedtoservice": to}) for arn in arns]
 
 
@@ -443,7 +506,11 @@ def listed_tags(given: dict, kind: str = "") -> dict[str, str]:
     if isinstance(raw, dict):
         return {str(name): str(value) for name, value in raw.items()}
     if isinstance(raw, list):
-        return {str(tag.get("Key", tag.get("key"))): str(tag.get("Value", tag.get("value", ""))) for tag in raw if isinstance(tag, dict)}
+        return {
+            str(tag.get("Key", tag.get("key"))): str(tag.get("Value", tag.get("value", "")))
+            for tag in raw
+            if isinstance(tag, dict)
+        }
     found = {}
     for name, value in given.items():
         match = _QUERY_TAG.match(name)
@@ -492,13 +559,17 @@ def _group_vpc(check: Check) -> str | None:
     from ministack.services import ec2
 
     identifier = check.resource.rpartition("/")[2]
-    record = ec2._security_groups.get(identifier) or ec2._subnets.get(identifier) or ec2._route_tables.get(identifier) or {}
+    record = (
+        ec2._security_groups.get(identifier) or ec2._subnets.get(identifier) or ec2._route_tables.get(identifier) or {}
+    )
     vpc = record.get("VpcId") or (check.request.given.get("VpcId") if check.resource.endswith("/*") else None)
     return _arn(check.request, f"vpc/{vpc}", "ec2") if vpc else None
 
 
 def _identifier(kind: str) -> Callable[[Check], str | None]:
-    return lambda check: check.resource.rpartition("/")[2] if check.kind == kind and not check.resource.endswith("*") else None
+    return lambda check: (
+        check.resource.rpartition("/")[2] if check.kind == kind and not check.resource.endswith("*") else None
+    )
 
 
 def _cluster_arn(check: Check) -> str:
@@ -507,7 +578,13 @@ def _cluster_arn(check: Check) -> str:
 
 def _task_definition(check: Check) -> str | None:
     given = check.request.given.get("taskDefinition")
-    return None if not given else given if given.startswith("arn:") else _arn(check.request, f"task-definition/{given}", "ecs")
+    return (
+        None
+        if not given
+        else given
+        if given.startswith("arn:")
+        else _arn(check.request, f"task-definition/{given}", "ecs")
+    )
 
 
 def _given(name: str, default: Any = None) -> Callable[[Check], Any]:
@@ -537,21 +614,37 @@ KEYS: dict[str, Callable[[Check], Any]] = {
     "ec2:tenancy": lambda check: "default",
     "ec2:vpc": _group_vpc,
     "ec2:vpcid": _identifier("vpc"),
-    "ecs:auto-assign-public-ip": lambda check: _boolean({"ENABLED": True, "DISABLED": False}.get(_network(check.request.given).get("assignPublicIp"))),
-    "ecs:capacity-provider": lambda check: [one.get("capacityProvider") for one in check.request.given.get("capacityProviderStrategy") or []] or None,
+    "ecs:auto-assign-public-ip": lambda check: _boolean(
+        {"ENABLED": True, "DISABLED": False}.get(_network(check.request.given).get("assignPublicIp"))
+    ),
+    "ecs:capacity-provider": lambda check: (
+        [one.get("capacityProvider") for one in check.request.given.get("capacityProviderStrategy") or []] or None
+    ),
     "ecs:cluster": _cluster_arn,
     "ecs:compute-compatibility": _given("requiresCompatibilities"),
     "ecs:createaction": lambda check: None,
-    "ecs:enable-ebs-volumes": lambda check: _boolean(any("managedEBSVolume" in one for one in check.request.given.get("volumeConfigurations") or []) or None),
+    "ecs:enable-ebs-volumes": lambda check: _boolean(
+        any("managedEBSVolume" in one for one in check.request.given.get("volumeConfigurations") or []) or None
+    ),
     "ecs:enable-ecs-managed-tags": _given("enableECSManagedTags"),
     "ecs:enable-execute-command": _given("enableExecuteCommand"),
-    "ecs:enable-service-connect": lambda check: _boolean((check.request.given.get("serviceConnectConfiguration") or {}).get("enabled")),
+    "ecs:enable-service-connect": lambda check: _boolean(
+        (check.request.given.get("serviceConnectConfiguration") or {}).get("enabled")
+    ),
     "ecs:enable-vpc-lattice": lambda check: _boolean(bool(check.request.given.get("vpcLatticeConfigurations")) or None),
-    "ecs:namespace": lambda check: (check.request.given.get("serviceConnectConfiguration") or {}).get("namespace") or check.request.given.get("namespace"),
-    "ecs:privileged": lambda check: _boolean(any(one.get("privileged") for one in check.request.given.get("containerDefinitions") or [])),
+    "ecs:namespace": lambda check: (
+        (check.request.given.get("serviceConnectConfiguration") or {}).get("namespace")
+        or check.request.given.get("namespace")
+    ),
+    "ecs:privileged": lambda check: _boolean(
+        any(one.get("privileged") for one in check.request.given.get("containerDefinitions") or [])
+    ),
     "ecs:propagate-tags": _given("propagateTags"),
     "ecs:service": lambda check: (_ecs_services(check.request) or [None])[0],
-    "ecs:subnet": lambda check: [_arn(check.request, f"subnet/{one}", "ec2") for one in _network(check.request.given).get("subnets") or []] or None,
+    "ecs:subnet": lambda check: (
+        [_arn(check.request, f"subnet/{one}", "ec2") for one in _network(check.request.given).get("subnets") or []]
+        or None
+    ),
     "ecs:task-cpu": _given("cpu"),
     "ecs:task-definition": _task_definition,
     "ecs:task-memory": _given("memory"),
@@ -566,7 +659,9 @@ KEYS: dict[str, Callable[[Check], Any]] = {
     "iam:passedtoservice": lambda check: None,
     "iam:permissionsboundary": _created_role,
     "iam:policyarn": _given("PolicyArn"),
-    "rds:backuptarget": lambda check: check.request.given.get("BackupTarget", "region") if check.name.startswith("Create") else None,
+    "rds:backuptarget": lambda check: (
+        check.request.given.get("BackupTarget", "region") if check.name.startswith("Create") else None
+    ),
     "rds:databaseclass": _db("DBInstanceClass", "DBInstanceClass"),
     "rds:databaseengine": _db("Engine", "Engine"),
     "rds:databasename": _db("DBName", "DBName"),
@@ -580,11 +675,17 @@ KEYS: dict[str, Callable[[Check], Any]] = {
     "rds:vpc": lambda check: "true",
     "secretsmanager:blockpublicpolicy": _given("BlockPublicPolicy"),
     "secretsmanager:description": _given("Description"),
-    "secretsmanager:forcedeletewithoutrecovery": lambda check: _boolean(check.request.given.get("ForceDeleteWithoutRecovery")),
+    "secretsmanager:forcedeletewithoutrecovery": lambda check: _boolean(
+        check.request.given.get("ForceDeleteWithoutRecovery")
+    ),
     "secretsmanager:kmskeyarn": lambda check: check.request.given.get("KmsKeyId"),
     "secretsmanager:kmskeyid": _given("KmsKeyId"),
     "secretsmanager:name": _given("Name"),
-    "secretsmanager:recoverywindowindays": lambda check: None if check.request.given.get("ForceDeleteWithoutRecovery") else check.request.given.get("RecoveryWindowInDays"),
+    "secretsmanager:recoverywindowindays": lambda check: (
+        None
+        if check.request.given.get("ForceDeleteWithoutRecovery")
+        else check.request.given.get("RecoveryWindowInDays")
+    ),
     "secretsmanager:resource/type": lambda check: None,
     "secretsmanager:secretid": lambda check: check.resource,
     "secretsmanager:secretprimaryregion": lambda check: check.request.region,
@@ -600,28 +701,56 @@ KEYS: dict[str, Callable[[Check], Any]] = {
     "sts:rolesessionname": _given("RoleSessionName"),
     "sts:sourceidentity": _given("SourceIdentity"),
     "sts:transitivetagkeys": lambda check: listed(check.request.given, "TransitiveTagKeys") or None,
-}  # fmt: skip
+}
 
 # prefix of a key with a tag's name in it -> the resource types that have it ('' = any)
 RESOURCE_TAGS = {
-    "aws:resourcetag/": "", "ec2:resourcetag/": "", "ecs:resourcetag/": "", "ecr:resourcetag/": "", "elasticloadbalancing:resourcetag/": "",
-    "secretsmanager:resourcetag/": "", "iam:resourcetag/": "", "rds:db-tag/": "db", "rds:snapshot-tag/": "snapshot", "rds:subgrp-tag/": "subgrp",
-    "rds:pg-tag/": "pg", "rds:og-tag/": "og", "rds:cluster-tag/": "cluster",
-}  # fmt: skip
+    "aws:resourcetag/": "",
+    "ec2:resourcetag/": "",
+    "ecs:resourcetag/": "",
+    "ecr:resourcetag/": "",
+    "elasticloadbalancing:resourcetag/": "",
+    "secretsmanager:resourcetag/": "",
+    "iam:resourcetag/": "",
+    "rds:db-tag/": "db",
+    "rds:snapshot-tag/": "snapshot",
+    "rds:subgrp-tag/": "subgrp",
+    "rds:pg-tag/": "pg",
+    "rds:og-tag/": "og",
+    "rds:cluster-tag/": "cluster",
+}
 REQUEST_TAGS = ("aws:requesttag/", "rds:req-tag/")
 
 # Global keys: what a call from outside AWS's own services has, and what it never has.
 ABSENT = {
-    "aws:calledvia", "aws:calledviafirst", "aws:calledvialast", "aws:ec2instancesourceprivateipv4", "aws:ec2instancesourcevpc",
-    "aws:federatedprovider", "aws:multifactorauthage", "aws:principalservicename", "aws:principalservicenameslist", "aws:referer",
-    "aws:sourceaccount", "aws:sourcearn", "aws:sourceorgid", "aws:sourceorgpaths", "aws:sourcevpc", "aws:sourcevpce", "aws:vpcsourceip",
-    "aws:principalorgpaths", "aws:resourceorgid", "aws:resourceorgpaths", "aws:multifactorauthpresent", "aws:assumedroot",
-}  # fmt: skip
+    "aws:calledvia",
+    "aws:calledviafirst",
+    "aws:calledvialast",
+    "aws:ec2instancesourceprivateipv4",
+    "aws:ec2instancesourcevpc",
+    "aws:federatedprovider",
+    "aws:multifactorauthage",
+    "aws:principalservicename",
+    "aws:principalservicenameslist",
+    "aws:referer",
+    "aws:sourceaccount",
+    "aws:sourcearn",
+    "aws:sourceorgid",
+    "aws:sourceorgpaths",
+    "aws:sourcevpc",
+    "aws:sourcevpce",
+    "aws:vpcsourceip",
+    "aws:principalorgpaths",
+    "aws:resourceorgid",
+    "aws:resourceorgpaths",
+    "aws:multifactorauthpresent",
+    "aws:assumedroot",
+}
 FIXED = {"aws:viaawsservice": "false", "aws:principalisawsservice": "false"}
 
 
 def _pattern(key: str) -> str:
-    """aws:ResourceTag/team -> aws:resourcetag/*, for comparing with the reference, which has ${TagKey} or tag-key there."""
+    """aws:ResourceTag/team -> aws:resourcetag/*, to compare with the reference, which has ${TagKey} or tag-key there."""
     return re.sub(r"/(?!type$|allowrotation).*$", "/*", key.lower())
 
 
@@ -630,14 +759,19 @@ def supplied(check: Check) -> set[str]:
     action = entry(check.service, check.name)
     on = action.get("on", {})
     types = REFERENCE[check.service]["types"].get(check.kind, {}).get("keys", [])
-    return {_pattern(key) for key in [*action.get("keys", []), *on.get(check.kind, []), *on.get(f"{check.kind}?", []), *types]}
+    return {
+        _pattern(key)
+        for key in [*action.get("keys", []), *on.get(check.kind, []), *on.get(f"{check.kind}?", []), *types]
+    }
 
 
 _ALL = {_pattern(key) for service in REFERENCE.values() for key in service["keys"]}
 
 
 def value(check: Check, key: str) -> Any:
-    """What AWS would have for a service's or a tag's condition key here; None when the request does not carry it. Raises Unknown."""
+    """What AWS would have for a service's or a tag's condition key here; None when the request does not carry it.
+    Raises Unknown.
+    """
     name, pattern = key.lower(), _pattern(key)
     if name in check.extra:
         return check.extra[name]
@@ -663,7 +797,9 @@ def value(check: Check, key: str) -> Any:
     if name.startswith("aws:"):
         raise Unknown(f"the condition key {key} is not known to the emulated account (for {check.action})")
     if pattern not in _ALL:
-        raise Unknown(f"the condition key {key} does not exist in AWS's service authorization reference (for {check.action})")
+        raise Unknown(
+            f"the condition key {key} does not exist in AWS's service authorization reference (for {check.action})"
+        )
     if pattern not in supplied(check):
         return None  # as AWS: the key is not part of this action's context
     compute = KEYS.get(name)

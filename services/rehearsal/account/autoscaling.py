@@ -1,7 +1,9 @@
-"""Application Auto Scaling for ECS services' desired count: targets and their limits, policies, scheduled actions, tags, activities.
+"""Application Auto Scaling for ECS services' desired count: targets and their limits, policies, scheduled actions,
+tags, activities.
 
-As on AWS, registering or updating a target moves a desired count that lies outside [min, max] to the nearer limit, and a target outlives
-its service until it is deregistered. Policies are kept but nothing scales by itself (docs/fidelity.md).
+As on AWS, registering or updating a target moves a desired count that lies outside [min, max] to the nearer limit,
+and a target outlives its service until it is deregistered. Policies are kept but nothing scales by itself
+(docs/fidelity.md).
 """
 
 import asyncio
@@ -13,10 +15,17 @@ import types
 import uuid
 from typing import Any
 
-from ministack.core.responses import AccountRegionScopedDict, error_response_json, get_account_id, get_region, json_response
+from ministack.core.responses import (
+    AccountRegionScopedDict,
+    error_response_json,
+    get_account_id,
+    get_region,
+    json_response,
+)
 
 DIMENSION = "ecs:service:DesiredCount"
 ROLE = "aws-service-role/ecs.application-autoscaling.amazonaws.com/AWSServiceRoleForApplicationAutoScaling_ECSService"
+NOT_NULL = "failed to satisfy constraint: Member must not be null"
 PAGE = 50  # DescribeScalableTargets answers 1-50
 
 _targets = AccountRegionScopedDict()
@@ -32,6 +41,10 @@ class Refused(Exception):
         self.code = code
 
 
+def _arn(service: str, resource: str) -> str:
+    return f"arn:aws:{service}:{get_region()}:{get_account_id()}:{resource}"
+
+
 def _invalid(message: str) -> Refused:
     return Refused("ValidationException", message)
 
@@ -40,9 +53,9 @@ def _key(data: dict) -> tuple[str, str, str]:
     key = tuple(data.get(name) or "" for name in ("ServiceNamespace", "ResourceId", "ScalableDimension"))
     for name, value in zip(("serviceNamespace", "resourceId", "scalableDimension"), key):
         if not value:
-            raise _invalid(f"1 validation error detected: Value null at '{name}' failed to satisfy constraint: Member must not be null")
+            raise _invalid(f"1 validation error detected: Value null at '{name}' {NOT_NULL}")
     if key[0] != "ecs" or key[2] != DIMENSION:
-        raise _invalid(f"Unsupported service namespace, resource type or scalable dimension: {'|'.join(key)} (only {DIMENSION} is emulated)")
+        raise _invalid(f"Unsupported service namespace, resource type or scalable dimension: {'|'.join(key)}")
     return key
 
 
@@ -52,7 +65,8 @@ def _found(data: dict) -> dict:
     if target is None:
         raise Refused(
             "ObjectNotFoundException",
-            f"No scalable target registered for service namespace: {key[0]}, resource ID: {key[1]}, scalable dimension: {key[2]}",
+            f"No scalable target registered for service namespace: {key[0]}, resource ID: {key[1]}, "
+            f"scalable dimension: {key[2]}",
         )
     return target
 
@@ -90,8 +104,12 @@ async def _register(data: dict) -> dict:
         "ScalableDimension": key[2],
         "RoleARN": f"arn:aws:iam::{get_account_id()}:role/{ROLE}",
         "CreationTime": time.time(),
-        "SuspendedState": {"DynamicScalingInSuspended": False, "DynamicScalingOutSuspended": False, "ScheduledScalingSuspended": False},
-        "ScalableTargetARN": f"arn:aws:application-autoscaling:{get_region()}:{get_account_id()}:scalable-target/{uuid.uuid4().hex[:24]}",
+        "SuspendedState": {
+            "DynamicScalingInSuspended": False,
+            "DynamicScalingOutSuspended": False,
+            "ScheduledScalingSuspended": False,
+        },
+        "ScalableTargetARN": _arn("application-autoscaling", f"scalable-target/{uuid.uuid4().hex[:24]}"),
     }
     target.update(MinCapacity=low, MaxCapacity=high)
     target["SuspendedState"] = {**target["SuspendedState"], **(data.get("SuspendedState") or {})}
@@ -136,14 +154,19 @@ def _put_policy(data: dict) -> dict:
     _found(data)
     key = (*_key(data), data["PolicyName"])
     policy = _policies.get(key) or {
-        "PolicyARN": f"arn:aws:autoscaling:{get_region()}:{get_account_id()}:scalingPolicy:{uuid.uuid4()}:resource/ecs/{data['ResourceId']}:policyName/{data['PolicyName']}",
+        "PolicyARN": _arn(
+            "autoscaling",
+            f"scalingPolicy:{uuid.uuid4()}:resource/ecs/{data['ResourceId']}:policyName/{data['PolicyName']}",
+        ),
         "CreationTime": time.time(),
         "Alarms": [],
     }
     if data.get("PolicyType") == "TargetTrackingScaling" and not policy["Alarms"]:
         for side in ("High", "Low"):
             name = f"TargetTracking-{data['ResourceId']}-Alarm{side}-{uuid.uuid4()}"
-            policy["Alarms"].append({"AlarmName": name, "AlarmARN": f"arn:aws:cloudwatch:{get_region()}:{get_account_id()}:alarm:{name}"})
+            policy["Alarms"].append(
+                {"AlarmName": name, "AlarmARN": f"arn:aws:cloudwatch:{get_region()}:{get_account_id()}:alarm:{name}"}
+            )
     policy.update(data)
     _policies[key] = policy
     return {"PolicyARN": policy["PolicyARN"], "Alarms": policy["Alarms"]}
@@ -151,7 +174,10 @@ def _put_policy(data: dict) -> dict:
 
 def _delete_policy(data: dict) -> dict:
     if _policies.pop((*_key(data), data.get("PolicyName")), None) is None:
-        raise Refused("ObjectNotFoundException", f"No scaling policy found for {'|'.join(_key(data))} named {data.get('PolicyName')}")
+        raise Refused(
+            "ObjectNotFoundException",
+            f"No scaling policy found for {'|'.join(_key(data))} named {data.get('PolicyName')}",
+        )
     return {}
 
 
@@ -169,7 +195,7 @@ def _delete_scheduled(data: dict) -> dict:
 
 def _page(data: dict, rows: list[dict], field: str) -> dict:
     if not data.get("ServiceNamespace"):
-        raise _invalid("1 validation error detected: Value null at 'serviceNamespace' failed to satisfy constraint: Member must not be null")
+        raise _invalid(f"1 validation error detected: Value null at 'serviceNamespace' {NOT_NULL}")
     size = min(data.get("MaxResults") or PAGE, PAGE)
     token = data.get("NextToken") or "0"
     if not token.isdigit():
@@ -187,12 +213,20 @@ def _selected(store, data: dict) -> list[dict]:
 
 
 def _describe_targets(data: dict) -> dict:
-    rows = [row for row in _selected(_targets, data) if not data.get("ResourceIds") or row["ResourceId"] in data["ResourceIds"]]
+    rows = [
+        row
+        for row in _selected(_targets, data)
+        if not data.get("ResourceIds") or row["ResourceId"] in data["ResourceIds"]
+    ]
     return _page(data, rows, "ScalableTargets")
 
 
 def _describe_policies(data: dict) -> dict:
-    rows = [row for row in _selected(_policies, data) if not data.get("PolicyNames") or row["PolicyName"] in data["PolicyNames"]]
+    rows = [
+        row
+        for row in _selected(_policies, data)
+        if not data.get("PolicyNames") or row["PolicyName"] in data["PolicyNames"]
+    ]
     return _page(data, rows, "ScalingPolicies")
 
 

@@ -1,11 +1,14 @@
 """CloudFormation: the resource types that ministack lacks, AWS's waiting, and AWS's refusals.
 
-* Types: EIP, NatGateway, security group rules of their own, flow logs, service-linked roles, scalable targets and policies, …
-* Waiting: a resource takes as long as `durations` says. ministack works through a stack one resource at a time; here a resource is
-  complete when AWS, which works in parallel, would have it complete: its start is the end of the last resource it depends on.
+* Types: EIP, NatGateway, security group rules of their own, flow logs, service-linked roles, scalable targets and
+  policies, …
+* Waiting: a resource takes as long as `durations` says. ministack works through a stack one resource at a time; here
+  a resource is complete when AWS, which works in parallel, would have it complete: its start is the end of the last
+  resource it depends on.
 * Refusals: what is in use is not deleted, a name that is taken is not made twice.
 
-Stacks act with root's rights, not the deployer's: that a deployer may create a stack is not proven here (docs/fidelity.md).
+Stacks act with root's rights, not the deployer's: that a deployer may create a stack is not proven here
+(docs/fidelity.md).
 """
 
 import contextvars
@@ -32,6 +35,9 @@ SLOW_DELETE = {
 }
 
 
+NAME_LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ0123456789"
+
+
 @dataclass
 class Clock:
     """When each resource of one stack operation is over on an AWS that works in parallel."""
@@ -41,7 +47,9 @@ class Clock:
     over: dict[str, float] = field(default_factory=dict)
 
     def finish(self, logical_id: str, name: str) -> None:
-        begin = max([self.started, *(self.over[other] for other in self.waits_for.get(logical_id, ()) if other in self.over)])
+        begin = max(
+            [self.started, *(self.over[other] for other in self.waits_for.get(logical_id, ()) if other in self.over)]
+        )
         end = self.over[logical_id] = begin + durations.seconds(name)
         left = end - time.monotonic()
         if left > 0:
@@ -73,7 +81,9 @@ def _waits() -> None:
         return await delete(stack_name, *args, **kwargs)
 
     def settle(resource_type: str, physical_id: str) -> None:
-        if resource_type == "AWS::EC2::NatGateway":  # its own clock, with another jitter, must not be behind the stack's
+        if (
+            resource_type == "AWS::EC2::NatGateway"
+        ):  # its own clock, with another jitter, must not be behind the stack's
             network.settle(physical_id)
 
     def provisioned(resource_type, logical_id, props, stack_name):
@@ -187,7 +197,11 @@ def _types() -> None:
 
     def flow_log_create(logical_id, props, stack_name):
         given = {"ResourceId.1": [props["ResourceId"]], "ResourceType": [props["ResourceType"]]}
-        given |= {name: [props[name]] for name in ("TrafficType", "LogDestinationType", "LogDestination", "LogGroupName") if props.get(name)}
+        given |= {
+            name: [props[name]]
+            for name in ("TrafficType", "LogDestinationType", "LogDestination", "LogGroupName")
+            if props.get(name)
+        }
         text = _text(ec2._ACTION_MAP["CreateFlowLogs"](given))
         made = text.split("<flowLogIdSet><item>")[1].split("</item>")[0]
         tagged(made, props)
@@ -244,7 +258,12 @@ def _types() -> None:
 
     def policy_delete(physical_id, props):
         resource, name = physical_id.split(":resource/ecs/")[1].split(":policyName/")
-        data = {"ServiceNamespace": "ecs", "ResourceId": resource, "ScalableDimension": autoscaling.DIMENSION, "PolicyName": name}
+        data = {
+            "ServiceNamespace": "ecs",
+            "ResourceId": resource,
+            "ScalableDimension": autoscaling.DIMENSION,
+            "PolicyName": name,
+        }
         if autoscaling.arn_of(resource):
             scaling("DeleteScalingPolicy", data)
 
@@ -253,7 +272,9 @@ def _types() -> None:
         if cluster is None:
             raise ValueError("Cluster not found.")
         cluster["capacityProviders"] = props.get("CapacityProviders", [])
-        cluster["defaultCapacityProviderStrategy"] = provisioners._pascal_to_camel(props.get("DefaultCapacityProviderStrategy") or [])
+        cluster["defaultCapacityProviderStrategy"] = provisioners._pascal_to_camel(
+            props.get("DefaultCapacityProviderStrategy") or []
+        )
         return props["Cluster"], {}
 
     def capacity_update(physical_id, old, new, stack_name, logical_id=None):
@@ -272,8 +293,16 @@ def _types() -> None:
     handlers["AWS::EC2::SecurityGroupEgress"] = rule("IpPermissionsEgress")
     handlers["AWS::EC2::FlowLog"] = {"create": flow_log_create, "delete": flow_log_delete}
     handlers["AWS::IAM::ServiceLinkedRole"] = {"create": linked_role_create, "delete": linked_role_delete}
-    handlers["AWS::ApplicationAutoScaling::ScalableTarget"] = {"create": target_create, "update": target_update, "delete": target_delete}
-    handlers["AWS::ApplicationAutoScaling::ScalingPolicy"] = {"create": policy_create, "update": policy_update, "delete": policy_delete}
+    handlers["AWS::ApplicationAutoScaling::ScalableTarget"] = {
+        "create": target_create,
+        "update": target_update,
+        "delete": target_delete,
+    }
+    handlers["AWS::ApplicationAutoScaling::ScalingPolicy"] = {
+        "create": policy_create,
+        "update": policy_update,
+        "delete": policy_delete,
+    }
     handlers["AWS::ECS::ClusterCapacityProviderAssociations"] = {
         "create": capacity_create,
         "update": capacity_update,
@@ -288,7 +317,9 @@ def _types() -> None:
 
 
 def _refusals() -> None:
-    """Deletes go through the service's own API, which refuses what is in use; creates refuse a taken name and a missing policy."""
+    """Deletes go through the service's own API, which refuses what is in use; creates refuse a taken name and a
+    missing policy.
+    """
     from ministack.services import alb, cloudwatch_logs, ec2, ecs, iam, rds, servicediscovery
     from ministack.services.cloudformation import provisioners
 
@@ -327,7 +358,10 @@ def _refusals() -> None:
 
     def group_create(logical_id, props, stack_name):
         if not props.get("GroupName"):  # CloudFormation appends a part of its own to names it makes
-            props = {**props, "GroupName": f"{stack_name}-{logical_id}-{''.join(random.choices('ABCDEFGHJKLMNPQRSTUVWXYZ0123456789', k=12))}"}
+            props = {
+                **props,
+                "GroupName": f"{stack_name}-{logical_id}-{''.join(random.choices(NAME_LETTERS, k=12))}",
+            }
         for group in ec2._security_groups.values():
             if group["GroupName"] == props["GroupName"] and group["VpcId"] == props.get("VpcId", ec2._DEFAULT_VPC_ID):
                 raise ValueError(f"{props['GroupName']} already exists in VPC {group['VpcId']}")
@@ -341,7 +375,11 @@ def _refusals() -> None:
             old, new = ({**props, "GroupName": group["GroupName"]} for props in (old, new))
         return change_group(physical_id, old, new, stack_name, logical_id)
 
-    handlers["AWS::EC2::SecurityGroup"] = {**handlers["AWS::EC2::SecurityGroup"], "create": group_create, "update": group_update}
+    handlers["AWS::EC2::SecurityGroup"] = {
+        **handlers["AWS::EC2::SecurityGroup"],
+        "create": group_create,
+        "update": group_update,
+    }
 
     def policies_exist(props: dict) -> None:
         for arn in [*(props.get("ManagedPolicyArns") or []), *filter(None, [props.get("PermissionsBoundary")])]:
@@ -373,10 +411,19 @@ def _refusals() -> None:
     taken = {
         "AWS::ECS::Cluster": ("ClusterName", lambda name: (ecs._clusters.get(name) or {}).get("status") == "ACTIVE"),
         "AWS::IAM::Role": ("RoleName", lambda name: name in iam._roles),
-        "AWS::IAM::ManagedPolicy": ("ManagedPolicyName", lambda name: any(one["PolicyName"] == name for one in iam._policies.values())),
+        "AWS::IAM::ManagedPolicy": (
+            "ManagedPolicyName",
+            lambda name: any(one["PolicyName"] == name for one in iam._policies.values()),
+        ),
         "AWS::Logs::LogGroup": ("LogGroupName", lambda name: name in cloudwatch_logs._log_groups),
-        "AWS::ElasticLoadBalancingV2::LoadBalancer": ("Name", lambda name: any(one["LoadBalancerName"] == name for one in alb._lbs.values())),
-        "AWS::ElasticLoadBalancingV2::TargetGroup": ("Name", lambda name: any(one["TargetGroupName"] == name for one in alb._tgs.values())),
+        "AWS::ElasticLoadBalancingV2::LoadBalancer": (
+            "Name",
+            lambda name: any(one["LoadBalancerName"] == name for one in alb._lbs.values()),
+        ),
+        "AWS::ElasticLoadBalancingV2::TargetGroup": (
+            "Name",
+            lambda name: any(one["TargetGroupName"] == name for one in alb._tgs.values()),
+        ),
         "AWS::RDS::DBSubnetGroup": ("DBSubnetGroupName", lambda name: name.lower() in rds._subnet_groups),
         "AWS::ServiceDiscovery::PrivateDnsNamespace": (
             "Name",

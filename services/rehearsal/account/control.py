@@ -4,8 +4,8 @@ A module adds its own in `install()`:
 
     control.route("GET", "/names", lambda request: {...})
 
-A route gets a Request and returns what becomes the JSON answer. It may be a coroutine function; a plain function runs on a
-worker thread, so it may block. ValueError answers 400, LookupError 404.
+A route gets a Request and returns what becomes the JSON answer. It may be a coroutine function; a plain function runs
+on a worker thread, so it may block. ValueError answers 400, LookupError 404.
 """
 
 import asyncio

@@ -1,7 +1,8 @@
 """How long AWS takes, from one table (durations.json), divided by the pace of this run.
 
-Two paces, because real processes cannot be sped up: `seconds` divides what is AWS's own (a database's creation), `timer` divides
-what the caller configured (a health check's interval), which is measured against processes that start as slowly as ever.
+Two paces, because real processes cannot be sped up: `seconds` divides what is AWS's own (a database's creation),
+`timer` divides what the caller configured (a health check's interval), which is measured against processes that start
+as slowly as ever.
 """
 
 import json
@@ -16,12 +17,14 @@ _random = random.Random(20)
 
 
 def seconds(name: str) -> float:
-    """AWS's duration `name` in seconds of this run, give or take a tenth. KeyError for a name that is not in the table."""
+    """AWS's duration `name` in seconds of this run, give or take a tenth. KeyError for one that is not in the table."""
     return TABLE[name]["seconds"] * _random.uniform(1 - JITTER, 1 + JITTER) / settings.PACE
 
 
 def timer(configured: float) -> float:
-    """A timer the caller configured, in seconds of this run. Never for stopTimeout: a process needs the time it was promised."""
+    """A timer the caller configured, in seconds of this run. Never for stopTimeout: a process needs the time it was
+    promised.
+    """
     return configured / settings.TIMER_PACE
 
 

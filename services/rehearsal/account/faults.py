@@ -1,8 +1,10 @@
-"""Faults on purpose: errors, delays and lost answers for the calls that match, in the wire shape of the service's protocol.
+"""Faults on purpose: errors, delays and lost answers for the calls that match, in the wire shape of the service's
+protocol.
 
-A fault is a JSON object; each of service, action, resource, account that it has must match the call (action and resource are
-regular expressions). It hits from the `nth` matching call on, `times` times. With `code` or `status` it answers an error, before the
-call has any effect or, with `after`, once it has taken effect; with `cut` the connection ends without an answer; `delaySeconds` waits first.
+A fault is a JSON object; each of service, action, resource, account that it has must match the call (action and
+resource are regular expressions). It hits from the `nth` matching call on, `times` times. With `code` or `status` it
+answers an error, before the call has any effect or, with `after`, once it has taken effect; with `cut` the connection
+ends without an answer; `delaySeconds` waits first.
 """
 
 import asyncio
@@ -12,7 +14,20 @@ from dataclasses import dataclass
 
 from account import control
 
-FIELDS = {"service", "action", "resource", "account", "nth", "times", "code", "status", "message", "delaySeconds", "after", "cut"}
+FIELDS = {
+    "service",
+    "action",
+    "resource",
+    "account",
+    "nth",
+    "times",
+    "code",
+    "status",
+    "message",
+    "delaySeconds",
+    "after",
+    "cut",
+}
 REST_XML = {"s3", "route53", "cloudfront"}
 
 
@@ -49,10 +64,14 @@ def body_of(service: str, headers: dict[str, str], code: str, message: str) -> t
     code, message = (text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;") for text in (code, message))
     if service == "ec2":
         return "text/xml", (
-            f"<Response><Errors><Error><Code>{code}</Code><Message>{message}</Message></Error></Errors><RequestID>fault</RequestID></Response>"
+            f"<Response><Errors><Error><Code>{code}</Code><Message>{message}</Message></Error></Errors>"
+            "<RequestID>fault</RequestID></Response>"
         ).encode()
     if service in REST_XML:
-        return "application/xml", f"<Error><Code>{code}</Code><Message>{message}</Message><RequestId>fault</RequestId></Error>".encode()
+        return (
+            "application/xml",
+            f"<Error><Code>{code}</Code><Message>{message}</Message><RequestId>fault</RequestId></Error>".encode(),
+        )
     if "x-www-form-urlencoded" in headers.get("content-type", ""):
         return "text/xml", (
             f"<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error>"

@@ -1,6 +1,8 @@
-"""Every name of ministack's that our modules reach into, and whether this version still has it: `python -m account.hooks`.
+"""Every name of ministack's that our modules reach into, and whether this version still has it: `python -m
+account.hooks`.
 
-Read from our own sources, so that no list has to be kept; further files may be named. Prints JSON: {"version", "pinned", "hooks": n, "missing": [...]}.
+Read from our own sources, so that no list has to be kept; further files may be named. Prints JSON: {"version",
+"pinned", "hooks": n, "missing": [...]}.
 """
 
 import ast

@@ -1,7 +1,8 @@
 """Lists as AWS answers them: in pages, with a token for the rest, and over everything that is tagged.
 
-ministack answers several lists whole; code that forgets the token would pass here and lose resources on AWS. GetResources knows only two
-of the kinds of things we make in ministack; the proof that a deployment left nothing behind is this call, so it must know all.
+ministack answers several lists whole; code that forgets the token would pass here and lose resources on AWS.
+GetResources knows only two of the kinds of things we make in ministack; the proof that a deployment left nothing
+behind is this call, so it must know all.
 """
 
 import base64
@@ -43,7 +44,9 @@ def _json(status: int, body: dict) -> tuple:
 
 
 def everything() -> list[tuple[str, dict[str, str]]]:
-    """(ARN, tags) of all that is or was tagged in the current account and region, ours first, then ministack's own collectors."""
+    """(ARN, tags) of all that is or was tagged in the current account and region, ours first, then ministack's own
+    collectors.
+    """
     from ministack.services import tagging
 
     found: dict[str, dict[str, str]] = {}
@@ -81,8 +84,15 @@ def _matches(its: dict[str, str], filters: list[dict]) -> bool:
 def get_resources(data: dict) -> tuple:
     size = data.get("ResourcesPerPage", RESOURCES_PAGE)
     if not 1 <= size <= 100:
-        return _json(400, {"__type": "InvalidParameterException", "message": f"ResourcesPerPage must be between 1 and 100: {size}"})
-    arns, filters, types = data.get("ResourceARNList"), data.get("TagFilters") or [], data.get("ResourceTypeFilters") or []
+        return _json(
+            400,
+            {"__type": "InvalidParameterException", "message": f"ResourcesPerPage must be between 1 and 100: {size}"},
+        )
+    arns, filters, types = (
+        data.get("ResourceARNList"),
+        data.get("TagFilters") or [],
+        data.get("ResourceTypeFilters") or [],
+    )
     if arns and (filters or types or data.get("PaginationToken")):
         message = "ResourceARNList cannot be specified with filters, compliance details, or pagination parameters"
         return _json(400, {"__type": "InvalidParameterException", "message": message})
@@ -96,7 +106,13 @@ def get_resources(data: dict) -> tuple:
         if (not arns or arn in arns) and (not types or _of_type(arn, types)) and _matches(its, filters)
     ]
     more = start + size < len(rows)
-    return _json(200, {"ResourceTagMappingList": rows[start : start + size], "PaginationToken": token_of(start + size) if more else ""})
+    return _json(
+        200,
+        {
+            "ResourceTagMappingList": rows[start : start + size],
+            "PaginationToken": token_of(start + size) if more else "",
+        },
+    )
 
 
 # ---------------------------------------------------------------- pages of other services' lists
@@ -113,7 +129,9 @@ def _filtered(rows: list[dict], filters: list[dict], fields: dict[str, Callable[
     return rows
 
 
-def _paged_json(data: dict, rows: list, field: str, most: int, names: tuple[str, str] = ("MaxResults", "NextToken")) -> tuple:
+def _paged_json(
+    data: dict, rows: list, field: str, most: int, names: tuple[str, str] = ("MaxResults", "NextToken")
+) -> tuple:
     size = data.get(names[0]) or most
     if not 1 <= size <= most:
         return _json(400, {"__type": "InvalidInput", "Message": f"{names[0]} must be between 1 and {most}: {size}"})
@@ -132,7 +150,9 @@ def _cloud_map() -> None:
 
     def services(data: dict) -> tuple:
         fields = {"NAMESPACE_ID": lambda row: row.get("NamespaceId"), "RESOURCE_OWNER": lambda row: "SELF"}
-        return _paged_json(data, _filtered(service._services.values(), data.get("Filters") or [], fields), "Services", MAP_PAGE)
+        return _paged_json(
+            data, _filtered(service._services.values(), data.get("Filters") or [], fields), "Services", MAP_PAGE
+        )
 
     def namespaces(data: dict) -> tuple:
         fields = {
@@ -141,7 +161,9 @@ def _cloud_map() -> None:
             "HTTP_NAME": lambda row: row.get("Name"),
             "RESOURCE_OWNER": lambda row: "SELF",
         }
-        return _paged_json(data, _filtered(service._namespaces.values(), data.get("Filters") or [], fields), "Namespaces", MAP_PAGE)
+        return _paged_json(
+            data, _filtered(service._namespaces.values(), data.get("Filters") or [], fields), "Namespaces", MAP_PAGE
+        )
 
     service._list_services, service._list_namespaces = services, namespaces
 
@@ -163,8 +185,9 @@ def slice_xml(text: str, list_tag: str, start: int, size: int) -> tuple[str, boo
 
 
 def _paged_xml(actions: dict, action: str, list_tag: str, names: tuple[str, str, str], most: int | None) -> None:
-    """Cut a query service's list into pages. `names`: of the page size, of the token in requests, of the token in answers.
-    `most`: default and limit; None: only a size that is asked for cuts (EC2)."""
+    """Cut a query service's list into pages. `names`: of the page size, of the token in requests, of the token in
+    answers. `most`: default and limit; None: only a size that is asked for cuts (EC2).
+    """
     inner = actions.get(action)
     if inner is None:
         return
@@ -177,7 +200,9 @@ def _paged_xml(actions: dict, action: str, list_tag: str, names: tuple[str, str,
             start = position_of(_first(params, token_name))
         except ValueError:
             return _bad_token(token_name)
-        status, headers, body = inner({name: value for name, value in params.items() if name not in (size_name, token_name)})
+        status, headers, body = inner(
+            {name: value for name, value in params.items() if name not in (size_name, token_name)}
+        )
         text = body.decode() if isinstance(body, bytes) else body
         if status != 200 or (size is None and not start):
             return status, headers, body
@@ -192,7 +217,8 @@ def _paged_xml(actions: dict, action: str, list_tag: str, names: tuple[str, str,
 
 
 def _bad_token(name: str) -> tuple:
-    body = f"<ErrorResponse><Error><Type>Sender</Type><Code>InvalidParameterValue</Code><Message>{name} is not valid</Message></Error></ErrorResponse>"
+    error = f"<Type>Sender</Type><Code>InvalidParameterValue</Code><Message>{name} is not valid</Message>"
+    body = f"<ErrorResponse><Error>{error}</Error></ErrorResponse>"
     return 400, {"Content-Type": "text/xml"}, body.encode()
 
 
@@ -217,7 +243,11 @@ BALANCING_LISTS = {
     "DescribeListeners": "Listeners",
     "DescribeRules": "Rules",
 }
-RDS_LISTS = {"DescribeDBInstances": "DBInstances", "DescribeDBSnapshots": "DBSnapshots", "DescribeDBSubnetGroups": "DBSubnetGroups"}
+RDS_LISTS = {
+    "DescribeDBInstances": "DBInstances",
+    "DescribeDBSnapshots": "DBSnapshots",
+    "DescribeDBSubnetGroups": "DBSubnetGroups",
+}
 
 
 def install() -> None:

@@ -1,4 +1,6 @@
-"""EC2 networking where ministack is laxer than AWS: what is in use is not deleted, duplicates are refused, a NAT gateway takes its time."""
+"""EC2 networking where ministack is laxer than AWS: what is in use is not deleted, duplicates are refused, a NAT
+gateway takes its time.
+"""
 
 import re
 import time
@@ -9,7 +11,7 @@ from account import durations
 
 def users_of_group(group_id: str) -> Iterator[str]:
     """What keeps a security group from being deleted: interfaces that carry it, rules of other groups that name it."""
-    from ministack.services import alb, ec2, ecs, rds
+    from ministack.services import alb, ec2, rds
 
     for group in ec2._security_groups.values():
         if group["GroupId"] != group_id:
@@ -37,7 +39,10 @@ def users_of_subnet(subnet_id: str) -> Iterator[str]:
         if nat["SubnetId"] == subnet_id and nat["State"] not in ("deleted", "failed"):
             yield nat["NatGatewayId"]
     for instance in rds._instances.values():
-        if any(one.get("SubnetIdentifier") == subnet_id for one in (instance.get("DBSubnetGroup") or {}).get("Subnets") or []):
+        if any(
+            one.get("SubnetIdentifier") == subnet_id
+            for one in (instance.get("DBSubnetGroup") or {}).get("Subnets") or []
+        ):
             yield instance["DBInstanceIdentifier"]
     for task, _, subnets in _interfaces():
         if subnet_id in subnets:
@@ -144,9 +149,13 @@ def install() -> None:
             for rule in wanted if group else []:
                 for pair in rule.get("UserIdGroupPairs", []):
                     if pair.get("GroupId") and pair["GroupId"] not in ec2._security_groups:
-                        return error("InvalidGroup.NotFound", f"The security group '{pair['GroupId']}' does not exist", 400)
+                        return error(
+                            "InvalidGroup.NotFound", f"The security group '{pair['GroupId']}' does not exist", 400
+                        )
                 if any(ec2._rules_match(rule, there) for there in group[direction]):
-                    return error("InvalidPermission.Duplicate", f'the specified rule "{shown(rule)}" already exists', 400)
+                    return error(
+                        "InvalidPermission.Duplicate", f'the specified rule "{shown(rule)}" already exists', 400
+                    )
 
         return before
 
@@ -155,7 +164,9 @@ def install() -> None:
             group, wanted = rules(params, direction)
             for rule in wanted if group else []:
                 if not any(ec2._rules_match(rule, there) for there in group[direction]):
-                    return error("InvalidPermission.NotFound", "The specified rule does not exist in this security group.", 400)
+                    return error(
+                        "InvalidPermission.NotFound", "The specified rule does not exist in this security group.", 400
+                    )
 
         return before
 
@@ -176,7 +187,9 @@ def install() -> None:
     replace("RevokeSecurityGroupIngress", can_revoke("IpPermissions"))
     replace("RevokeSecurityGroupEgress", can_revoke("IpPermissionsEgress"))
 
-    create_nat, describe_nat, delete_nat = (actions[name] for name in ("CreateNatGateway", "DescribeNatGateways", "DeleteNatGateway"))
+    create_nat, describe_nat, delete_nat = (
+        actions[name] for name in ("CreateNatGateway", "DescribeNatGateways", "DeleteNatGateway")
+    )
 
     def nat_created(params):
         if first(params, "SubnetId") not in ec2._subnets:

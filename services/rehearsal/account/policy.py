@@ -1,8 +1,10 @@
-"""IAM as strict as AWS: what each request must be allowed (authorization.py), asked of every policy that applies, in AWS's words.
+"""IAM as strict as AWS: what each request must be allowed (authorization.py), asked of every policy that applies, in
+AWS's words.
 
-ministack finds the caller, checks the signature and has the policy language; here a request is checked on every resource that AWS checks,
-with the condition keys that AWS supplies, and a refusal says which kind of policy was missing. Also here: AssumeRole's limits and source
-identity, SimulatePrincipalPolicy, AWS's managed policies, the names of service-linked roles.
+ministack finds the caller, checks the signature and has the policy language; here a request is checked on every
+resource that AWS checks, with the condition keys that AWS supplies, and a refusal says which kind of policy was
+missing. Also here: AssumeRole's limits and source identity, SimulatePrincipalPolicy, AWS's managed policies, the
+names of service-linked roles.
 """
 
 import contextvars
@@ -22,7 +24,7 @@ from ministack.core.iam_evaluator import EvalContext, EvalResult
 log = logging.getLogger("rehearsal")
 _HERE = Path(__file__).parent
 
-# The request being authorised, from extract_resource_arn to enforce; the refusal, from enforce to access_denied_response.
+# The request being authorised, from extract_resource_arn to enforce; the refusal, from there to access_denied_response.
 _request: contextvars.ContextVar[Request | None] = contextvars.ContextVar("rehearsal_request", default=None)
 _refusal: contextvars.ContextVar["Refusal | None"] = contextvars.ContextVar("rehearsal_refusal", default=None)
 
@@ -53,7 +55,10 @@ class Refusal:
 
     @property
     def message(self) -> str:
-        return f"User: {self.principal} is not authorized to perform: {self.action} on resource: {self.resource} {self.why}"
+        return (
+            f"User: {self.principal} is not authorized to perform: {self.action} "
+            f"on resource: {self.resource} {self.why}"
+        )
 
 
 @dataclass
@@ -101,7 +106,9 @@ def layers_of(key: str, account: str, principal) -> list[Layer]:
     return found
 
 
-def context(check: Check, arn: str, kind: str, account: str, keys: dict[str, Any], given: dict[str, Any] | None = None) -> EvalContext:
+def context(
+    check: Check, arn: str, kind: str, account: str, keys: dict[str, Any], given: dict[str, Any] | None = None
+) -> EvalContext:
     return EvalContext(
         principal_arn=arn,
         principal_type=kind,
@@ -115,10 +122,22 @@ def context(check: Check, arn: str, kind: str, account: str, keys: dict[str, Any
 
 
 _GLOBAL = {
-    "aws:principalarn", "aws:principalaccount", "aws:principaltype", "aws:currenttime", "aws:epochtime", "aws:requestedregion",
-    "aws:securetransport", "aws:sourceip", "aws:resourceaccount", "aws:principalorgid", "aws:userid", "aws:username", "aws:tokenissuetime",
-    "aws:useragent", "aws:sourceidentity",
-}  # fmt: skip
+    "aws:principalarn",
+    "aws:principalaccount",
+    "aws:principaltype",
+    "aws:currenttime",
+    "aws:epochtime",
+    "aws:requestedregion",
+    "aws:securetransport",
+    "aws:sourceip",
+    "aws:resourceaccount",
+    "aws:principalorgid",
+    "aws:userid",
+    "aws:username",
+    "aws:tokenissuetime",
+    "aws:useragent",
+    "aws:sourceidentity",
+}
 
 
 def _keys() -> None:
@@ -169,14 +188,24 @@ def _keys() -> None:
 
 
 def _enforcement() -> None:
-    extract, enforce, denied_response = iam_actions.extract_resource_arn, iam_evaluator.enforce, iam_actions.access_denied_response
+    extract, enforce, denied_response = (
+        iam_actions.extract_resource_arn,
+        iam_evaluator.enforce,
+        iam_actions.access_denied_response,
+    )
 
     def extracted(service, method, path, headers, body, query_params, region, account_id):
         prefix = iam_actions.SERVICE_TO_IAM_NAMESPACE.get(service, service)
         _request.set(None)
         if prefix in authorization.GOVERNED:
-            name = (iam_actions.extract_iam_action(service, method, path, headers, body, query_params) or "").partition(":")[2]
-            given = trail.parameters(headers, body, {key: value if isinstance(value, list) else [value] for key, value in query_params.items()})
+            name = (iam_actions.extract_iam_action(service, method, path, headers, body, query_params) or "").partition(
+                ":"
+            )[2]
+            given = trail.parameters(
+                headers,
+                body,
+                {key: value if isinstance(value, list) else [value] for key, value in query_params.items()},
+            )
             _request.set(Request(prefix, name, given, account_id, region))
             return "*"
         return extract(service, method, path, headers, body, query_params, region, account_id)
@@ -186,11 +215,15 @@ def _enforcement() -> None:
 
         request = _request.get()
         if request is None or f"{request.service}:{request.action}" != iam_action:
-            return enforce(access_key_id, iam_action, service, region, resource_arn=resource_arn, service_context=service_context)
+            return enforce(
+                access_key_id, iam_action, service, region, resource_arn=resource_arn, service_context=service_context
+            )
         _request.set(None)
         account = get_account_id()
         if iam_evaluator._anonymous.get():
-            return enforce(access_key_id, iam_action, service, region, resource_arn=resource_arn, service_context=service_context)
+            return enforce(
+                access_key_id, iam_action, service, region, resource_arn=resource_arn, service_context=service_context
+            )
         checked = iam_evaluator.authenticate(access_key_id or "", account)
         if isinstance(checked, iam_evaluator.AuthError):
             return checked
@@ -224,8 +257,14 @@ def _enforcement() -> None:
         if service in ("ssm", "logs"):
             body = json.dumps({"__type": "AccessDeniedException", "Message": message}).encode()
             return 400, {"Content-Type": "application/x-amz-json-1.1"}, body
-        status, headers, body = denied_response(service, action, principal_arn, request_id, **{**options, "message": message})
-        return (400 if status == 403 and iam_actions._SERVICE_PROTOCOL.get(service, "json") == "json" else status), headers, body
+        status, headers, body = denied_response(
+            service, action, principal_arn, request_id, **{**options, "message": message}
+        )
+        return (
+            (400 if status == 403 and iam_actions._SERVICE_PROTOCOL.get(service, "json") == "json" else status),
+            headers,
+            body,
+        )
 
     iam_actions.extract_resource_arn = extracted
     iam_evaluator.enforce = enforced
@@ -255,12 +294,16 @@ def _shown(check: Check) -> str:
 
 
 def _by_resource_policy(check: Check, ctx: EvalContext, layers: list[Layer], decision: Decision) -> Decision:
-    """A policy on the resource itself (a secret's, a repository's) may allow what the caller's own policies do not mention."""
+    """A policy on the resource itself (a secret's, a repository's) may allow what the caller's own policies do not
+    mention.
+    """
     found = iam_evaluator._resource_policy(check.service, check.resource)
     if found is None or not found[0]:
         return decision
     limits = [[layer.statements] for layer in layers[1:]]
-    result = iam_evaluator.combine_resource_policy(EvalResult("ImplicitDeny", ctx.principal_arn), ctx, *found, limits=limits)
+    result = iam_evaluator.combine_resource_policy(
+        EvalResult("ImplicitDeny", ctx.principal_arn), ctx, *found, limits=limits
+    )
     return Decision(True) if result.decision == "Allow" else decision
 
 
@@ -295,7 +338,9 @@ def _assume_role() -> None:
             message = f"User: {caller} is not authorized to perform: sts:AssumeRole on resource: {role_arn}"
             return sts._error(403, "AccessDenied", escape(message), ns="sts")
         if ":assumed-role/" in caller and seconds > CHAINED_SECONDS:
-            message = "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining"
+            message = (
+                "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining"
+            )
             return sts._error(400, "ValidationError", message, ns="sts")
         identity = given.get("SourceIdentity") or session.get("SourceIdentity")
         if session.get("SourceIdentity") and identity != session["SourceIdentity"]:
@@ -317,14 +362,20 @@ def _assume_role() -> None:
         finally:
             _trust.reset(token)
         made = sts._sessions[_new_key(answer)]
-        passed = {tag["Key"]: tag for tag in session.get("SessionTags") or [] if tag["Key"] in session.get("TransitiveTagKeys", [])}
+        passed = {
+            tag["Key"]: tag
+            for tag in session.get("SessionTags") or []
+            if tag["Key"] in session.get("TransitiveTagKeys", [])
+        }
         own = {tag["Key"]: tag for tag in made.get("SessionTags") or []}
         made["SessionTags"] = list((own | passed).values())
         made["TransitiveTagKeys"] = list(passed) + authorization.listed(given, "TransitiveTagKeys")
         text = answer.decode() if isinstance(answer, bytes) else answer
         if identity:
             made["SourceIdentity"] = identity
-            text = text.replace("<AssumedRoleUser>", f"<SourceIdentity>{escape(identity)}</SourceIdentity><AssumedRoleUser>", 1)
+            text = text.replace(
+                "<AssumedRoleUser>", f"<SourceIdentity>{escape(identity)}</SourceIdentity><AssumedRoleUser>", 1
+            )
         return status, answer_headers, text.encode()
 
     sts.handle_request = handled
@@ -351,7 +402,9 @@ def _trust_conditions() -> None:
 def _trusts(role: dict, caller: str, role_arn: str, action: str, given: dict, key: str, region: str) -> bool:
     from ministack.services import sts
 
-    principal = sts._caller_identity({"authorization": f"AWS4-HMAC-SHA256 Credential={key}/20200101/{region}/sts/aws4_request"})
+    principal = sts._caller_identity(
+        {"authorization": f"AWS4-HMAC-SHA256 Credential={key}/20200101/{region}/sts/aws4_request"}
+    )
     if not isinstance(principal, dict):
         return False
     ctx = EvalContext(
@@ -366,24 +419,25 @@ def _trusts(role: dict, caller: str, role_arn: str, action: str, given: dict, ke
     return iam_evaluator.evaluate_trust_policy(role.get("AssumeRolePolicyDocument", "{}"), caller, ctx)
 
 
+def _violates(what: str, must: str) -> str:
+    return f"1 validation error detected: Value {what} failed to satisfy constraint: Member must {must}"
+
+
 def _bad_parameters(given: dict, name: str) -> str:
     if not re.fullmatch(r"[\w+=,.@-]{2,64}", name, re.ASCII):
-        return (
-            f"1 validation error detected: Value '{name}' at 'roleSessionName' failed to satisfy constraint: "
-            "Member must satisfy regular expression pattern: [\\w+=,.@-]* and have length between 2 and 64"
-        )
+        return _violates(f"'{name}' at 'roleSessionName'", "satisfy regular expression pattern: [\\w+=,.@-]{2,64}")
     seconds = given.get("DurationSeconds")
     if seconds is not None and not 900 <= int(seconds) <= 43200:
         bound = "greater than or equal to 900" if int(seconds) < 900 else "less than or equal to 43200"
-        return f"1 validation error detected: Value '{seconds}' at 'durationSeconds' failed to satisfy constraint: Member must have value {bound}"
+        return _violates(f"'{seconds}' at 'durationSeconds'", f"have value {bound}")
     external = given.get("ExternalId")
     if external is not None and not re.fullmatch(r"[\w+=,.@:/\\-]{2,1224}", external, re.ASCII):
-        return "1 validation error detected: Value at 'externalId' failed to satisfy constraint: Member must satisfy regular expression pattern: [\\w+=,.@:\\/-]*"
+        return _violates("at 'externalId'", "satisfy regular expression pattern: [\\w+=,.@:\\/-]*")
     identity = given.get("SourceIdentity")
     if identity is not None and not re.fullmatch(r"[\w+=,.@-]{2,64}", identity, re.ASCII):
-        return "1 validation error detected: Value at 'sourceIdentity' failed to satisfy constraint: Member must satisfy regular expression pattern: [\\w+=,.@-]*"
+        return _violates("at 'sourceIdentity'", "satisfy regular expression pattern: [\\w+=,.@-]*")
     if len(authorization.listed_tags(given)) > 50:
-        return "1 validation error detected: Value at 'tags' failed to satisfy constraint: Member must have length less than or equal to 50"
+        return _violates("at 'tags'", "have length less than or equal to 50")
     return ""
 
 
@@ -410,7 +464,12 @@ def _simulate(params: dict) -> tuple:
     source, account = given.get("PolicySourceArn", ""), get_account_id()
     match = re.fullmatch(rf"arn:aws:iam::{account}:(user|role)/(?:.*/)?([^/]+)", source)
     if not match:
-        return iam._error(400, "InvalidInput", f"Invalid Entity Arn: {escape(source)} does not clearly define entity type and name.", ns="iam")
+        return iam._error(
+            400,
+            "InvalidInput",
+            f"Invalid Entity Arn: {escape(source)} does not clearly define entity type and name.",
+            ns="iam",
+        )
     kind, name = match.groups()
     store = iam._roles if kind == "role" else iam._users
     record = store.get(name)
@@ -418,9 +477,15 @@ def _simulate(params: dict) -> tuple:
         return iam._error(404, "NoSuchEntity", f"The {kind} with name {escape(name)} cannot be found.", ns="iam")
     gather = iam_evaluator._gather_role_policies if kind == "role" else iam_evaluator._gather_user_policies
     layers = [Layer("identity-based policy", _flat(gather(name, account)))]
-    layers[0].statements += _flat([iam_evaluator.parse_policy_document(doc) for doc in authorization.listed(given, "PolicyInputList")])
+    layers[0].statements += _flat(
+        [iam_evaluator.parse_policy_document(doc) for doc in authorization.listed(given, "PolicyInputList")]
+    )
     boundaries = authorization.listed(given, "PermissionsBoundaryPolicyInputList")
-    limits = [[iam_evaluator.parse_policy_document(doc) for doc in boundaries]] if boundaries else iam_evaluator._permissions_boundary(store, name, account)
+    limits = (
+        [[iam_evaluator.parse_policy_document(doc) for doc in boundaries]]
+        if boundaries
+        else iam_evaluator._permissions_boundary(store, name, account)
+    )
     layers += [Layer("permissions boundary", _flat(limit)) for limit in limits]
     entries: dict[str, Any] = {}
     for position in sorted({int(m[1]) for key in given if (m := re.match(r"ContextEntries\.member\.(\d+)\.", key))}):
@@ -437,7 +502,14 @@ def _simulate(params: dict) -> tuple:
             ctx = context(Check(action, resource, "", request), source, kind.title(), account, {}, entries)
             decision = decide(ctx, layers)
             # All that the policies ask for this action and resource and that was not given, whatever was decided.
-            missing = sorted({key for layer in layers for key in _asked(ctx, layer.statements) if key.lower() not in entries and key.lower() not in _GLOBAL})
+            missing = sorted(
+                {
+                    key
+                    for layer in layers
+                    for key in _asked(ctx, layer.statements)
+                    if key.lower() not in entries and key.lower() not in _GLOBAL
+                }
+            )
             results.append(_result(action, resource, decision, missing, len(layers) > 1))
     start = int(given.get("Marker") or 0)
     size = min(int(given.get("MaxItems") or PAGE), 1000)
@@ -446,7 +518,8 @@ def _simulate(params: dict) -> tuple:
     return iam._xml(
         200,
         "SimulatePrincipalPolicyResponse",
-        f"<SimulatePrincipalPolicyResult><EvaluationResults>{page}</EvaluationResults><IsTruncated>{str(more).lower()}</IsTruncated>"
+        f"<SimulatePrincipalPolicyResult><EvaluationResults>{page}</EvaluationResults>"
+        f"<IsTruncated>{str(more).lower()}</IsTruncated>"
         + (f"<Marker>{start + size}</Marker>" if more else "")
         + "</SimulatePrincipalPolicyResult>",
         ns="iam",
@@ -467,22 +540,28 @@ def _asked(ctx: EvalContext, statements: list) -> set[str]:
 
 
 def _result(action: str, resource: str, decision: Decision, missing: list[str], bounded: bool) -> str:
+    def members(values) -> str:
+        return "".join(f"<member>{value}</member>" for value in values)
+
     word = "allowed" if decision.allowed else "explicitDeny" if decision.explicit else "implicitDeny"
-    matched = "".join(
-        f"<member><SourcePolicyId>{escape(statement.sid or 'policy')}</SourcePolicyId><SourcePolicyType>IAM Policy</SourcePolicyType></member>"
+    matched = members(
+        f"<SourcePolicyId>{escape(statement.sid or 'policy')}</SourcePolicyId>"
+        "<SourcePolicyType>IAM Policy</SourcePolicyType>"
         for statement in decision.statements
     )
-    asked = "".join(f"<member>{escape(key)}</member>" for key in missing)
-    inside = f"<AllowedByPermissionsBoundary>{str(decision.sort != 'permissions boundary').lower()}</AllowedByPermissionsBoundary>"
-    boundary = f"<PermissionsBoundaryDecisionDetail>{inside}</PermissionsBoundaryDecisionDetail>" if bounded else ""
-    specific = (
-        f"<member><EvalResourceName>{escape(resource)}</EvalResourceName><EvalResourceDecision>{word}</EvalResourceDecision>"
-        f"<MatchedStatements>{matched}</MatchedStatements><MissingContextValues>{asked}</MissingContextValues></member>"
-    )
-    return (
-        f"<member><EvalActionName>{action}</EvalActionName><EvalResourceName>{escape(resource)}</EvalResourceName><EvalDecision>{word}</EvalDecision>"
-        f"<MatchedStatements>{matched}</MatchedStatements><MissingContextValues>{asked}</MissingContextValues>{boundary}"
-        f"<ResourceSpecificResults>{specific}</ResourceSpecificResults></member>"
+    asked = members(escape(key) for key in missing)
+    why = f"<MatchedStatements>{matched}</MatchedStatements><MissingContextValues>{asked}</MissingContextValues>"
+    name = f"<EvalResourceName>{escape(resource)}</EvalResourceName>"
+    specific = members([f"{name}<EvalResourceDecision>{word}</EvalResourceDecision>{why}"])
+    inside = str(decision.sort != "permissions boundary").lower()
+    boundary = f"<AllowedByPermissionsBoundary>{inside}</AllowedByPermissionsBoundary>" if bounded else ""
+    if boundary:
+        boundary = f"<PermissionsBoundaryDecisionDetail>{boundary}</PermissionsBoundaryDecisionDetail>"
+    return members(
+        [
+            f"<EvalActionName>{action}</EvalActionName>{name}<EvalDecision>{word}</EvalDecision>{why}{boundary}"
+            f"<ResourceSpecificResults>{specific}</ResourceSpecificResults>"
+        ]
     )
 
 
@@ -518,7 +597,9 @@ def _iam_refusals() -> None:
         def call(params):
             arn = iam._p(params, "PolicyArn")
             if not iam._policy_exists(arn):
-                return iam._error(404, "NoSuchEntity", f"Policy {escape(arn)} does not exist or is not attachable.", ns="iam")
+                return iam._error(
+                    404, "NoSuchEntity", f"Policy {escape(arn)} does not exist or is not attachable.", ns="iam"
+                )
             return inner(params)
 
         iam._IAM_HANDLERS[name] = call
@@ -531,10 +612,15 @@ def _iam_refusals() -> None:
         service = iam._p(params, "AWSServiceName")
         role = LINKED_ROLES.get(service)
         if role is None:
-            return iam._error(400, "InvalidInput", f"{escape(service)} is not a service that has a service-linked role here", ns="iam")
+            return iam._error(
+                400, "InvalidInput", f"{escape(service)} is not a service that has a service-linked role here", ns="iam"
+            )
         if role in iam._roles:
             return iam._error(
-                400, "InvalidInput", f"Service role name {role} has been taken in this account, please try a different suffix.", ns="iam"
+                400,
+                "InvalidInput",
+                f"Service role name {role} has been taken in this account, please try a different suffix.",
+                ns="iam",
             )
         answer = create(params)
         made = next((one for one in iam._roles.values() if one["Path"] == f"/aws-service-role/{service}/"), None)

@@ -1,4 +1,6 @@
-"""What this emulator was started with. `__main__` fills it in once, before any other module is imported; nobody else reads the environment."""
+"""What this emulator was started with. `__main__` fills it in once, before any other module is imported; nobody else
+reads the environment.
+"""
 
 from pathlib import Path
 

@@ -1,4 +1,6 @@
-"""Tags of everything that can be tagged here, wherever ministack keeps them: for aws:ResourceTag conditions and for GetResources."""
+"""Tags of everything that can be tagged here, wherever ministack keeps them: for aws:ResourceTag conditions and for
+GetResources.
+"""
 
 from typing import Iterator
 
@@ -12,7 +14,8 @@ def _plain(tags) -> dict[str, str]:
     if isinstance(tags, dict):
         return dict(tags)
     return {
-        tag.get("Key", tag.get("key", tag.get("TagKey"))): tag.get("Value", tag.get("value", tag.get("TagValue", ""))) for tag in tags
+        tag.get("Key", tag.get("key", tag.get("TagKey"))): tag.get("Value", tag.get("value", tag.get("TagValue", "")))
+        for tag in tags
     }
 
 
@@ -90,7 +93,13 @@ def _balancing() -> Iterator[tuple[str, dict]]:
 def _rds() -> Iterator[tuple[str, dict]]:
     from ministack.services import rds
 
-    stores = {"db": rds._instances, "snapshot": rds._snapshots, "subgrp": rds._subnet_groups, "pg": rds._param_groups, "cluster": rds._clusters}
+    stores = {
+        "db": rds._instances,
+        "snapshot": rds._snapshots,
+        "subgrp": rds._subnet_groups,
+        "pg": rds._param_groups,
+        "cluster": rds._clusters,
+    }
     for arn, tags in rds._tags.items():
         kind, _, name = arn.split(":", 5)[5].partition(":")
         if _here(arn) and (kind not in stores or name in stores[kind]):
@@ -108,7 +117,9 @@ def _map() -> Iterator[tuple[str, dict]]:
 
 
 def _ecs() -> Iterator[tuple[str, dict]]:
-    """Task definitions stay when they are INACTIVE, as on AWS; services and clusters that are INACTIVE are gone for the tagging API."""
+    """Task definitions stay when they are INACTIVE, as on AWS; services and clusters that are INACTIVE are gone for
+    the tagging API.
+    """
     from ministack.services import ecs
 
     gone = {one["serviceArn"] for one in ecs._services.values() if one.get("status") == "INACTIVE"}
@@ -169,7 +180,7 @@ STORES = {
 
 
 def of(arn: str) -> dict[str, str]:
-    """The tags of the resource with this ARN, in the current account and region; {} when it has none or does not exist."""
+    """The tags of what has this ARN, in the current account and region; {} when it has none or does not exist."""
     service = arn.split(":")[2] if arn.count(":") >= 5 else ""
     if service == "ec2":
         from ministack.services import ec2

@@ -1,6 +1,8 @@
-"""The call log: every AWS call over HTTP, who made it, on what, how long it took and how it ended. Denied and faulted ones too.
+"""The call log: every AWS call over HTTP, who made it, on what, how long it took and how it ended. Denied and faulted
+ones too.
 
-Of a request only the name, ARN or identifier that it acts on is kept, never a value: secrets and passwords pass through here.
+Of a request only the name, ARN or identifier that it acts on is kept, never a value: secrets and passwords pass
+through here.
 """
 
 import json
@@ -18,34 +20,82 @@ KEPT = 50_000
 NAMES = {
     "application-autoscaling": ("ResourceId", "ResourceIds", "ResourceARN"),
     "cloudformation": ("StackName", "ChangeSetName"),
-    "ec2": ("GroupId", "GroupName", "NatGatewayId", "SubnetId", "VpcId", "ResourceId.1", "GroupId.1", "SubnetId.1", "VpcId.1"),
+    "ec2": (
+        "GroupId",
+        "GroupName",
+        "NatGatewayId",
+        "SubnetId",
+        "VpcId",
+        "ResourceId.1",
+        "GroupId.1",
+        "SubnetId.1",
+        "VpcId.1",
+    ),
     "ecr": ("repositoryName", "repositoryNames", "resourceArn"),
     "ecs": (
-        "serviceName", "service", "services", "tasks", "task", "family", "familyPrefix", "taskDefinition", "taskDefinitions",
-        "serviceDeploymentArn", "serviceDeploymentArns", "serviceRevisionArns", "resourceArn", "clusterName", "cluster", "clusters",
+        "serviceName",
+        "service",
+        "services",
+        "tasks",
+        "task",
+        "family",
+        "familyPrefix",
+        "taskDefinition",
+        "taskDefinitions",
+        "serviceDeploymentArn",
+        "serviceDeploymentArns",
+        "serviceRevisionArns",
+        "resourceArn",
+        "clusterName",
+        "cluster",
+        "clusters",
     ),
     "elasticloadbalancing": (
-        "Name", "Names.member.1", "RuleArn", "RuleArns.member.1", "TargetGroupArn", "TargetGroupArns.member.1", "ListenerArn",
-        "ListenerArns.member.1", "LoadBalancerArn", "LoadBalancerArns.member.1", "ResourceArns.member.1",
+        "Name",
+        "Names.member.1",
+        "RuleArn",
+        "RuleArns.member.1",
+        "TargetGroupArn",
+        "TargetGroupArns.member.1",
+        "ListenerArn",
+        "ListenerArns.member.1",
+        "LoadBalancerArn",
+        "LoadBalancerArns.member.1",
+        "ResourceArns.member.1",
     ),
     "iam": ("RoleName", "UserName", "PolicyArn", "PolicySourceArn", "PolicyName", "AWSServiceName"),
     "lambda": (),
     "logs": ("logGroupName", "logGroupIdentifier", "resourceArn", "logGroupNamePrefix"),
-    "rds": ("DBInstanceIdentifier", "DBSnapshotIdentifier", "DBSubnetGroupName", "DBParameterGroupName", "ResourceName"),
+    "rds": (
+        "DBInstanceIdentifier",
+        "DBSnapshotIdentifier",
+        "DBSubnetGroupName",
+        "DBParameterGroupName",
+        "ResourceName",
+    ),
     "secretsmanager": ("SecretId", "Name"),
     "servicediscovery": ("ServiceId", "Id", "Name", "NamespaceId", "ServiceName", "OperationId", "ResourceARN"),
     "ssm": ("Name", "Names"),
     "sts": ("RoleArn",),
     "tag": ("ResourceARNList",),
-}  # fmt: skip
+}
 
 _CREDENTIAL = re.compile(r"Credential=([^/,\s]+)/\d+/([^/]+)/([^/]+)/")
 # The caller is not who it says: nothing after it was believed.
 _NOT_BELIEVED = {
-    "AuthFailure", "ExpiredToken", "ExpiredTokenException", "IncompleteSignature", "IncompleteSignatureException", "InvalidClientTokenId",
-    "InvalidSignatureException", "MissingAuthenticationToken", "MissingAuthenticationTokenException", "RequestExpired",
-    "SignatureDoesNotMatch", "UnrecognizedClientException",
-}  # fmt: skip
+    "AuthFailure",
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "IncompleteSignature",
+    "IncompleteSignatureException",
+    "InvalidClientTokenId",
+    "InvalidSignatureException",
+    "MissingAuthenticationToken",
+    "MissingAuthenticationTokenException",
+    "RequestExpired",
+    "SignatureDoesNotMatch",
+    "UnrecognizedClientException",
+}
 
 
 @dataclass
@@ -120,7 +170,9 @@ def caller(key: str) -> tuple[str, str, str]:
 
 
 def identify(scope: dict, body: bytes) -> Call | None:
-    """The AWS call in a request; None when it is something else (a registry, a callback, an unsigned path of ministack's own)."""
+    """The AWS call in a request; None when it is something else (a registry, a callback, an unsigned path of
+    ministack's own).
+    """
     from ministack import app
     from ministack.core import iam_actions, router
 
@@ -159,7 +211,9 @@ def error_code(headers: list, body: bytes) -> str:
 
 
 def wrap(inner):
-    """The ASGI application that logs what passes. It reads the request's body once, for the log and for faults (scope["rehearsal"])."""
+    """The ASGI application that logs what passes. It reads the request's body once, for the log and for faults
+    (scope["rehearsal"]).
+    """
 
     async def app(scope, receive, send):
         global _next

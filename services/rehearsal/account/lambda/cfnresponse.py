@@ -1,4 +1,6 @@
-"""What AWS Lambda adds to inline Python functions: send(event, context, status, data, physical id, no echo, reason) to CloudFormation."""
+"""What AWS Lambda adds to inline Python functions: send(event, context, status, data, physical id, no echo, reason)
+to CloudFormation.
+"""
 
 import json
 
@@ -20,4 +22,6 @@ def send(event, context, responseStatus, responseData, physicalResourceId=None, 
         "Data": responseData,
     }
     encoded = json.dumps(body).encode()
-    _http.request("PUT", event["ResponseURL"], headers={"content-type": "", "content-length": str(len(encoded))}, body=encoded)
+    _http.request(
+        "PUT", event["ResponseURL"], headers={"content-type": "", "content-length": str(len(encoded))}, body=encoded
+    )
