@@ -3,14 +3,14 @@ import type { Account, Accounts } from '../reconciler/aws/account.ts';
 import { Terminal } from '../reconciler/aws/errors.ts';
 import { names, shortId, url } from '../reconciler/aws/names.ts';
 import { ownerTags } from '../reconciler/aws/tags.ts';
-import { resolveImage } from '../reconciler/image.ts';
+import { resolveImage } from '../reconciler/aws/image.ts';
 import { ENVIRONMENT, environment, writeEnvironment, type EnvironmentInputs } from '../reconciler/kinds/environment.ts';
 import { fargateSize } from '../reconciler/kinds/fargate.ts';
 import { kinds } from '../reconciler/kinds/index.ts';
 import type { Place } from '../reconciler/place.ts';
 import { ecs } from '../reconciler/platforms/ecs.ts';
-import { remaining } from '../reconciler/remaining.ts';
-import { verifyPlace } from '../reconciler/verify.ts';
+import { remaining } from '../reconciler/aws/remaining.ts';
+import { verifyPlace } from '../reconciler/aws/verify.ts';
 import type { Cloud, Owner } from './cloud.ts';
 
 export function awsCloud(accounts: Accounts): Cloud {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import type { Account } from '../../services/reconciler/aws/account.ts';
 import { Terminal } from '../../services/reconciler/aws/errors.ts';
-import { parseImage, resolveImage } from '../../services/reconciler/image.ts';
+import { parseImage, resolveImage } from '../../services/reconciler/aws/image.ts';
 import type { Rehearsal } from '../../services/rehearsal/index.ts';
 import { makePlace, type TestPlace } from '../support/place.ts';
 import { openRehearsal } from '../support/rehearsal.ts';

@@ -1,7 +1,7 @@
 /**
  * Every kind keeps one contract, seen in an emulated account and with no more permissions than it declares: absent →
- * converge → ready, nothing to change → the same again changes nothing → other inputs are exactly those changes → refused
- * when it is not ours → removed, twice → absent.
+ * converge → ready, nothing to change → the same again changes nothing → other inputs are exactly those changes →
+ * refused when it is not ours → removed, twice → absent.
  */
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';

@@ -1,4 +1,6 @@
-/** What a rollout that fails says, from what ECS says of its tasks; and that ECS's going back is not taken for success. */
+/**
+ * What a rollout that fails says, from what ECS says of its tasks; and that ECS's going back is not taken for success.
+ */
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { PlaceUnavailable } from '../../services/reconciler/aws/errors.ts';
 import { grants, scopeOf } from '../../services/reconciler/aws/grants.ts';
-import { verifyPlace, type Verdict } from '../../services/reconciler/verify.ts';
+import { verifyPlace, type Verdict } from '../../services/reconciler/aws/verify.ts';
 import type { Rehearsal } from '../../services/rehearsal/index.ts';
 import { makePlace, type TestPlace } from '../support/place.ts';
 import { openRehearsal } from '../support/rehearsal.ts';

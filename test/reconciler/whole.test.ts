@@ -1,4 +1,6 @@
-/** A whole server through the pass: made, revised, deleted, and nothing left; with the rights that the kinds declare. */
+/**
+ * A whole server through the pass: made, revised, deleted, and nothing left; with the rights that the kinds declare.
+ */
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
@@ -9,7 +11,7 @@ import { writeEnvironment } from '../../services/reconciler/kinds/environment.ts
 import { kinds } from '../../services/reconciler/kinds/index.ts';
 import { pass, type Outcome, type Row, type Rows } from '../../services/reconciler/pass.ts';
 import { ecs } from '../../services/reconciler/platforms/ecs.ts';
-import { remaining } from '../../services/reconciler/remaining.ts';
+import { remaining } from '../../services/reconciler/aws/remaining.ts';
 import { Graph } from '../../services/reconciler/resource.ts';
 import type { ServerSpec } from '../../services/reconciler/spec.ts';
 import type { Rehearsal } from '../../services/rehearsal/index.ts';

@@ -1,4 +1,7 @@
-/** A place made by plain AWS calls of the customer, with exactly the permissions of `grants`: what the customer's stack makes, in a second. */
+/**
+ * A place made by plain AWS calls of the customer, with exactly the permissions of `grants`: what the customer's stack
+ * makes, in a second.
+ */
 import { CreateSecurityGroupCommand, CreateSubnetCommand, CreateVpcCommand, EC2Client } from '@aws-sdk/client-ec2';
 import { CreateClusterCommand, ECSClient } from '@aws-sdk/client-ecs';
 import {

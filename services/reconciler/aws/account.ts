@@ -1,7 +1,7 @@
 /**
  * The way into a customer's account: the control plane's own credentials assume the place's role, with the place's
- * external id, for one hour at a time (the most that AWS allows a role which assumes a role). Endpoints, credentials and
- * regions are given, never looked up in the environment.
+ * external id, for one hour at a time (the most that AWS allows a role which assumes a role). Endpoints, credentials
+ * and regions are given, never looked up in the environment.
  */
 import { ApplicationAutoScalingClient } from '@aws-sdk/client-application-auto-scaling';
 import { CloudWatchLogsClient } from '@aws-sdk/client-cloudwatch-logs';
@@ -106,7 +106,8 @@ export class Accounts {
   }
 
   /**
-   * Sessions are kept by (role, external id, region, session) and renewed in time, also in the middle of somebody's work.
+   * Sessions are kept by (role, external id, region, session) and renewed in time, also in the middle of somebody's
+   * work.
    * @throws PlaceUnavailable with the cause, the role, and what to do
    */
   async enter(place: Entrance, session: Session): Promise<Account> {

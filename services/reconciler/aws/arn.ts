@@ -1,4 +1,6 @@
-/** ARNs and conditions that permissions are cut with. Scopes may hold CDK tokens: strings are only ever put together. */
+/**
+ * ARNs and conditions that permissions are cut with. Scopes may hold CDK tokens: strings are only ever put together.
+ */
 import type { Scope } from './grant.ts';
 import { TAG } from './tags.ts';
 

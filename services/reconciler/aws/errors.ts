@@ -1,6 +1,6 @@
 /**
- * What an AWS error means for us: whether trying again can help, and one sentence for people. Sentences are deterministic
- * (`cause: which: detail`, no request ids, no times), so that the same trouble is the same state.
+ * What an AWS error means for us: whether trying again can help, and one sentence for people. Sentences are
+ * deterministic (`cause: which: detail`, no request ids, no times), so that the same trouble is the same state.
  *
  * Codes: each service's API reference, "Common errors" and the errors of the operations that the kinds call.
  */

@@ -2,7 +2,8 @@
  * The names of what a deployment is made of. They come from its id (and never from inputs that can change), so that a
  * resource is found again whatever happened, and asking twice makes one.
  *
- * Limits, with a prefix of at most 12 characters: target group 32 (ours ≤ 25), database instance 63, Cloud Map label 63.
+ * Limits, with a prefix of at most 12 characters: target group 32 (ours ≤ 25), database instance 63, Cloud Map label
+ * 63.
  */
 
 interface PlaceNames {

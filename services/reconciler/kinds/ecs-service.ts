@@ -60,8 +60,8 @@ const TAKEN_BACK = /^ROLLBACK_/;
 
 /**
  * An ECS service on Fargate. A rollout is ready when ECS says COMPLETED for the wanted task definition, and broken when
- * ECS gave up on it. ECS goes back by itself and then soon says COMPLETED of the old one: so before the wanted one is asked
- * for, the service's history of rollouts tells whether it was tried already.
+ * ECS gave up on it. ECS goes back by itself and then soon says COMPLETED of the old one: so before the wanted one is
+ * asked for, the service's history of rollouts tells whether it was tried already.
  */
 export const ecsService: Kind<EcsServiceInputs, Live, { arn: string; name: string }> = {
   kind: 'ecs-service',

@@ -38,7 +38,8 @@ const labelOf = (versionId: string): string => `freehold-${versionId}`;
 
 /**
  * The user's variables: one secret, a version for each request that changed any, with only the values of that request.
- * The API writes the values (`writeEnvironment`); this kind sees to it that they are there and sweeps what nothing uses.
+ * The API writes the values (`writeEnvironment`); this kind sees to it that they are there and sweeps what nothing
+ * uses.
  */
 export const environment: Kind<EnvironmentInputs, Live, { arn: string }> = {
   kind: 'environment',

@@ -92,7 +92,9 @@ export function databaseGrants(scope: Scope): Grant[] {
   ];
 }
 
-/** A PostgreSQL instance: encrypted, private, patched, with a password that nobody has until `database-uri` sets one. */
+/**
+ * A PostgreSQL instance: encrypted, private, patched, with a password that nobody has until `database-uri` sets one.
+ */
 export const rdsPostgres: Kind<RdsPostgresInputs, Live, Database> = {
   kind: 'rds-postgres',
   iam: (scope) => [

@@ -1,4 +1,7 @@
-/** Why a rollout failed, in one sentence with the cause: from its stopped tasks, the service's events and the last logs. */
+/**
+ * Why a rollout failed, in one sentence with the cause: from its stopped tasks, the service's events and the last
+ * logs.
+ */
 import { GetLogEventsCommand } from '@aws-sdk/client-cloudwatch-logs';
 import { DescribeTasksCommand, ListTasksCommand, type Task } from '@aws-sdk/client-ecs';
 import type { Account } from '../aws/account.ts';

@@ -1,4 +1,6 @@
-/** A LangGraph Server on ECS Fargate, with its own database, Redis, firewalls, logs and a route through the balancer. */
+/**
+ * A LangGraph Server on ECS Fargate, with its own database, Redis, firewalls, logs and a route through the balancer.
+ */
 import { names, route } from '../aws/names.ts';
 import { cloudMapService } from '../kinds/cloud-map-service.ts';
 import { databaseUri } from '../kinds/database-uri.ts';

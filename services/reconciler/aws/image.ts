@@ -1,7 +1,7 @@
 /** An image as a user names it, resolved to the one thing that a name can never be moved away from: its digest. */
 import { DescribeImagesCommand } from '@aws-sdk/client-ecr';
-import type { Account } from './aws/account.ts';
-import { Terminal, isNotFound } from './aws/errors.ts';
+import type { Account } from './account.ts';
+import { Terminal, isNotFound } from './errors.ts';
 
 const ECR =
   /^(\d{12})\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com(\.cn)?\/([a-z0-9][a-z0-9._/-]*?)(?::([\w][\w.-]{0,127}))?(?:@(sha256:[0-9a-f]{64}))?$/;

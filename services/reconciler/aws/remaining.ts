@@ -1,9 +1,9 @@
 /** What a deployment left in the account: a delete is over when this finds nothing but what is kept on purpose. */
 import { DescribeServicesCommand, DescribeTaskDefinitionCommand, DescribeTasksCommand } from '@aws-sdk/client-ecs';
 import { GetResourcesCommand } from '@aws-sdk/client-resource-groups-tagging-api';
-import type { Account } from './aws/account.ts';
-import { TAG } from './aws/tags.ts';
-import { describe as describeSecret } from './kinds/secrets.ts';
+import type { Account } from './account.ts';
+import { TAG } from './tags.ts';
+import { describe as describeSecret } from '../kinds/secrets.ts';
 
 export interface Remaining {
   /** ARNs of what should be gone. */
@@ -12,7 +12,9 @@ export interface Remaining {
   readonly kept: readonly { readonly arn: string; readonly why: string }[];
 }
 
-/** Searches by tag, whatever our own rows say. AWS's search goes on naming some things for a while after they are gone. */
+/**
+ * Searches by tag, whatever our own rows say. AWS's search goes on naming some things for a while after they are gone.
+ */
 export async function remaining(
   aws: Account,
   place: { readonly prefix: string },

@@ -10,12 +10,12 @@ import { DescribeDBSubnetGroupsCommand } from '@aws-sdk/client-rds';
 import { GetNamespaceCommand } from '@aws-sdk/client-servicediscovery';
 import { GetCallerIdentityCommand } from '@aws-sdk/client-sts';
 import { randomUUID } from 'node:crypto';
-import type { Account, Accounts } from './aws/account.ts';
-import { PlaceUnavailable, explain } from './aws/errors.ts';
-import type { Grant } from './aws/grant.ts';
-import { grants, scopeOf } from './aws/grants.ts';
-import { tagRecord } from './aws/tags.ts';
-import type { Place } from './place.ts';
+import type { Account, Accounts } from './account.ts';
+import { PlaceUnavailable, explain } from './errors.ts';
+import type { Grant } from './grant.ts';
+import { grants, scopeOf } from './grants.ts';
+import { tagRecord } from './tags.ts';
+import type { Place } from '../place.ts';
 
 export interface Check {
   readonly name: string;
