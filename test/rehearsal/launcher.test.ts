@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -63,6 +63,18 @@ test('a port that is taken is an error that says so, not a hang', async () => {
   taken.close();
 });
 
+test('without its Python environment it says what installs it', async () => {
+  const elsewhere = join(mkdtempSync(join(tmpdir(), 'launcher-')), 'services', 'rehearsal');
+  mkdirSync(elsewhere, { recursive: true });
+  copyFileSync(MODULE, join(elsewhere, 'index.ts'));
+  writeFileSync(join(elsewhere, 'package.json'), '{"type":"module"}');
+  const copy = (await import(join(elsewhere, 'index.ts'))) as { startRehearsal: typeof startRehearsal };
+  await assert.rejects(
+    copy.startRehearsal(),
+    /Python environment is missing .*Run `npm start` or `npm test` once: they install it\./,
+  );
+});
+
 test('keeps a clean environment: no endpoint and no key of ours inside', async () => {
   process.env['AWS_ENDPOINT_URL'] = 'http://127.0.0.1:9';
   process.env['AWS_ACCESS_KEY_ID'] = 'AKIAOUTSIDE';
@@ -90,7 +102,9 @@ test('dies with the process that started it, even when that is killed', async ()
   );
   const { pid } = (await (await fetch(`${endpoint}/_rehearsal/health`)).json()) as { pid: number };
   child.kill('SIGKILL');
-  await until(() => !existsSync(`/proc/${pid}`), 2000, 'the emulator ends');
+  // Ended is what nobody has collected yet, too.
+  const ended = () => !existsSync(`/proc/${pid}`) || /\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
+  await until(ended, 1500, 'the emulator ends');
   assert.equal(await answers(endpoint), false);
 });
 
