@@ -1,0 +1,178 @@
+/** DNS names: a process reaches by name what stands behind it now, whatever there was when it started. */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { connect, createServer, type AddressInfo, type Server } from 'node:net';
+import { text } from 'node:stream/consumers';
+import { after, before, describe, test } from 'node:test';
+import { RunTaskCommand, StopTaskCommand } from '@aws-sdk/client-ecs';
+import {
+  CreatePrivateDnsNamespaceCommand,
+  CreateServiceCommand,
+  DeleteServiceCommand,
+  DeregisterInstanceCommand,
+  GetOperationCommand,
+  ListServicesCommand,
+  RegisterInstanceCommand,
+  ServiceDiscoveryClient,
+  UpdateInstanceCustomHealthStatusCommand,
+} from '@aws-sdk/client-servicediscovery';
+import type { Rehearsal } from '../../services/rehearsal/index.ts';
+import { eventually } from '../support/eventually.ts';
+import { CLUSTER, fargate, type Fargate } from '../support/fargate.ts';
+import { openRehearsal } from '../support/rehearsal.ts';
+
+const ONE = '340000000001';
+const OTHER = '340000000002';
+
+describe('names', { timeout: 90_000 }, () => {
+  let rehearsal: Rehearsal;
+  let one: Fargate;
+  let other: Fargate;
+  let service: string;
+  const servers: Server[] = [];
+
+  /** Says its name, then how many bytes it got, once its client has sent everything: it needs each direction to close by itself. */
+  async function listen(name: string, host: string, port: number): Promise<number> {
+    const server = createServer({ allowHalfOpen: true }, (socket) => {
+      let bytes = 0;
+      socket.on('error', () => {});
+      socket.on('data', (chunk) => (bytes += chunk.length));
+      socket.on('end', () => socket.end(`${name} ${bytes}`));
+    });
+    servers.push(server);
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen(port, host, resolve);
+    });
+    return (server.address() as AddressInfo).port;
+  }
+  async function say(host: string, port: number, bytes: number): Promise<string> {
+    const socket = connect({ host, port, allowHalfOpen: true });
+    socket.end(Buffer.alloc(bytes));
+    return text(socket);
+  }
+
+  async function makeService(cloudmap: ServiceDiscoveryClient, vpc: string): Promise<string> {
+    const { OperationId } = await cloudmap.send(
+      new CreatePrivateDnsNamespaceCommand({ Name: 'space.internal', Vpc: vpc }),
+    );
+    const namespace = await eventually('the namespace is there', async () => {
+      const { Operation } = await cloudmap.send(new GetOperationCommand({ OperationId: OperationId! }));
+      return Operation!.Status === 'SUCCESS' ? Operation!.Targets!.NAMESPACE : undefined;
+    });
+    const made = {
+      Name: 'echo',
+      NamespaceId: namespace,
+      DnsConfig: { DnsRecords: [{ Type: 'A' as const, TTL: 10 }] },
+      HealthCheckCustomConfig: {},
+    };
+    const { Service } = await cloudmap.send(new CreateServiceCommand(made));
+    await assert.rejects(cloudmap.send(new CreateServiceCommand(made)), (error: Error & { ServiceId?: string }) => {
+      assert.equal(error.name, 'ServiceAlreadyExists');
+      assert.equal(error.ServiceId, Service!.Id);
+      return true;
+    });
+    const filter = { Name: 'NAMESPACE_ID' as const, Values: [namespace!] };
+    const { Services } = await cloudmap.send(new ListServicesCommand({ Filters: [filter] }));
+    assert.deepEqual(
+      Services!.map(({ Id }) => Id),
+      [Service!.Id],
+    );
+    return Service!.Id!;
+  }
+  const register = (id: string, ip: string) =>
+    one.cloudmap.send(
+      new RegisterInstanceCommand({ ServiceId: service, InstanceId: id, Attributes: { AWS_INSTANCE_IPV4: ip } }),
+    );
+  const deregister = (id: string) =>
+    one.cloudmap.send(new DeregisterInstanceCommand({ ServiceId: service, InstanceId: id }));
+
+  /** A task's environment, as its process has it. */
+  async function environmentOf(
+    f: Fargate,
+    account: string,
+    env: Record<string, string>,
+  ): Promise<Record<string, string>> {
+    const taskDefinition = await f.define('names', env);
+    const { tasks } = await f.ecs.send(
+      new RunTaskCommand({
+        cluster: CLUSTER,
+        taskDefinition,
+        launchType: 'FARGATE',
+        networkConfiguration: f.networkConfiguration,
+      }),
+    );
+    const taskArn = tasks![0]!.taskArn!;
+    const row = await eventually('its process runs', async () =>
+      (await rehearsal.processes()).find((one) => one['account'] === account && one['taskArn'] === taskArn),
+    );
+    const given = readFileSync(`/proc/${String(row['pid'])}/environ`, 'utf8').split('\0');
+    await f.ecs.send(new StopTaskCommand({ cluster: CLUSTER, task: taskArn }));
+    return Object.fromEntries(given.map((line) => [line.split('=')[0]!, line.slice(line.indexOf('=') + 1)]));
+  }
+
+  before(async () => {
+    rehearsal = await openRehearsal();
+    [one, other] = await Promise.all([fargate(rehearsal, ONE), fargate(rehearsal, OTHER)]);
+    service = await makeService(one.cloudmap, one.vpc);
+  });
+  after(async () => {
+    for (const server of servers) server.close();
+    await rehearsal?.stop();
+  });
+
+  test('a name works for a process that started before there was an instance, and follows the instances', async () => {
+    const address = (await rehearsal.names())['echo.space.internal']!;
+    const port = await listen('first', '127.0.0.11', 0);
+    await listen('second', '127.0.0.12', port);
+    const env = await environmentOf(one, ONE, {
+      ECHO_URL: `redis://user:word@echo.space.internal:${port}/0`,
+      BARE: 'echo.space.internal',
+      UNKNOWN: `http://other.space.internal:${port}`,
+      LONGER: 'my-echo.space.internal echo.space.internal.example.com',
+    });
+    assert.equal(env['ECHO_URL'], `redis://user:word@${address}:${port}/0`);
+    assert.equal(env['BARE'], address);
+    assert.equal(env['UNKNOWN'], `http://other.space.internal:${port}`);
+    assert.equal(env['LONGER'], 'my-echo.space.internal echo.space.internal.example.com');
+
+    await assert.rejects(say(address, port, 1), 'nobody is registered');
+    await register('one', '127.0.0.11');
+    assert.equal(await say(address, port, 10), 'first 10');
+    assert.equal(await say(address, port, 20_000_000), 'first 20000000');
+    await register('two', '127.0.0.12');
+    await eventually('both answer', async () => {
+      const seen = new Set<string>();
+      for (let i = 0; i < 8; i++) seen.add(await say(address, port, 0));
+      return seen.size === 2;
+    });
+    const health = (Status: 'HEALTHY' | 'UNHEALTHY') =>
+      one.cloudmap.send(new UpdateInstanceCustomHealthStatusCommand({ ServiceId: service, InstanceId: 'one', Status }));
+    await health('UNHEALTHY');
+    for (let i = 0; i < 8; i++) assert.equal(await say(address, port, 0), 'second 0');
+    await health('HEALTHY');
+    await deregister('two');
+    for (let i = 0; i < 8; i++) assert.equal(await say(address, port, 0), 'first 0');
+    await assert.rejects(one.cloudmap.send(new DeleteServiceCommand({ Id: service })), { name: 'ResourceInUse' });
+    await deregister('one');
+    await assert.rejects(say(address, port, 1));
+  });
+
+  test('a private name is known in its own account only', async () => {
+    const plain = await environmentOf(other, OTHER, { ECHO: 'http://echo.space.internal' });
+    assert.equal(plain['ECHO'], 'http://echo.space.internal');
+    const theirs = await makeService(other.cloudmap, other.vpc);
+    const names = await rehearsal.names();
+    const [mine, foreign] = [ONE, OTHER].map((account) => names[`${account}/us-east-1/echo.space.internal`]);
+    assert.ok(mine && foreign && mine !== foreign);
+    assert.equal((await environmentOf(other, OTHER, { ECHO: 'echo.space.internal' }))['ECHO'], foreign);
+    assert.equal((await environmentOf(one, ONE, { ECHO: 'echo.space.internal' }))['ECHO'], mine);
+    await other.cloudmap.send(new DeleteServiceCommand({ Id: theirs }));
+    assert.equal((await rehearsal.names())['echo.space.internal'], mine);
+  });
+
+  test('a deleted service takes its name with it', async () => {
+    await one.cloudmap.send(new DeleteServiceCommand({ Id: service }));
+    assert.equal((await rehearsal.names())['echo.space.internal'], undefined);
+  });
+});
