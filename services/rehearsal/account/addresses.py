@@ -1,14 +1,17 @@
 """Loopback addresses for whatever has a network interface on AWS, and the DNS names that lead to them.
 
-Addresses: this emulator takes one 127.b.0.0/16 of its own, guarded by a lock that the kernel drops when the process ends, so any
-number of emulators run side by side. Tasks and databases each listen on an address of their own, on the ports they have on AWS.
+Addresses: this emulator takes one 127.b.0.0/16 of its own, guarded by a lock that the kernel drops when the process
+ends, so any number of emulators run side by side. Tasks and databases each listen on an address of their own, on the
+ports they have on AWS.
 
-Names: nothing here resolves `….rds.amazonaws.com` or a Cloud Map name. Instead each name gets an address when its resource is
-created, and `rewrite` puts that address into the environment of a process when it starts. What listens there is a forwarder to the
-targets the name has at that moment. So a name may change its targets at any time, but a process knows only names that existed when
-it started, and only those in its environment: one that it is sent later, or that it puts together itself, does not resolve.
+Names: nothing here resolves `….rds.amazonaws.com` or a Cloud Map name. Instead each name gets an address when its
+resource is created, and `rewrite` puts that address into the environment of a process when it starts. What listens
+there is a forwarder to the targets the name has at that moment. So a name may change its targets at any time, but a
+process knows only names that existed when it started, and only those in its environment: one that it is sent later,
+or that it puts together itself, does not resolve.
 
-A name answers on the ports it was published with, and on those it is mentioned with in an environment (`name:6379`, `redis://name`).
+A name answers on the ports it was published with, and on those it is mentioned with in an environment (`name:6379`,
+`redis://name`).
 
 Each connection to a name passes `may_connect`.
 """
@@ -44,15 +47,19 @@ log = logging.getLogger("rehearsal.addresses")
 
 
 def may_connect(name: str, port: int, source: Endpoint) -> bool:
-    """Whether a connection from `source` to `name` on `port` may be made. Everyone may: security groups are kept, not evaluated, so far."""
+    """Whether a connection from `source` to `name` on `port` may be made. Everyone may: security groups are kept, not
+    evaluated, so far.
+    """
     return True
 
 
-# Addresses -----------------------------------------------------------------------------------------------------------------------
+# Addresses -----------------------------------------------------------------------------------------
 
 
 class _Network:
-    """127.b.0.0/16, handed out in turn: an address comes back into use only after 65,000 others, so nobody reaches the wrong process."""
+    """127.b.0.0/16, handed out in turn: an address comes back into use only after 65,000 others, so nobody reaches the
+    wrong process.
+    """
 
     def __init__(self):
         self._lock = threading.Lock()
@@ -106,7 +113,7 @@ def release(address: str) -> None:
     _network.release(address)
 
 
-# Names ---------------------------------------------------------------------------------------------------------------------------
+# Names ---------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -123,11 +130,13 @@ _names: dict[tuple[Scope, str], Name] = {}
 
 
 def publish(name: str, port: int | None, targets: Callable[[int], list[Endpoint]], private: bool = False) -> str:
-    """Give `name` an address, and listen there on `port`; None: only on ports it is mentioned with. Returns the address.
+    """Give `name` an address, and listen there on `port`; None: only on ports it is mentioned with. Returns the
+    address.
 
-    `targets(port)` says where a connection to `port` goes now; the first that answers gets it, none means it is refused. It is called
-    from a thread of this module, without an account or region. `private`: the name is known only in the account and region of the
-    caller, as in a private hosted zone. Publishing it again replaces the targets and keeps the address.
+    `targets(port)` says where a connection to `port` goes now; the first that answers gets it, none means it is
+    refused. It is called from a thread of this module, without an account or region. `private`: the name is known
+    only in the account and region of the caller, as in a private hosted zone. Publishing it again replaces the
+    targets and keeps the address.
     """
     name = name.lower().rstrip(".")
     scope = (get_account_id(), get_region()) if private else None
@@ -174,7 +183,10 @@ def names() -> dict[str, str]:
     count: dict[str, int] = {}
     for entry in entries:
         count[entry.name] = count.get(entry.name, 0) + 1
-    return {e.name if count[e.name] == 1 or e.scope is None else f"{e.scope[0]}/{e.scope[1]}/{e.name}": e.address for e in entries}
+    return {
+        e.name if count[e.name] == 1 or e.scope is None else f"{e.scope[0]}/{e.scope[1]}/{e.name}": e.address
+        for e in entries
+    }
 
 
 def _find(name: str) -> Name | None:
@@ -214,11 +226,12 @@ def _close(entry: Name) -> None:
     release(entry.address)
 
 
-# Connections ---------------------------------------------------------------------------------------------------------------------
+# Connections ---------------------------------------------------------------------------------------
 
 
 class _Forwarder:
-    """Accepts connections to names, decides where they go, and hands both ends to a process of its own that moves the bytes.
+    """Accepts connections to names, decides where they go, and hands both ends to a process of its own that moves the
+    bytes.
 
     In that process, a database's traffic neither waits for this one nor slows it down. It ends when this one does.
     """
@@ -318,8 +331,13 @@ def _start_mover() -> tuple[subprocess.Popen, socket.socket]:
     with theirs:
         process = subprocess.Popen(
             [sys.executable, "-I", "-S", str(Path(__file__).parent / "mover.py"), str(theirs.fileno())],
-            pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env={}, cwd="/", start_new_session=True,
-        )  # fmt: skip
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            env={},
+            cwd="/",
+            start_new_session=True,
+        )
     return process, ours
 
 

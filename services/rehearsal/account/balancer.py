@@ -1,11 +1,13 @@
 """Application load balancers: requests for any account's and region's, by the Host they name, go to a healthy target.
 
-The emulator's own port stands for every load balancer's: either as an HTTP proxy (`http://<DNS name>/path` in the request line) or by
-the Host header. `<name>:<port>` is the listener on that port, 80 without one; a Host that a listener rule names leads to that rule's
-load balancer, as the customer's own DNS record would. Bodies pass through as they arrive, in both directions, whatever their size.
+The emulator's own port stands for every load balancer's: either as an HTTP proxy (`http://<DNS name>/path` in the
+request line) or by the Host header. `<name>:<port>` is the listener on that port, 80 without one; a Host that a
+listener rule names leads to that rule's load balancer, as the customer's own DNS record would. Bodies pass through as
+they arrive, in both directions, whatever their size.
 
-Targets and their health are in targets.py, the API is in elbv2.py. What an ALB answers by itself: the ELB user guide's "Troubleshoot
-your Application Load Balancers". Not here: TLS, HTTP/2 and WebSockets, connections kept open to targets, Cognito, Lambda targets.
+Targets and their health are in targets.py, the API is in elbv2.py. What an ALB answers by itself: the ELB user
+guide's "Troubleshoot your Application Load Balancers". Not here: TLS, HTTP/2 and WebSockets, connections kept open to
+targets, Cognito, Lambda targets.
 """
 
 import asyncio
@@ -28,9 +30,16 @@ from account.targets import Target
 CONNECT_SECONDS = 10.0
 READ_BYTES = 64 * 1024
 HOP_BY_HOP = {
-    b"connection", b"expect", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"te", b"trailer",
+    b"connection",
+    b"expect",
+    b"keep-alive",
+    b"proxy-authenticate",
+    b"proxy-authorization",
+    b"proxy-connection",
+    b"te",
+    b"trailer",
     b"upgrade",
-}  # fmt: skip
+}
 REASONS = {460: "", 502: "Bad Gateway", 503: "Service Temporarily Unavailable", 504: "Gateway Time-out"}
 Headers = list[tuple[bytes, bytes]]
 Place = tuple[str, str, dict]  # account, region, the load balancer's record
@@ -42,7 +51,7 @@ health = targets.health
 in_flight = targets.in_flight
 
 
-# Which load balancer -----------------------------------------------------------------------------------------------------------
+# Which load balancer -------------------------------------------------------------------------------
 
 
 def owns(host: str) -> bool:
@@ -72,10 +81,16 @@ def find(host: str) -> Place | None:
 
 
 def _hosts(rule: dict) -> list[str]:
-    return [value for one in rule.get("Conditions") or [] if one["Field"] == "host-header" for value in one.get("Values") or [] if value != "*"]
+    return [
+        value
+        for one in rule.get("Conditions") or []
+        if one["Field"] == "host-header"
+        for value in one.get("Values") or []
+        if value != "*"
+    ]
 
 
-# Rules -------------------------------------------------------------------------------------------------------------------------
+# Rules ---------------------------------------------------------------------------------------------
 
 
 def matches_text(pattern: str, text: str, fold: bool = True) -> bool:
@@ -103,7 +118,9 @@ def applies(condition: dict, method: str, path: str, query: str, headers: Header
         given = parse_qsl(query, keep_blank_values=True)
         pairs = (condition.get("QueryStringConfig") or {}).get("Values") or [_pair(value) for value in values]
         return any(
-            matches_text(pair["Value"], value) and (not pair.get("Key") or matches_text(pair["Key"], key)) for pair in pairs for key, value in given
+            matches_text(pair["Value"], value) and (not pair.get("Key") or matches_text(pair["Key"], key))
+            for pair in pairs
+            for key, value in given
         )
     if kind == "source-ip":
         return any(ipaddress.ip_address(source) in ipaddress.ip_network(value, strict=False) for value in values)
@@ -123,7 +140,7 @@ def _attribute(store, arn: str, key: str, default: str) -> str:
     return next((one["Value"] for one in store.get(arn) or [] if one["Key"] == key), default)
 
 
-# Serving -----------------------------------------------------------------------------------------------------------------------
+# Serving -------------------------------------------------------------------------------------------
 
 
 class Broken(Exception):
@@ -148,16 +165,23 @@ async def serve(scope: dict, receive: Callable[[], Awaitable[dict]], send: Calla
 
 async def _listen(record: dict, port: int, scope: dict, receive, send) -> None:
     arn = record["LoadBalancerArn"]
-    listener = next((one for one in alb._listeners.values() if one["LoadBalancerArn"] == arn and one.get("Port", 80) == port), None)
+    listener = next(
+        (one for one in alb._listeners.values() if one["LoadBalancerArn"] == arn and one.get("Port", 80) == port), None
+    )
     if listener is None or elbv2.state(record) != "active":
         # AWS would not accept the connection; HTTP has no way to say so but this.
         return await _plain(send, 503, [(b"x-rehearsal", f"no listener on port {port}, or not active yet".encode())])
     method, path = scope["method"], scope.get("raw_path", scope["path"].encode()).partition(b"?")[0].decode("latin-1")
     query = scope.get("query_string", b"").decode("latin-1")
     source = (scope.get("client") or ("127.0.0.1",))[0]
-    rules = sorted((rule for rule in alb._rules.values() if rule["ListenerArn"] == listener["ListenerArn"]), key=alb._rule_sort_key)
+    rules = sorted(
+        (rule for rule in alb._rules.values() if rule["ListenerArn"] == listener["ListenerArn"]), key=alb._rule_sort_key
+    )
     rule = next(
-        one for one in rules if one.get("IsDefault") or all(applies(each, method, path, query, scope["headers"], source) for each in one["Conditions"])
+        one
+        for one in rules
+        if one.get("IsDefault")
+        or all(applies(each, method, path, query, scope["headers"], source) for each in one["Conditions"])
     )
     headers = _towards_target(record, listener, scope["headers"], source)
     for action in sorted(rule.get("Actions") or listener["DefaultActions"], key=lambda one: int(one.get("Order") or 1)):
@@ -166,7 +190,9 @@ async def _listen(record: dict, port: int, scope: dict, receive, send) -> None:
             return await _forward(action, record, method, path, query, headers, receive, send)
         flat = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in headers}
         if kind == "authenticate-oidc":
-            answer = await alb._authenticate_oidc(action, method, path, flat, b"", dict(parse_qsl(query)), port, lb_arn=arn)
+            answer = await alb._authenticate_oidc(
+                action, method, path, flat, b"", dict(parse_qsl(query)), port, lb_arn=arn
+            )
             if answer is None:
                 headers = [(key.encode("latin-1"), value.encode("latin-1")) for key, value in flat.items()]
                 continue
@@ -183,11 +209,19 @@ def _towards_target(record: dict, listener: dict, given: Headers, source: str) -
     arn = record["LoadBalancerArn"]
     port = int(listener.get("Port", 80))
     kept = [(key.lower(), value) for key, value in given if key.lower() not in HOP_BY_HOP]
-    single = {key.encode(): value.encode("latin-1") for key, value in alb._target_headers(arn, listener, _flat(kept), source).items()}
-    if _attribute(alb._lb_attrs, arn, "routing.http.preserve_host_header.enabled", "false") != "true" and b"host" in single:
+    single = {
+        key.encode(): value.encode("latin-1")
+        for key, value in alb._target_headers(arn, listener, _flat(kept), source).items()
+    }
+    if (
+        _attribute(alb._lb_attrs, arn, "routing.http.preserve_host_header.enabled", "false") != "true"
+        and b"host" in single
+    ):
         single[b"host"] = alb._target_host_header(single[b"host"].decode("latin-1"), port).encode("latin-1")
     ours = {b"host", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-port", b"x-amzn-trace-id"}
-    return [(key, value) for key, value in kept if key not in ours] + [(key, single[key]) for key in sorted(ours) if key in single]
+    return [(key, value) for key, value in kept if key not in ours] + [
+        (key, single[key]) for key in sorted(ours) if key in single
+    ]
 
 
 def _flat(headers: Headers) -> dict[str, str]:
@@ -200,37 +234,58 @@ def _flat(headers: Headers) -> dict[str, str]:
 
 async def _own_answer(send, listener: dict, status: int, headers: dict, body: bytes) -> None:
     rows: Headers = [(b"date", formatdate(usegmt=True).encode())]
-    if _attribute(alb._listener_attrs, listener["ListenerArn"], "routing.http.response.server.enabled", "true") == "true":
+    if (
+        _attribute(alb._listener_attrs, listener["ListenerArn"], "routing.http.response.server.enabled", "true")
+        == "true"
+    ):
         rows.append((b"server", b"awselb/2.0"))
     for key, value in headers.items():
-        rows += [(key.lower().encode(), one.encode("latin-1")) for one in (value if isinstance(value, list) else [str(value)])]
-    await send({"type": "http.response.start", "status": status, "headers": [*rows, (b"content-length", str(len(body)).encode())]})
+        rows += [
+            (key.lower().encode(), one.encode("latin-1"))
+            for one in (value if isinstance(value, list) else [str(value)])
+        ]
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [*rows, (b"content-length", str(len(body)).encode())],
+        }
+    )
     await send({"type": "http.response.body", "body": body})
 
 
-async def _plain(send, status: int, more: Headers = []) -> None:
+async def _plain(send, status: int, more: Headers | None = None) -> None:
     """The page that a load balancer answers by itself."""
     reason = f"{status} {REASONS.get(status, '')}".strip()
-    page = f"<html>\r\n<head><title>{reason}</title></head>\r\n<body>\r\n<center><h1>{reason}</h1></center>\r\n</body>\r\n</html>\r\n".encode()
+    lines = ["<html>", f"<head><title>{reason}</title></head>", "<body>", f"<center><h1>{reason}</h1></center>"]
+    page = "\r\n".join([*lines, "</body>", "</html>", ""]).encode()
     rows = [(b"server", b"awselb/2.0"), (b"date", formatdate(usegmt=True).encode()), (b"content-type", b"text/html")]
-    await send({"type": "http.response.start", "status": status, "headers": [*rows, (b"content-length", str(len(page)).encode()), *more]})
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [*rows, (b"content-length", str(len(page)).encode()), *(more or [])],
+        }
+    )
     await send({"type": "http.response.body", "body": page})
 
 
-# Forwarding --------------------------------------------------------------------------------------------------------------------
+# Forwarding ----------------------------------------------------------------------------------------
 
 
-async def _forward(action: dict, record: dict, method: str, path: str, query: str, headers: Headers, receive, send) -> None:
+async def _forward(
+    action: dict, record: dict, method: str, path: str, query: str, headers: Headers, receive, send
+) -> None:
     weights = targets.forwards([action])
     groups = [arn for arn, weight in weights.items() if weight > 0]
     group = random.choices(groups, [weights[arn] for arn in groups])[0] if groups else None
-    target = targets.choose(group) if group else None
+    idle = float(_attribute(alb._lb_attrs, record["LoadBalancerArn"], "idle_timeout.timeout_seconds", "60"))
+    exchange = Exchange(idle, receive, send)
+    target = targets.take(group, exchange.cut) if group else None
     if target is None:
         return await _plain(send, 503)
-    idle = float(_attribute(alb._lb_attrs, record["LoadBalancerArn"], "idle_timeout.timeout_seconds", "60"))
-    exchange = Exchange(target, idle, receive, send)
     try:
-        await exchange.run(method, f"{path}?{query}" if query else path, headers)
+        await exchange.run(target, method, f"{path}?{query}" if query else path, headers)
     except Broken as broken:
         if not exchange.answering:
             await _plain(send, broken.status)
@@ -240,35 +295,33 @@ async def _forward(action: dict, record: dict, method: str, path: str, query: st
 class Exchange:
     """One request to one target, on a connection of its own."""
 
-    def __init__(self, target: Target, idle: float, receive, send):
-        self.target, self.idle, self.receive, self.send = target, idle, receive, send
+    def __init__(self, idle: float, receive, send):
+        self.idle, self.receive, self.send = idle, receive, send
         self.answering = False
-        self.cut = False
+        self.is_cut = False
         self.last = time.monotonic()
+        self.loop, self.me = asyncio.get_running_loop(), asyncio.current_task()
 
-    async def run(self, method: str, path: str, headers: Headers) -> None:
-        loop = asyncio.get_running_loop()
-        me = asyncio.current_task()
-        assert me is not None
+    def cut(self) -> None:
+        """End it, from any thread."""
+        self.is_cut = True
+        self.loop.call_soon_threadsafe(self.me.cancel)
 
-        def cut() -> None:
-            self.cut = True
-            loop.call_soon_threadsafe(me.cancel)
-
-        targets.begin_request(self.target, cut)
+    async def run(self, target: Target, method: str, path: str, headers: Headers) -> None:
+        """Raises Broken."""
         try:
-            await self._exchange(method, path, headers)
+            await self._exchange(target, method, path, headers)
         except asyncio.CancelledError:
-            if not self.cut:
+            if not self.is_cut:
                 raise
-            me.uncancel()
-            raise Broken(504) from None  # its deregistration delay is over
+            self.me.uncancel()
+            raise Broken(504) from None  # its target's deregistration delay is over
         finally:
-            targets.end_request(self.target, cut)
+            targets.done(target, self.cut)
 
-    async def _exchange(self, method: str, path: str, headers: Headers) -> None:
+    async def _exchange(self, target: Target, method: str, path: str, headers: Headers) -> None:
         try:
-            opening = asyncio.open_connection(self.target.ip, self.target.port, limit=READ_BYTES)
+            opening = asyncio.open_connection(target.ip, target.port, limit=READ_BYTES)
             reader, writer = await asyncio.wait_for(opening, CONNECT_SECONDS)
         except asyncio.TimeoutError:
             raise Broken(504) from None
@@ -276,9 +329,14 @@ class Exchange:
             raise Broken(502) from None
         wire = h11.Connection(h11.CLIENT, max_incomplete_event_size=READ_BYTES)
         try:
-            has_body = any(key == b"transfer-encoding" or key == b"content-length" and value != b"0" for key, value in headers)
+            has_body = any(
+                key == b"transfer-encoding" or key == b"content-length" and value != b"0" for key, value in headers
+            )
             try:
-                writer.write(wire.send(h11.Request(method=method, target=path, headers=[*headers, (b"connection", b"close")])) or b"")
+                writer.write(
+                    wire.send(h11.Request(method=method, target=path, headers=[*headers, (b"connection", b"close")]))
+                    or b""
+                )
             except h11.LocalProtocolError:
                 return await _plain(self.send, 400)
             upward = asyncio.ensure_future(self._upward(wire, writer, has_body))
@@ -330,7 +388,11 @@ class Exchange:
             except h11.RemoteProtocolError:
                 raise Broken(502) from None
             if isinstance(event, h11.Response):
-                kept = [(key, value) for key, value in event.headers if key not in HOP_BY_HOP | {b"transfer-encoding", b"date"}]
+                kept = [
+                    (key, value)
+                    for key, value in event.headers
+                    if key not in HOP_BY_HOP | {b"transfer-encoding", b"date"}
+                ]
                 self.answering = True
                 start = {"status": event.status_code, "headers": [*kept, (b"date", formatdate(usegmt=True).encode())]}
                 await self.send({"type": "http.response.start", **start})

@@ -1,7 +1,8 @@
-"""A self-signed TLS certificate in plain Python: ECDSA on P-256, X.509 v3. Neither OpenSSL's program nor a package is needed.
+"""A self-signed TLS certificate in plain Python: ECDSA on P-256, X.509 v3. Neither OpenSSL's program nor a package is
+needed.
 
-For the emulated databases only. Nothing here is constant-time, and nobody's secrets depend on it.
-Sources: SEC 1 (signature, private key), RFC 5280 (certificate), RFC 5480 (public key).
+For the emulated databases only. Nothing here is constant-time, and nobody's secrets depend on it. Sources: SEC 1
+(signature, private key), RFC 5280 (certificate), RFC 5480 (public key).
 """
 
 import base64
@@ -13,7 +14,10 @@ import time
 
 P = 0xFFFFFFFF00000001000000000000000000000000FFFFFFFFFFFFFFFFFFFFFFFF
 N = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
-G = (0x6B17D1F2E12C4247F8BCE6E563A440F277037D812DEB33A0F4A13945D898C296, 0x4FE342E2FE1A7F9B8EE7EB4A7C0F9E162BCE33576B315ECECBB6406837BF51F5)
+G = (
+    0x6B17D1F2E12C4247F8BCE6E563A440F277037D812DEB33A0F4A13945D898C296,
+    0x4FE342E2FE1A7F9B8EE7EB4A7C0F9E162BCE33576B315ECECBB6406837BF51F5,
+)
 YEARS = 10
 Point = tuple[int, int] | None
 
@@ -42,7 +46,11 @@ def _times(factor: int, point: Point) -> Point:
 def _der(tag: int, *parts: bytes) -> bytes:
     body = b"".join(parts)
     size = len(body)
-    length = bytes([size]) if size < 128 else (lambda n: bytes([0x80 | len(n)]) + n)(size.to_bytes((size.bit_length() + 7) // 8, "big"))
+    length = (
+        bytes([size])
+        if size < 128
+        else (lambda n: bytes([0x80 | len(n)]) + n)(size.to_bytes((size.bit_length() + 7) // 8, "big"))
+    )
     return bytes([tag]) + length + body
 
 
@@ -66,7 +74,11 @@ def _sequence(*parts: bytes) -> bytes:
 
 
 def _pem(label: str, body: bytes) -> str:
-    return f"-----BEGIN {label}-----\n" + "\n".join(textwrap.wrap(base64.b64encode(body).decode(), 64)) + f"\n-----END {label}-----\n"
+    return (
+        f"-----BEGIN {label}-----\n"
+        + "\n".join(textwrap.wrap(base64.b64encode(body).decode(), 64))
+        + f"\n-----END {label}-----\n"
+    )
 
 
 def _sign(key: int, message: bytes) -> bytes:
@@ -88,7 +100,12 @@ def make(name: str, also: list[str]) -> tuple[str, str]:
     algorithm = _sequence(_oid("1.2.840.10045.4.3.2"))
     subject = _sequence(_der(0x31, _sequence(_oid("2.5.4.3"), _der(0x0C, name[:64].encode()))))
     now = time.time()
-    validity = _sequence(*(_der(0x18, time.strftime("%Y%m%d%H%M%SZ", time.gmtime(at)).encode()) for at in (now - 86400, now + YEARS * 31_556_952)))
+    validity = _sequence(
+        *(
+            _der(0x18, time.strftime("%Y%m%d%H%M%SZ", time.gmtime(at)).encode())
+            for at in (now - 86400, now + YEARS * 31_556_952)
+        )
+    )
     alternatives = []
     for host in [name, *also]:
         try:
@@ -107,5 +124,7 @@ def make(name: str, also: list[str]) -> tuple[str, str]:
         _der(0xA3, _sequence(extension)),
     )
     certificate = _sequence(body, algorithm, _der(0x03, b"\0" + _sign(key, body)))
-    private = _sequence(_integer(1), _der(0x04, key.to_bytes(32, "big")), _der(0xA0, curve), _der(0xA1, _der(0x03, b"\0" + public)))
+    private = _sequence(
+        _integer(1), _der(0x04, key.to_bytes(32, "big")), _der(0xA0, curve), _der(0xA1, _der(0x03, b"\0" + public))
+    )
     return _pem("CERTIFICATE", certificate), _pem("EC PRIVATE KEY", private)

@@ -1,7 +1,7 @@
 """Cloud Map: a service's DNS name leads to its instances, from the moment the service is made (see addresses).
 
-As a private zone's A record does, the name answers with the healthy instances, or with all of them when none is healthy; the port is
-the client's choice. The API is ministack's, with AWS's refusals where ours depends on them.
+As a private zone's A record does, the name answers with the healthy instances, or with all of them when none is
+healthy; the port is the client's choice. The API is ministack's, with AWS's refusals where ours depends on them.
 """
 
 import random
@@ -38,7 +38,9 @@ def _publish(service: dict) -> None:
     name = name_of(service)
     if name:
         account, region, service_id = get_account_id(), get_region(), service["Id"]
-        addresses.publish(name, None, lambda port: [(host, port) for host in hosts(account, region, service_id)], private=True)
+        addresses.publish(
+            name, None, lambda port: [(host, port) for host in hosts(account, region, service_id)], private=True
+        )
 
 
 def install() -> None:
@@ -49,7 +51,12 @@ def install() -> None:
         for other in cloudmap._services.values():
             if other["NamespaceId"] == data.get("NamespaceId") and other["Name"] == data.get("Name"):
                 status, headers, _ = error_response_json("ServiceAlreadyExists", _DUPLICATE, 400)
-                body = {"__type": "ServiceAlreadyExists", "Message": _DUPLICATE, "ServiceId": other["Id"], "CreatorRequestId": ""}
+                body = {
+                    "__type": "ServiceAlreadyExists",
+                    "Message": _DUPLICATE,
+                    "ServiceId": other["Id"],
+                    "CreatorRequestId": "",
+                }
                 return status, headers, json_response(body)[2]
         before = set(cloudmap._services.keys())
         answer = create(data)
@@ -60,7 +67,11 @@ def install() -> None:
     def service_deleted(data):
         service = cloudmap._services.get(data.get("Id"))
         if service is not None and cloudmap._instances.get(service["Id"]):
-            return error_response_json("ResourceInUse", "Service contains registered instances; delete the instances before deleting the service", 400)
+            return error_response_json(
+                "ResourceInUse",
+                "Service contains registered instances; delete the instances before deleting the service",
+                400,
+            )
         name = name_of(service) if service else None
         answer = delete(data)
         if name:
@@ -70,12 +81,20 @@ def install() -> None:
     def instance_registered(data):
         service = cloudmap._services.get(data.get("ServiceId"))
         attributes = data.get("Attributes") or {}
-        if service is not None and name_of(service) and not {"AWS_INSTANCE_IPV4", "AWS_INSTANCE_CNAME", "AWS_ALIAS_DNS_NAME"} & set(attributes):
-            return error_response_json("InvalidInput", "Attribute AWS_INSTANCE_IPV4 is required for services with an A record", 400)
+        if (
+            service is not None
+            and name_of(service)
+            and not {"AWS_INSTANCE_IPV4", "AWS_INSTANCE_CNAME", "AWS_ALIAS_DNS_NAME"} & set(attributes)
+        ):
+            return error_response_json(
+                "InvalidInput", "Attribute AWS_INSTANCE_IPV4 is required for services with an A record", 400
+            )
         return register(data)
 
     def instance_deregistered(data):
-        if data.get("ServiceId") in cloudmap._services and data.get("InstanceId") not in (cloudmap._instances.get(data["ServiceId"]) or {}):
+        if data.get("ServiceId") in cloudmap._services and data.get("InstanceId") not in (
+            cloudmap._instances.get(data["ServiceId"]) or {}
+        ):
             return error_response_json("InstanceNotFound", f"Instance {data.get('InstanceId')} not found", 404)
         return deregister(data)
 

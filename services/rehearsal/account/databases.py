@@ -1,10 +1,12 @@
 """RDS for PostgreSQL: instances with AWS's states, refusals and durations, each a real server (postgres.py).
 
-Records stay in ministack's stores; what is not here (parameter groups, tags, events, Describe) is ministack's. An instance's endpoint
-name leads to its server through a forwarder (see addresses) as soon as the server runs. Sources: the RDS user guide's "Viewing Amazon
-RDS DB instance status" and "Settings for DB instances", and the API reference of each action.
+Records stay in ministack's stores; what is not here (parameter groups, tags, events, Describe) is ministack's. An
+instance's endpoint name leads to its server through a forwarder (see addresses) as soon as the server runs. Sources:
+the RDS user guide's "Viewing Amazon RDS DB instance status" and "Settings for DB instances", and the API reference of
+each action.
 
-Not here: clusters, replicas, restoring snapshots, other engines, managed master passwords: refused. See docs/fidelity.md.
+Not here: clusters, replicas, restoring snapshots, other engines, managed master passwords: refused. See
+docs/fidelity.md.
 """
 
 import hashlib
@@ -23,29 +25,104 @@ Answer = tuple
 NEWEST = {11: "11.22", 12: "12.22", 13: "13.23", 14: "14.20", 15: "15.15", 16: "16.11", 17: "17.7", 18: "18.1"}
 DEFAULT_MAJOR = 17
 GIB = {
-    "nano": 0.5, "micro": 1, "small": 2, "medium": 4, "large": 8, "xlarge": 16, "2xlarge": 32, "4xlarge": 64, "8xlarge": 128, "12xlarge": 192,
-    "16xlarge": 256, "24xlarge": 384,
-}  # fmt: skip
-FAMILIES = ("t3", "t4g", "m5", "m5d", "m6g", "m6gd", "m6i", "m7g", "m7i", "m8g", "r5", "r6g", "r6i", "r7g", "r7i", "r8g")
+    "nano": 0.5,
+    "micro": 1,
+    "small": 2,
+    "medium": 4,
+    "large": 8,
+    "xlarge": 16,
+    "2xlarge": 32,
+    "4xlarge": 64,
+    "8xlarge": 128,
+    "12xlarge": 192,
+    "16xlarge": 256,
+    "24xlarge": 384,
+}
+FAMILIES = (
+    "t3",
+    "t4g",
+    "m5",
+    "m5d",
+    "m6g",
+    "m6gd",
+    "m6i",
+    "m7g",
+    "m7i",
+    "m8g",
+    "r5",
+    "r6g",
+    "r6i",
+    "r7g",
+    "r7i",
+    "r8g",
+)
 MOST_CONNECTIONS = 1000  # a real server's here, whatever the class would allow
-RESERVED = {"admin", "rdsadmin", "rdsrepladmin", "rds_superuser", "public", "user", "role", "session_user", "current_user"}
+RESERVED = {
+    "admin",
+    "rdsadmin",
+    "rdsrepladmin",
+    "rds_superuser",
+    "public",
+    "user",
+    "role",
+    "session_user",
+    "current_user",
+}
 STORAGE = {"gp2": 20, "gp3": 20, "io1": 100, "io2": 100, "standard": 5}  # smallest, GiB
 DELETABLE_WITHOUT_SNAPSHOT = ("failed", "incompatible-restore", "incompatible-network")
 STARTS_SOON = 0.2  # part of a modification's time before its state shows it
-NUMBERS = {"AllocatedStorage", "BackupRetentionPeriod", "MaxAllocatedStorage", "MonitoringInterval", "Iops", "StorageThroughput", "PromotionTier"}
+NUMBERS = {
+    "AllocatedStorage",
+    "BackupRetentionPeriod",
+    "MaxAllocatedStorage",
+    "MonitoringInterval",
+    "Iops",
+    "StorageThroughput",
+    "PromotionTier",
+}
 FLAGS = {
-    "AutoMinorVersionUpgrade", "CopyTagsToSnapshot", "DeletionProtection", "EnableIAMDatabaseAuthentication", "EnablePerformanceInsights", "MultiAZ",
-    "PubliclyAccessible", "StorageEncrypted",
-}  # fmt: skip
+    "AutoMinorVersionUpgrade",
+    "CopyTagsToSnapshot",
+    "DeletionProtection",
+    "EnableIAMDatabaseAuthentication",
+    "EnablePerformanceInsights",
+    "MultiAZ",
+    "PubliclyAccessible",
+    "StorageEncrypted",
+}
 # Request parameter -> record field, for those that differ.
-RENAMED = {"EnableIAMDatabaseAuthentication": "IAMDatabaseAuthenticationEnabled", "EnablePerformanceInsights": "PerformanceInsightsEnabled"}
+RENAMED = {
+    "EnableIAMDatabaseAuthentication": "IAMDatabaseAuthenticationEnabled",
+    "EnablePerformanceInsights": "PerformanceInsightsEnabled",
+}
 AT_ONCE = (
-    "AutoMinorVersionUpgrade", "BackupRetentionPeriod", "CACertificateIdentifier", "CopyTagsToSnapshot", "DeletionProtection",
-    "EnableIAMDatabaseAuthentication", "EnablePerformanceInsights", "MaxAllocatedStorage", "MonitoringInterval", "MonitoringRoleArn",
-    "PreferredBackupWindow", "PreferredMaintenanceWindow", "PubliclyAccessible",
-)  # fmt: skip
-DEFERRED = ("AllocatedStorage", "DBInstanceClass", "EngineVersion", "Iops", "MultiAZ", "StorageThroughput", "StorageType")
-EMPTY = "DBName|DBClusterIdentifier|EnhancedMonitoringResourceArn|KmsKeyId|MonitoringRoleArn|ReadReplicaSourceDBInstanceIdentifier|ReplicaMode"
+    "AutoMinorVersionUpgrade",
+    "BackupRetentionPeriod",
+    "CACertificateIdentifier",
+    "CopyTagsToSnapshot",
+    "DeletionProtection",
+    "EnableIAMDatabaseAuthentication",
+    "EnablePerformanceInsights",
+    "MaxAllocatedStorage",
+    "MonitoringInterval",
+    "MonitoringRoleArn",
+    "PreferredBackupWindow",
+    "PreferredMaintenanceWindow",
+    "PubliclyAccessible",
+)
+DEFERRED = (
+    "AllocatedStorage",
+    "DBInstanceClass",
+    "EngineVersion",
+    "Iops",
+    "MultiAZ",
+    "StorageThroughput",
+    "StorageType",
+)
+EMPTY = (  # what ministack answers empty where AWS answers nothing
+    "DBName|DBClusterIdentifier|EnhancedMonitoringResourceArn|KmsKeyId|MonitoringRoleArn|ReplicaMode|"
+    "ReadReplicaSourceDBInstanceIdentifier"
+)
 log = logging.getLogger("rehearsal.databases")
 first = rds._p
 
@@ -115,7 +192,9 @@ class Database:
 
     def start(self) -> None:
         if self.server:
-            self.server.start(connections(self.record["DBInstanceClass"], self.parameter("max_connections")), self.forces_ssl())
+            self.server.start(
+                connections(self.record["DBInstanceClass"], self.parameter("max_connections")), self.forces_ssl()
+            )
 
     def parameter(self, name: str) -> str | None:
         group = rds._param_groups.get(self.record["DBParameterGroups"][0]["DBParameterGroupName"]) or {}
@@ -132,7 +211,11 @@ class Database:
         def recover() -> None:
             if self.record["DBInstanceStatus"] in ("stopping", "stopped", "deleting"):
                 return
-            self.event("Recovery of the DB instance has started. Recovery time will vary with the amount of data to be recovered.", "recovery")
+            self.event(
+                "Recovery of the DB instance has started. Recovery time will vary with the amount of data to be "
+                "recovered.",
+                "recovery",
+            )
             self.wait(durations.seconds("rds.reboot"))
             self.start()
             self.event("Recovery of the DB instance is complete.", "recovery")
@@ -158,7 +241,10 @@ def _find(params, states: tuple[str, ...] | None = None) -> Database:
     if found is None:
         raise Refused("DBInstanceNotFound", f"DBInstance {name} not found.", 404)
     if states and found.record["DBInstanceStatus"] not in states:
-        raise Refused("InvalidDBInstanceState", f"Instance {found.id} is currently {found.record['DBInstanceStatus']} - it must be {states[0]}")
+        raise Refused(
+            "InvalidDBInstanceState",
+            f"Instance {found.id} is currently {found.record['DBInstanceStatus']} - it must be {states[0]}",
+        )
     return found
 
 
@@ -167,7 +253,7 @@ def kill(account: str, identifier: str, signal_name: str = "SIGKILL") -> int:
     return processes.kill(signal_name, account=account, database=identifier)
 
 
-# Values ------------------------------------------------------------------------------------------------------------------------
+# Values --------------------------------------------------------------------------------------------
 
 
 def major(version: str) -> int:
@@ -177,7 +263,13 @@ def major(version: str) -> int:
 def memory(instance_class: str) -> float:
     """GiB of a class; Refused for one that there is not."""
     found = re.fullmatch(r"db\.([a-z0-9]+)\.([a-z0-9]+)", instance_class)
-    if not found or found[1] not in FAMILIES or found[2] not in GIB or found[2] == "nano" or (found[2] in ("micro", "small") and found[1][0] != "t"):
+    if (
+        not found
+        or found[1] not in FAMILIES
+        or found[2] not in GIB
+        or found[2] == "nano"
+        or (found[2] in ("micro", "small") and found[1][0] != "t")
+    ):
         raise Refused("InvalidParameterValue", f"Invalid DB Instance class: {instance_class}")
     return GIB[found[2]] * (2 if found[1][0] == "r" else 1)
 
@@ -203,19 +295,28 @@ def _name(params, parameter: str, what: str, longest: int = 63) -> str:
     if len(name) > longest or not re.fullmatch(r"[A-Za-z](-?[A-Za-z0-9])*", name):
         raise Refused(
             "InvalidParameterValue",
-            f"The parameter {parameter} is not a valid {what}. Identifiers must begin with a letter; must contain only ASCII letters, digits, and "
-            "hyphens; and must not end with a hyphen or contain two consecutive hyphens.",
+            f"The parameter {parameter} is not a valid {what}. Identifiers must begin with a letter; must contain only "
+            "ASCII letters, digits, and hyphens; and must not end with a hyphen or contain two consecutive hyphens.",
         )
     return name.lower()
 
 
 def _password(password: str) -> None:
     if len(password) < 8:
-        raise Refused("InvalidParameterValue", "The parameter MasterUserPassword is not a valid password because it is shorter than 8 characters.")
+        raise Refused(
+            "InvalidParameterValue",
+            "The parameter MasterUserPassword is not a valid password because it is shorter than 8 characters.",
+        )
     if len(password) > 128:
-        raise Refused("InvalidParameterValue", "The parameter MasterUserPassword is not a valid password because it is longer than 128 characters.")
+        raise Refused(
+            "InvalidParameterValue",
+            "The parameter MasterUserPassword is not a valid password because it is longer than 128 characters.",
+        )
     if not re.fullmatch(r"""[!#-.0-?A-~]+""", password):
-        message = "The parameter MasterUserPassword is not a valid password. Only printable ASCII characters besides '/', '@', '\"', ' ' may be used."
+        message = (
+            "The parameter MasterUserPassword is not a valid password. Only printable ASCII characters besides "
+            "'/', '@', '\"', ' ' may be used."
+        )
         raise Refused("InvalidParameterValue", message)
 
 
@@ -234,7 +335,10 @@ def _given(params, names) -> dict:
             value = value == "true"
         fields[RENAMED.get(name, name)] = value
     if not 0 <= fields.get("BackupRetentionPeriod", 0) <= 35:
-        raise Refused("InvalidParameterValue", f"Invalid backup retention period: {fields['BackupRetentionPeriod']}. Must be between 0 and 35.")
+        raise Refused(
+            "InvalidParameterValue",
+            f"Invalid backup retention period: {fields['BackupRetentionPeriod']}. Must be between 0 and 35.",
+        )
     if "DBInstanceClass" in fields:
         memory(fields["DBInstanceClass"])
     return fields
@@ -244,7 +348,9 @@ def _storage(kind: str, size: int) -> None:
     if kind not in STORAGE:
         raise Refused("InvalidParameterValue", f"Invalid storage type: {kind}")
     if not STORAGE[kind] <= size <= 65536:
-        raise Refused("InvalidParameterValue", f"Invalid storage size for engine name postgres and storage type {kind}: {size}")
+        raise Refused(
+            "InvalidParameterValue", f"Invalid storage size for engine name postgres and storage type {kind}: {size}"
+        )
 
 
 def _security_groups(ids: list[str], vpc: str) -> list[dict]:
@@ -257,10 +363,15 @@ def _security_groups(ids: list[str], vpc: str) -> list[dict]:
         if vpc and record["VpcId"] != vpc:
             raise Refused(
                 "InvalidVPCNetworkStateFault",
-                f"The DB instance and EC2 security group are in different VPCs. The DB instance is in {vpc} and the EC2 security group is in {record['VpcId']}",
+                f"The DB instance and EC2 security group are in different VPCs. The DB instance is in {vpc} and the "
+                f"EC2 security group is in {record['VpcId']}",
             )
     if not ids:
-        ids = [one["GroupId"] for one in ec2._security_groups.values() if one["GroupName"] == "default" and one["VpcId"] == vpc]
+        ids = [
+            one["GroupId"]
+            for one in ec2._security_groups.values()
+            if one["GroupName"] == "default" and one["VpcId"] == vpc
+        ]
     return [{"VpcSecurityGroupId": group, "Status": "active"} for group in ids]
 
 
@@ -282,7 +393,7 @@ def _answer(action: str, record: dict) -> Answer:
     return rds._single_instance_response(f"{action}Response", f"{action}Result", record)
 
 
-# Instances ---------------------------------------------------------------------------------------------------------------------
+# Instances -----------------------------------------------------------------------------------------
 
 
 def create(params) -> Answer:
@@ -294,20 +405,38 @@ def create(params) -> Answer:
             raise Refused("InvalidParameterCombination", f"{unknown} is not emulated")
     engine = first(params, "Engine")
     if engine != "postgres":
-        raise Refused("InvalidParameterValue", "Invalid DB engine" if engine not in ("mysql", "mariadb") else f"Engine {engine} is not emulated")
+        raise Refused(
+            "InvalidParameterValue",
+            "Invalid DB engine" if engine not in ("mysql", "mariadb") else f"Engine {engine} is not emulated",
+        )
     version = version_of(first(params, "EngineVersion"))
     user, password, database = (first(params, name) for name in ("MasterUsername", "MasterUserPassword", "DBName"))
     if not user or not password:
         missing = "MasterUsername" if not user else "MasterUserPassword"
         raise Refused("InvalidParameterValue", f"The parameter {missing} must be provided and must not be blank.")
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,62}", user):
-        raise Refused("InvalidParameterValue", "MasterUsername must begin with a letter and contain only alphanumeric characters.")
+        raise Refused(
+            "InvalidParameterValue", "MasterUsername must begin with a letter and contain only alphanumeric characters."
+        )
     if user.lower() in RESERVED or user.lower().startswith("pg_"):
-        raise Refused("InvalidParameterValue", f"MasterUsername {user} cannot be used as it is a reserved word used by the engine")
+        raise Refused(
+            "InvalidParameterValue", f"MasterUsername {user} cannot be used as it is a reserved word used by the engine"
+        )
     _password(password)
     if database and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,62}", database):
-        raise Refused("InvalidParameterValue", "DBName must begin with a letter and contain only alphanumeric characters.")
-    fields = _given(params, [*AT_ONCE, *(name for name in DEFERRED if name != "EngineVersion"), "StorageEncrypted", "KmsKeyId", "AvailabilityZone"])
+        raise Refused(
+            "InvalidParameterValue", "DBName must begin with a letter and contain only alphanumeric characters."
+        )
+    fields = _given(
+        params,
+        [
+            *AT_ONCE,
+            *(name for name in DEFERRED if name != "EngineVersion"),
+            "StorageEncrypted",
+            "KmsKeyId",
+            "AvailabilityZone",
+        ],
+    )
     if "DBInstanceClass" not in fields or "AllocatedStorage" not in fields:
         missing = "DBInstanceClass" if "DBInstanceClass" not in fields else "AllocatedStorage"
         raise Refused("MissingParameter", f"The request must contain the parameter {missing}")
@@ -367,7 +496,7 @@ def _default_key() -> str:
 
 
 def _bring_up(database: Database, password: str) -> None:
-    """creating -> backing-up -> available. The server is ready long before; its endpoint shows when RDS would show it."""
+    """creating -> backing-up -> available. The server is ready long before, but its endpoint shows as late as RDS's."""
     record, began = database.record, time.monotonic()
     whole = durations.seconds("rds.create.multiaz" if record.get("MultiAZ") else "rds.create")
     if database.server:
@@ -389,9 +518,20 @@ def _bring_up(database: Database, password: str) -> None:
 def modify(params) -> Answer:
     database = _find(params)
     record = database.record
-    if record["DBInstanceStatus"] not in ("available", "storage-optimization", "storage-full", "incompatible-parameters"):
+    if record["DBInstanceStatus"] not in (
+        "available",
+        "storage-optimization",
+        "storage-full",
+        "incompatible-parameters",
+    ):
         raise Refused("InvalidDBInstanceState", "Database instance is not in available state.")
-    for unknown in ("ManageMasterUserPassword", "NewDBInstanceIdentifier", "DBSubnetGroupName", "DBPortNumber", "Engine"):
+    for unknown in (
+        "ManageMasterUserPassword",
+        "NewDBInstanceIdentifier",
+        "DBSubnetGroupName",
+        "DBPortNumber",
+        "Engine",
+    ):
         if first(params, unknown) not in ("", "false"):
             raise Refused("InvalidParameterCombination", f"Changing {unknown} is not emulated")
     now, later, password = _given(params, AT_ONCE), _given(params, DEFERRED), first(params, "MasterUserPassword")
@@ -400,11 +540,20 @@ def modify(params) -> Answer:
         _password(password)
     if "EngineVersion" in later:
         later["EngineVersion"] = version_of(later["EngineVersion"])
-        if major(later["EngineVersion"]) != major(record["EngineVersion"]) and first(params, "AllowMajorVersionUpgrade") != "true":
-            raise Refused("InvalidParameterCombination", "The AllowMajorVersionUpgrade flag must be present when upgrading to a new major version.")
+        if (
+            major(later["EngineVersion"]) != major(record["EngineVersion"])
+            and first(params, "AllowMajorVersionUpgrade") != "true"
+        ):
+            raise Refused(
+                "InvalidParameterCombination",
+                "The AllowMajorVersionUpgrade flag must be present when upgrading to a new major version.",
+            )
     if later.get("AllocatedStorage", record["AllocatedStorage"]) < record["AllocatedStorage"]:
         wanted, there = later["AllocatedStorage"], record["AllocatedStorage"]
-        raise Refused("InvalidParameterCombination", f"Invalid storage size: requested {wanted} GiB is less than the current {there} GiB")
+        raise Refused(
+            "InvalidParameterCombination",
+            f"Invalid storage size: requested {wanted} GiB is less than the current {there} GiB",
+        )
     _storage(later.get("StorageType", record["StorageType"]), later.get("AllocatedStorage", record["AllocatedStorage"]))
     groups = rds._parse_member_list(params, "VpcSecurityGroupIds")
     if groups:
@@ -414,7 +563,9 @@ def modify(params) -> Answer:
         now["DBParameterGroups"] = [{"DBParameterGroupName": parameters, "ParameterApplyStatus": "pending-reboot"}]
     record.update(now)
     apply = first(params, "ApplyImmediately") == "true"
-    record["PendingModifiedValues"] = record["PendingModifiedValues"] | later | ({"MasterUserPassword": "****"} if password else {})
+    record["PendingModifiedValues"] = (
+        record["PendingModifiedValues"] | later | ({"MasterUserPassword": "****"} if password else {})
+    )
     if password or (apply and record["PendingModifiedValues"]):
         database.work(lambda: _apply(database, password, apply))
     return _answer("ModifyDBInstance", record)
@@ -427,9 +578,13 @@ def _apply(database: Database, password: str, everything: bool) -> None:
     if password:
         record["DBInstanceStatus"] = "resetting-master-credentials"
         if database.server:
-            database.server.sql(f"alter role {postgres.identifier(record['MasterUsername'])} password {postgres.literal(password)}")
+            database.server.sql(
+                f"alter role {postgres.identifier(record['MasterUsername'])} password {postgres.literal(password)}"
+            )
         database.wait(whole * (1 - STARTS_SOON))
-        record["PendingModifiedValues"] = {name: value for name, value in record["PendingModifiedValues"].items() if name != "MasterUserPassword"}
+        record["PendingModifiedValues"] = {
+            name: value for name, value in record["PendingModifiedValues"].items() if name != "MasterUserPassword"
+        }
         database.event("Reset master credentials", "configuration change")
     later = {name: value for name, value in record["PendingModifiedValues"].items() if name != "MasterUserPassword"}
     if everything and later:
@@ -437,7 +592,9 @@ def _apply(database: Database, password: str, everything: bool) -> None:
         database.wait(whole * (1 - STARTS_SOON))
         restart = {"DBInstanceClass", "EngineVersion"} & set(later)
         record.update(later)
-        record["PendingModifiedValues"] = {name: value for name, value in record["PendingModifiedValues"].items() if name not in later}
+        record["PendingModifiedValues"] = {
+            name: value for name, value in record["PendingModifiedValues"].items() if name not in later
+        }
         if restart and database.server:
             database.server.stop()
             database.start()
@@ -498,21 +655,32 @@ def delete(params) -> Answer:
     database = _find(params)
     record, status = database.record, database.record["DBInstanceStatus"]
     if record.get("DeletionProtection"):
-        raise Refused("InvalidParameterCombination", "Cannot delete protected DB Instance, please disable deletion protection and try again.")
+        raise Refused(
+            "InvalidParameterCombination",
+            "Cannot delete protected DB Instance, please disable deletion protection and try again.",
+        )
     if status == "deleting":
         raise Refused("InvalidDBInstanceState", f"Instance {database.id} is already being deleted.")
     skip, final = first(params, "SkipFinalSnapshot") == "true", first(params, "FinalDBSnapshotIdentifier")
     if skip and final:
-        raise Refused("InvalidParameterCombination", "FinalDBSnapshotIdentifier can not be specified when deleting a DB instance with SkipFinalSnapshot enabled.")
+        raise Refused(
+            "InvalidParameterCombination",
+            "FinalDBSnapshotIdentifier can not be specified when deleting a DB instance with SkipFinalSnapshot "
+            "enabled.",
+        )
     if not skip:
         if not final:
-            raise Refused("InvalidParameterCombination", "FinalDBSnapshotIdentifier is required unless SkipFinalSnapshot is specified.")
+            raise Refused(
+                "InvalidParameterCombination",
+                "FinalDBSnapshotIdentifier is required unless SkipFinalSnapshot is specified.",
+            )
         final = _name(params, "FinalDBSnapshotIdentifier", "identifier", 255)
         if final in rds._snapshots:
-            raise Refused("DBSnapshotAlreadyExists", f"Cannot create the snapshot because a snapshot with the identifier {final} already exists.")
-        if status != "available":
-            message = f"Cannot create a snapshot because the database instance {database.id} is not currently in the available state."
-            raise Refused("InvalidDBInstanceState", message)
+            raise Refused(
+                "DBSnapshotAlreadyExists",
+                f"Cannot create the snapshot because a snapshot with the identifier {final} already exists.",
+            )
+        _can_be_copied(database)
     record["DBInstanceStatus"] = "deleting"
     snapshot = _snapshot(database, final) if final else None
     answer = _answer("DeleteDBInstance", record)
@@ -536,12 +704,26 @@ def delete(params) -> Answer:
     return answer
 
 
-# Snapshots: records only, nothing can be restored from them ------------------------------------------------------------------------
+# Snapshots: records only, nothing can be restored from them ----------------------------------------
+
+
+def _can_be_copied(database: Database) -> None:
+    if database.record["DBInstanceStatus"] != "available":
+        raise Refused(
+            "InvalidDBInstanceState",
+            f"Cannot create a snapshot because the database instance {database.id} is not currently in the available "
+            "state.",
+        )
 
 
 def _snapshot(database: Database, name: str) -> dict:
     snapshot = rds._create_snapshot_internal(name, database.record)
-    snapshot |= {"Status": "creating", "PercentProgress": 0, "VpcId": database.record["DBSubnetGroup"]["VpcId"], "Port": database.port}
+    snapshot |= {
+        "Status": "creating",
+        "PercentProgress": 0,
+        "VpcId": database.record["DBSubnetGroup"]["VpcId"],
+        "Port": database.port,
+    }
     if not database.record.get("CopyTagsToSnapshot"):
         snapshot["TagList"] = []
     elif snapshot["TagList"]:
@@ -552,11 +734,12 @@ def _snapshot(database: Database, name: str) -> dict:
 def create_snapshot(params) -> Answer:
     name = _name(params, "DBSnapshotIdentifier", "identifier", 255)
     if name in rds._snapshots:
-        raise Refused("DBSnapshotAlreadyExists", f"Cannot create the snapshot because a snapshot with the identifier {name} already exists.")
+        raise Refused(
+            "DBSnapshotAlreadyExists",
+            f"Cannot create the snapshot because a snapshot with the identifier {name} already exists.",
+        )
     database = _find(params)
-    if database.record["DBInstanceStatus"] != "available":
-        message = f"Cannot create a snapshot because the database instance {database.id} is not currently in the available state."
-        raise Refused("InvalidDBInstanceState", message)
+    _can_be_copied(database)
     snapshot = _snapshot(database, name)
     tags = rds._parse_tags(params)
     if tags:
@@ -574,7 +757,7 @@ def create_snapshot(params) -> Answer:
     return rds._xml(200, "CreateDBSnapshotResponse", answer)
 
 
-# Subnet groups -----------------------------------------------------------------------------------------------------------------
+# Subnet groups -------------------------------------------------------------------------------------
 
 
 def _covers(subnets: list[str]) -> None:
@@ -612,12 +795,13 @@ def delete_subnet_group(params) -> Answer:
         if (record.get("DBSubnetGroup") or {}).get("DBSubnetGroupName") == name:
             raise Refused(
                 "InvalidDBSubnetGroupStateFault",
-                f"Cannot delete the subnet group '{name}' because at least one database instance: {record['DBInstanceIdentifier']} is still using it.",
+                f"Cannot delete the subnet group '{name}' because at least one database instance: "
+                f"{record['DBInstanceIdentifier']} is still using it.",
             )
     return _made["DeleteDBSubnetGroup"]({**params, "DBSubnetGroupName": [name]})
 
 
-# Installation ------------------------------------------------------------------------------------------------------------------
+# Installation --------------------------------------------------------------------------------------
 
 
 def instance_xml(record: dict) -> str:
@@ -633,7 +817,9 @@ def _lower(act):
 
     def call(params) -> Answer:
         name = first(params, "DBInstanceIdentifier")
-        return act({**params, "DBInstanceIdentifier": [name.lower()]} if name and not name.startswith("arn:") else params)
+        return act(
+            {**params, "DBInstanceIdentifier": [name.lower()]} if name and not name.startswith("arn:") else params
+        )
 
     return call
 
@@ -666,8 +852,19 @@ def _stacks() -> None:
     from ministack.services.cloudformation import provisioners
 
     types = provisioners._RESOURCE_HANDLERS
-    same = (*AT_ONCE, *DEFERRED, "DBName", "DBParameterGroupName", "DBSubnetGroupName", "Engine", "KmsKeyId", "MasterUserPassword", "MasterUsername",
-            "Port", "StorageEncrypted")  # fmt: skip
+    same = (
+        *AT_ONCE,
+        *DEFERRED,
+        "DBName",
+        "DBParameterGroupName",
+        "DBSubnetGroupName",
+        "Engine",
+        "KmsKeyId",
+        "MasterUserPassword",
+        "MasterUsername",
+        "Port",
+        "StorageEncrypted",
+    )
 
     def flat(identifier: str, props: dict) -> dict:
         params = {"DBInstanceIdentifier": [identifier]}
@@ -703,7 +900,9 @@ def _stacks() -> None:
             raise ValueError(f"{refused} (Service: Rds, {refused.code})") from None
 
     def instance_create(logical_id, props, stack_name):
-        identifier = props.get("DBInstanceIdentifier") or provisioners._physical_name(stack_name, logical_id, lowercase=True, max_len=63)
+        identifier = props.get("DBInstanceIdentifier") or provisioners._physical_name(
+            stack_name, logical_id, lowercase=True, max_len=63
+        )
         act(create, flat(identifier.lower(), props))
         return settled(identifier.lower())
 
@@ -725,7 +924,12 @@ def _stacks() -> None:
 
     instances, groups = "AWS::RDS::DBInstance", "AWS::RDS::DBSubnetGroup"
     make_group = types[groups]["create"]
-    types[instances] = {**types[instances], "create": instance_create, "update": instance_update, "delete": instance_delete}
+    types[instances] = {
+        **types[instances],
+        "create": instance_create,
+        "update": instance_update,
+        "delete": instance_delete,
+    }
     types[groups] = {**types[groups], "create": group_create}
 
 

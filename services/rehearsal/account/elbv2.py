@@ -1,7 +1,7 @@
 """The ELBv2 API where ministack's is laxer than AWS, and target health as it really is (targets.py).
 
-Records stay in ministack's stores, which CloudFormation writes too; tags, SetSubnets and what else is not here are ministack's.
-Messages are AWS's own where they are known.
+Records stay in ministack's stores, which CloudFormation writes too; tags, SetSubnets and what else is not here are
+ministack's. Messages are AWS's own where they are known.
 """
 
 import random
@@ -60,6 +60,7 @@ GROUP_FIELDS = {  # parameter -> (kind, default of an HTTP target group, lowest,
     "HealthyThresholdCount": (int, 5, 2, 10),
     "UnhealthyThresholdCount": (int, 2, 2, 10),
 }
+CONDITIONS = ("path-pattern", "host-header", "http-header", "http-request-method", "query-string", "source-ip")
 Answer = tuple
 
 
@@ -84,7 +85,9 @@ def _list(rows: list[dict], show, action: str, plural: str) -> Answer:
 def _every(arns: list[str], store, code: str, what: str) -> list[dict]:
     missing = [arn for arn in arns if arn not in store]
     if missing:
-        raise Refused(code, f"{what} '{missing[0]}' not found" if len(arns) == 1 else f"One or more {what.lower()}s not found")
+        raise Refused(
+            code, f"{what} '{missing[0]}' not found" if len(arns) == 1 else f"One or more {what.lower()}s not found"
+        )
     return [store[arn] for arn in arns]
 
 
@@ -109,7 +112,7 @@ def _set_attributes(store, arn: str, given: dict[str, str], known: dict[str, str
     store[arn] = [{"Key": key, "Value": value} for key, value in now.items()]
 
 
-# Load balancers ------------------------------------------------------------------------------------------------------------------
+# Load balancers ------------------------------------------------------------------------------------
 
 
 def state(record: dict) -> str:
@@ -123,7 +126,9 @@ def complete(record: dict) -> None:
 
     found = [ec2._subnets.get(subnet) or {} for subnet in record["Subnets"]]
     zones = [subnet.get("AvailabilityZone", f"{get_region()}a") for subnet in found]
-    record["AvailabilityZones"] = [{"ZoneName": zone, "SubnetId": subnet} for zone, subnet in zip(zones, record["Subnets"])]
+    record["AvailabilityZones"] = [
+        {"ZoneName": zone, "SubnetId": subnet} for zone, subnet in zip(zones, record["Subnets"])
+    ]
     record["VpcId"] = next((subnet["VpcId"] for subnet in found if subnet.get("VpcId")), record.get("VpcId", ""))
     if "_digits" not in record:
         record["_digits"] = str(random.randrange(10**8, 2 * 10**9))
@@ -159,7 +164,10 @@ def _network(subnets: list[str], groups: list[str]) -> None:
     if len({ec2._subnets[subnet]["AvailabilityZone"] for subnet in subnets}) < 2:
         raise _invalid("At least two subnets in two different Availability Zones must be specified")
     if len({ec2._subnets[subnet]["AvailabilityZone"] for subnet in subnets}) < len(subnets):
-        raise Refused("InvalidConfigurationRequest", "A load balancer cannot be attached to multiple subnets in the same Availability Zone")
+        raise Refused(
+            "InvalidConfigurationRequest",
+            "A load balancer cannot be attached to multiple subnets in the same Availability Zone",
+        )
     vpcs = {ec2._subnets[subnet]["VpcId"] for subnet in subnets}
     if len(vpcs) > 1:
         raise Refused("InvalidConfigurationRequest", "All subnets must belong to the same VPC")
@@ -167,7 +175,9 @@ def _network(subnets: list[str], groups: list[str]) -> None:
         if group not in ec2._security_groups:
             raise Refused("InvalidConfigurationRequest", f"The security group ID '{group}' does not exist")
         if ec2._security_groups[group]["VpcId"] not in vpcs:
-            raise Refused("InvalidConfigurationRequest", f"Security group '{group}' does not belong to VPC '{vpcs.pop()}'")
+            raise Refused(
+                "InvalidConfigurationRequest", f"Security group '{group}' does not belong to VPC '{vpcs.pop()}'"
+            )
 
 
 def _name(params, what: str) -> str:
@@ -177,7 +187,10 @@ def _name(params, what: str) -> str:
     if len(name) > 32:
         raise _invalid(f"{what.capitalize()} name '{name}' cannot be longer than '32' characters")
     if not re.fullmatch(r"[A-Za-z0-9-]+", name):
-        raise _invalid(f"{what.capitalize()} name '{name}' can only contain characters that are alphanumeric characters and hyphens(-)")
+        raise _invalid(
+            f"{what.capitalize()} name '{name}' can only contain characters that are alphanumeric characters and "
+            "hyphens(-)"
+        )
     if name.startswith("-") or name.endswith("-"):
         raise _invalid(f"{what.capitalize()} name '{name}' cannot begin or end with '-'")
     return name
@@ -185,10 +198,15 @@ def _name(params, what: str) -> str:
 
 def _balancer_xml(record: dict) -> str:
     zones = "".join(
-        f"<member><ZoneName>{one['ZoneName']}</ZoneName><SubnetId>{one['SubnetId']}</SubnetId><LoadBalancerAddresses/></member>"
+        f"<member><ZoneName>{one['ZoneName']}</ZoneName><SubnetId>{one['SubnetId']}</SubnetId>"
+        "<LoadBalancerAddresses/></member>"
         for one in record.get("AvailabilityZones") or []
     )
-    text = re.sub(r"<AvailabilityZones>.*</AvailabilityZones>", f"<AvailabilityZones>{zones}</AvailabilityZones>", alb._lb_xml(record))
+    text = re.sub(
+        r"<AvailabilityZones>.*</AvailabilityZones>",
+        f"<AvailabilityZones>{zones}</AvailabilityZones>",
+        alb._lb_xml(record),
+    )
     return text.replace("<State><Code>active</Code></State>", f"<State><Code>{state(record)}</Code></State>")
 
 
@@ -202,10 +220,15 @@ def create_balancer(params) -> Answer:
     _network(subnets, groups)
     for other in alb._lbs.values():
         if other["LoadBalancerName"] == name:
-            same = sorted(other["Subnets"]) == sorted(subnets) and other["Scheme"] == (first(params, "Scheme") or "internet-facing")
+            same = sorted(other["Subnets"]) == sorted(subnets) and other["Scheme"] == (
+                first(params, "Scheme") or "internet-facing"
+            )
             same = same and (not groups or sorted(other["SecurityGroups"]) == sorted(groups))
             if not same:
-                raise Refused("DuplicateLoadBalancerName", f"A load balancer with the same name '{name}' exists, but with different settings")
+                raise Refused(
+                    "DuplicateLoadBalancerName",
+                    f"A load balancer with the same name '{name}' exists, but with different settings",
+                )
             return alb._xml(200, "CreateLoadBalancer", f"<LoadBalancers>{_balancer_xml(other)}</LoadBalancers>")
     before = set(alb._lbs.keys())
     given = {**params, **{f"Subnets.member.{i}": [subnet] for i, subnet in enumerate(subnets, 1)}}
@@ -234,7 +257,9 @@ def describe_balancers(params) -> Answer:
 def delete_balancer(params) -> Answer:
     arn = first(params, "LoadBalancerArn")
     if {"Key": "deletion_protection.enabled", "Value": "true"} in (alb._lb_attrs.get(arn) or []):
-        raise Refused("OperationNotPermitted", f"Load balancer '{arn}' cannot be deleted because deletion protection is enabled")
+        raise Refused(
+            "OperationNotPermitted", f"Load balancer '{arn}' cannot be deleted because deletion protection is enabled"
+        )
     remove_balancer(arn)
     return alb._empty("DeleteLoadBalancer")
 
@@ -253,7 +278,11 @@ def remove_balancer(arn: str) -> None:
 def modify_balancer_attributes(params) -> Answer:
     (record,) = _every([first(params, "LoadBalancerArn")], alb._lbs, "LoadBalancerNotFound", "Load balancer")
     _set_attributes(alb._lb_attrs, record["LoadBalancerArn"], _attributes(params), LB_DEFAULTS, "Load balancer")
-    return alb._xml(200, "ModifyLoadBalancerAttributes", f"<Attributes>{alb._attrs_xml(alb._lb_attrs[record['LoadBalancerArn']])}</Attributes>")
+    return alb._xml(
+        200,
+        "ModifyLoadBalancerAttributes",
+        f"<Attributes>{alb._attrs_xml(alb._lb_attrs[record['LoadBalancerArn']])}</Attributes>",
+    )
 
 
 def set_subnets(params) -> Answer:
@@ -270,7 +299,7 @@ def set_security_groups(params) -> Answer:
     return _made["SetSecurityGroups"](params)
 
 
-# Target groups -------------------------------------------------------------------------------------------------------------------
+# Target groups -------------------------------------------------------------------------------------
 
 
 def _health_settings(params, record: dict, creating: bool) -> dict:
@@ -292,7 +321,10 @@ def _health_settings(params, record: dict, creating: bool) -> dict:
     if after["HealthCheckTimeoutSeconds"] >= after["HealthCheckIntervalSeconds"]:
         raise _invalid("Health check interval must be greater than the timeout.")
     if not after["HealthCheckPath"].startswith("/") or len(after["HealthCheckPath"]) > 1024:
-        raise _invalid(f"Health check path '{after['HealthCheckPath']}' must begin with a '/' character, and can contain at most 1024 characters")
+        raise _invalid(
+            f"Health check path '{after['HealthCheckPath']}' must begin with a '/' character, and can contain at most "
+            "1024 characters"
+        )
     port = after["HealthCheckPort"]
     if port != "traffic-port" and not (port.isdigit() and 1 <= int(port) <= 65535):
         raise _invalid(f"Health check port '{port}' must be 'traffic-port' or a port between '1' and '65535' inclusive")
@@ -308,8 +340,8 @@ def _health_settings(params, record: dict, creating: bool) -> dict:
 
 def _group_xml(record: dict) -> str:
     text = alb._tg_xml({**record, "LoadBalancerArns": targets.balancers_of(record["TargetGroupArn"])})
-    version = f"<ProtocolVersion>{record.get('ProtocolVersion', 'HTTP1')}</ProtocolVersion><IpAddressType>ipv4</IpAddressType>"
-    return text.replace("<TargetType>", f"{version}<TargetType>")
+    version = f"<ProtocolVersion>{record.get('ProtocolVersion', 'HTTP1')}</ProtocolVersion>"
+    return text.replace("<TargetType>", f"{version}<IpAddressType>ipv4</IpAddressType><TargetType>")
 
 
 def create_group(params) -> Answer:
@@ -320,9 +352,15 @@ def create_group(params) -> Answer:
     if kind not in ("instance", "ip"):
         raise _invalid(f"Target type '{kind}' is not emulated")
     if first(params, "Protocol") not in ("HTTP", "HTTPS"):
-        raise _invalid("A protocol must be specified" if not first(params, "Protocol") else "Only HTTP and HTTPS target groups are emulated")
+        raise _invalid(
+            "A protocol must be specified"
+            if not first(params, "Protocol")
+            else "Only HTTP and HTTPS target groups are emulated"
+        )
     if not (port.isdigit() and 1 <= int(port) <= 65535):
-        raise _invalid("A port must be specified" if not port else f"Port '{port}' must be between '1' and '65535' inclusive")
+        raise _invalid(
+            "A port must be specified" if not port else f"Port '{port}' must be between '1' and '65535' inclusive"
+        )
     if not vpc:
         raise _invalid("A VPC ID must be specified")
     if vpc not in ec2._vpcs:
@@ -333,7 +371,10 @@ def create_group(params) -> Answer:
     for other in alb._tgs.values():
         if other["TargetGroupName"] == name:
             if any(other.get(key) != value for key, value in fields.items()):
-                raise Refused("DuplicateTargetGroupName", f"A target group with the same name '{name}' exists, but with different settings")
+                raise Refused(
+                    "DuplicateTargetGroupName",
+                    f"A target group with the same name '{name}' exists, but with different settings",
+                )
             return alb._xml(200, "CreateTargetGroup", f"<TargetGroups>{_group_xml(other)}</TargetGroups>")
     before = set(alb._tgs.keys())
     _made["CreateTargetGroup"](params)
@@ -348,7 +389,11 @@ def complete_group(arn: str) -> None:
 
 
 def describe_groups(params) -> Answer:
-    arns, wanted, balancer = members(params, "TargetGroupArns"), members(params, "Names"), first(params, "LoadBalancerArn")
+    arns, wanted, balancer = (
+        members(params, "TargetGroupArns"),
+        members(params, "Names"),
+        first(params, "LoadBalancerArn"),
+    )
     rows = list(alb._tgs.values())
     if arns:
         rows = _every(arns, alb._tgs, "TargetGroupNotFound", "Target group")
@@ -387,10 +432,14 @@ def remove_group(arn: str) -> None:
 def modify_group_attributes(params) -> Answer:
     (record,) = _every([first(params, "TargetGroupArn")], alb._tgs, "TargetGroupNotFound", "Target group")
     _set_attributes(alb._tg_attrs, record["TargetGroupArn"], _attributes(params), TG_DEFAULTS, "Target group")
-    return alb._xml(200, "ModifyTargetGroupAttributes", f"<Attributes>{alb._attrs_xml(alb._tg_attrs[record['TargetGroupArn']])}</Attributes>")
+    return alb._xml(
+        200,
+        "ModifyTargetGroupAttributes",
+        f"<Attributes>{alb._attrs_xml(alb._tg_attrs[record['TargetGroupArn']])}</Attributes>",
+    )
 
 
-# Listeners and rules ---------------------------------------------------------------------------------------------------------------
+# Listeners and rules -------------------------------------------------------------------------------
 
 
 def parse_actions(params, prefix: str = "DefaultActions") -> list[dict]:
@@ -415,10 +464,13 @@ def action_xml(action: dict) -> str:
     if action["Type"] != "forward":
         return text
     groups = "".join(
-        f"<member><TargetGroupArn>{arn}</TargetGroupArn><Weight>{weight}</Weight></member>" for arn, weight in targets.forwards([action]).items()
+        f"<member><TargetGroupArn>{arn}</TargetGroupArn><Weight>{weight}</Weight></member>"
+        for arn, weight in targets.forwards([action]).items()
     )
     sticky = "<TargetGroupStickinessConfig><Enabled>false</Enabled></TargetGroupStickinessConfig>"
-    return text.replace("</member>", f"<ForwardConfig><TargetGroups>{groups}</TargetGroups>{sticky}</ForwardConfig></member>")
+    return text.replace(
+        "</member>", f"<ForwardConfig><TargetGroups>{groups}</TargetGroups>{sticky}</ForwardConfig></member>"
+    )
 
 
 def parse_conditions(params, prefix: str = "Conditions") -> list[dict]:
@@ -440,7 +492,10 @@ def condition_xml(condition: dict) -> str:
     pairs = (condition.get("QueryStringConfig") or {}).get("Values")
     if not pairs:
         return text
-    shown = "".join(f"<member><Key>{alb._esc(one.get('Key', ''))}</Key><Value>{alb._esc(one['Value'])}</Value></member>" for one in pairs)
+    shown = "".join(
+        f"<member><Key>{alb._esc(one.get('Key', ''))}</Key><Value>{alb._esc(one['Value'])}</Value></member>"
+        for one in pairs
+    )
     return text.removesuffix("</member>") + f"<QueryStringConfig><Values>{shown}</Values></QueryStringConfig></member>"
 
 
@@ -448,22 +503,38 @@ def _check_actions(actions: list[dict], balancer: str) -> None:
     if not actions:
         raise _invalid("An action must be specified")
     if actions[-1]["Type"] not in ("forward", "redirect", "fixed-response"):
-        raise Refused("InvalidLoadBalancerAction", "The last action must be a forward, redirect or fixed-response action")
+        raise Refused(
+            "InvalidLoadBalancerAction", "The last action must be a forward, redirect or fixed-response action"
+        )
     for arn in targets.forwards(actions):
         if arn not in alb._tgs:
             raise Refused("TargetGroupNotFound", f"Target groups '{arn}' not found")
-        if alb._tgs[arn].get("VpcId") and alb._lbs[balancer].get("VpcId") and alb._tgs[arn]["VpcId"] != alb._lbs[balancer]["VpcId"]:
-            raise Refused("InvalidConfigurationRequest", f"Target group '{arn}' and load balancer '{balancer}' must be in the same VPC")
+        if (
+            alb._tgs[arn].get("VpcId")
+            and alb._lbs[balancer].get("VpcId")
+            and alb._tgs[arn]["VpcId"] != alb._lbs[balancer]["VpcId"]
+        ):
+            raise Refused(
+                "InvalidConfigurationRequest",
+                f"Target group '{arn}' and load balancer '{balancer}' must be in the same VPC",
+            )
         others = [one for one in targets.balancers_of(arn) if one != balancer]
         if others:
-            raise Refused("TargetGroupAssociationLimit", f"The following target groups cannot be associated with more than one load balancer: {arn}")
+            raise Refused(
+                "TargetGroupAssociationLimit",
+                f"The following target groups cannot be associated with more than one load balancer: {arn}",
+            )
 
 
 def create_listener(params) -> Answer:
     (record,) = _every([first(params, "LoadBalancerArn")], alb._lbs, "LoadBalancerNotFound", "Load balancer")
     arn, port = record["LoadBalancerArn"], first(params, "Port")
     if not (port.isdigit() and 1 <= int(port) <= 65535):
-        raise _invalid("A listener port must be specified" if not port else f"Port '{port}' must be between '1' and '65535' inclusive")
+        raise _invalid(
+            "A listener port must be specified"
+            if not port
+            else f"Port '{port}' must be between '1' and '65535' inclusive"
+        )
     if first(params, "Protocol") not in ("HTTP", "HTTPS"):
         raise _invalid(f"Protocol '{first(params, 'Protocol')}' is not supported by application load balancers")
     if first(params, "Protocol") == "HTTPS" and not alb._parse_certificate_arns(params):
@@ -511,9 +582,13 @@ def _check_conditions(conditions: list[dict]) -> None:
     if not conditions:
         raise _invalid("A condition must be specified")
     for one in conditions:
-        values = one.get("Values") or (one.get("HttpHeaderConfig") or {}).get("Values") or (one.get("QueryStringConfig") or {}).get("Values")
-        if one["Field"] not in ("path-pattern", "host-header", "http-header", "http-request-method", "query-string", "source-ip"):
-            raise _invalid(f"Condition field '{one['Field']}' must be one of '[path-pattern, host-header, http-header, http-request-method, query-string, source-ip]'")
+        values = (
+            one.get("Values")
+            or (one.get("HttpHeaderConfig") or {}).get("Values")
+            or (one.get("QueryStringConfig") or {}).get("Values")
+        )
+        if one["Field"] not in CONDITIONS:
+            raise _invalid(f"Condition field '{one['Field']}' must be one of '[{', '.join(CONDITIONS)}]'")
         if not values:
             raise _invalid("A condition value must be specified")
     if sum(len(one.get("Values") or []) for one in conditions) > 5:
@@ -570,7 +645,7 @@ def set_priorities(params) -> Answer:
     return _made["SetRulePriorities"](params)
 
 
-# Targets -----------------------------------------------------------------------------------------------------------------------
+# Targets -------------------------------------------------------------------------------------------
 
 
 def _named(params, record: dict) -> list[tuple[str, int]]:
@@ -612,13 +687,15 @@ def describe_health(params) -> Answer:
     for ip, port in wanted or [(one.ip, one.port) for one in targets.registered(arn)]:
         state, reason, description = targets.health(arn, ip, port)
         check = port if record["HealthCheckPort"] == "traffic-port" else record["HealthCheckPort"]
-        why = (f"<Reason>{reason}</Reason>" if reason else "") + (f"<Description>{description}</Description>" if description else "")
+        why = (f"<Reason>{reason}</Reason>" if reason else "") + (
+            f"<Description>{description}</Description>" if description else ""
+        )
         rows += f"<member><Target><Id>{ip}</Id><Port>{port}</Port></Target><HealthCheckPort>{check}</HealthCheckPort>"
         rows += f"<TargetHealth><State>{state}</State>{why}</TargetHealth></member>"
     return alb._xml(200, "DescribeTargetHealth", f"<TargetHealthDescriptions>{rows}</TargetHealthDescriptions>")
 
 
-# Installation ------------------------------------------------------------------------------------------------------------------
+# Installation --------------------------------------------------------------------------------------
 
 _made = dict(alb._ACTION_MAP)
 _parse_actions, _action_xml = alb._parse_actions, alb._action_xml
@@ -696,7 +773,12 @@ def _stacks() -> None:
         refused("CreateRule", _check_priority, props.get("ListenerArn"), int(props["Priority"]))
         return kinds["ListenerRule"]["create"](logical_id, props, stack_name)
 
-    types[prefix + "LoadBalancer"] = {**kinds["LoadBalancer"], "create": balancer_create, "update": balancer_update, "delete": balancer_delete}
+    types[prefix + "LoadBalancer"] = {
+        **kinds["LoadBalancer"],
+        "create": balancer_create,
+        "update": balancer_update,
+        "delete": balancer_delete,
+    }
     types[prefix + "TargetGroup"] = {**kinds["TargetGroup"], "create": group_create, "delete": group_delete}
     types[prefix + "ListenerRule"] = {**kinds["ListenerRule"], "create": rule_create}
 
@@ -714,5 +796,7 @@ def install() -> None:
     alb._parse_actions, alb._action_xml = parse_actions, action_xml
     alb._parse_conditions, alb._condition_xml = parse_conditions, condition_xml
     alb._ACTION_MAP.update({name: answering(act) for name, act in ACTIONS.items()})
-    alb.find_lb_for_host = alb._find_lb_by_name = lambda _name: None  # requests come in through the balancer's own names only
+    alb.find_lb_for_host = alb._find_lb_by_name = lambda _name: (
+        None
+    )  # requests come in through the balancer's own names only
     _stacks()

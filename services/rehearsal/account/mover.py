@@ -1,7 +1,8 @@
-"""Moves bytes between pairs of connected sockets: a process of its own, started by addresses.py, which decides who may connect.
+"""Moves bytes between pairs of connected sockets: a process of its own, started by addresses.py, which decides who may
+connect.
 
-It gets the pairs over a Unix socket (its file descriptor is the only argument) and ends when that closes. Each direction is closed by
-itself, and a side that does not read holds up only the other side of its own pair.
+It gets the pairs over a Unix socket (its file descriptor is the only argument) and ends when that closes. Each
+direction is closed by itself, and a side that does not read holds up only the other side of its own pair.
 """
 
 import resource

@@ -1,8 +1,9 @@
-"""The PostgreSQL server behind an emulated RDS instance: a real one, from the directory settings.PGBIN, on an address of its own.
+"""The PostgreSQL server behind an emulated RDS instance: a real one, from the directory settings.PGBIN, on an address
+of its own.
 
-As on RDS, the superuser is `rdsadmin` and nobody can sign in as it from outside; the master user is a member of `rds_superuser`, may
-make roles and databases, and is no superuser. TLS is on, with a certificate made here. It loses nothing that was committed when
-it is killed, only in a power cut: it writes, but does not wait for the disk.
+As on RDS, the superuser is `rdsadmin` and nobody can sign in as it from outside; the master user is a member of
+`rds_superuser`, may make roles and databases, and is no superuser. TLS is on, with a certificate made here. It loses
+nothing that was committed when it is killed, only in a power cut: it writes, but does not wait for the disk.
 """
 
 import logging
@@ -50,7 +51,8 @@ ROLES = """
 create role rds_superuser;
 create role rds_password;
 create role rds_iam;
-grant pg_monitor, pg_signal_backend, pg_checkpoint, pg_use_reserved_connections, rds_password to rds_superuser with admin option;
+grant pg_monitor, pg_signal_backend, pg_checkpoint, pg_use_reserved_connections, rds_password
+  to rds_superuser with admin option;
 """
 log = logging.getLogger("rehearsal.postgres")
 
@@ -82,10 +84,30 @@ def _template() -> Path:
             return path
         _fresh_directory(path)
         command = [
-            f"{settings.PGBIN}/initdb", "-D", HERE, "-U", SUPERUSER, "-A", "trust", "-E", "UTF8", "--locale=C", "--locale-provider=builtin",
-            "--builtin-locale=C.UTF-8", "--wal-segsize=1", "--no-sync", "--no-instructions",
-        ]  # fmt: skip
-        made = subprocess.run(command, cwd=path, env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"}, capture_output=True, text=True, **as_nobody())
+            f"{settings.PGBIN}/initdb",
+            "-D",
+            HERE,
+            "-U",
+            SUPERUSER,
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--locale=C",
+            "--locale-provider=builtin",
+            "--builtin-locale=C.UTF-8",
+            "--wal-segsize=1",
+            "--no-sync",
+            "--no-instructions",
+        ]
+        made = subprocess.run(
+            command,
+            cwd=path,
+            env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
+            capture_output=True,
+            text=True,
+            **as_nobody(),
+        )
         if made.returncode:
             shutil.rmtree(path)
             raise ServerError(f"initdb: {made.stderr.strip()}")
@@ -100,7 +122,9 @@ def _fresh_directory(path: Path) -> None:
 
 
 class Server:
-    """One server and its data. `label` names it for those who look at processes; `died` is called when it ends without being asked."""
+    """One server and its data. `label` names it for those who look at processes; `died` is called when it ends without
+    being asked.
+    """
 
     def __init__(self, directory: Path, address: str, port: int, label: dict, died: Callable[[], None]):
         self.directory, self.address, self.port, self.label, self.died = directory, address, port, label, died
@@ -124,26 +148,46 @@ class Server:
     def prepare(self, user: str, password: str, database: str | None) -> None:
         """The master user, and the first database if there is to be one besides `postgres`."""
         self.sql(ROLES)
-        self.sql(f"create role {identifier(user)} login createdb createrole password {literal(password)} in role rds_superuser")
-        self.sql(f"alter database postgres owner to {identifier(user)}")
+        master = identifier(user)
+        self.sql(f"create role {master} login createdb createrole password {literal(password)} in role rds_superuser")
+        self.sql(f"alter database postgres owner to {master}")
         if database and database != "postgres":
-            self.sql(f"create database {identifier(database)} owner {identifier(user)}")
+            self.sql(f"create database {identifier(database)} owner {master}")
 
     def start(self, max_connections: int, force_ssl: bool) -> None:
         """Returns when it answers. Raises ServerError."""
-        lines = [f"local all {SUPERUSER} trust", f"host all {SUPERUSER} all reject", "hostssl all all all scram-sha-256"]
-        self._write("pg_hba.conf", "\n".join(lines + ([] if force_ssl else ["hostnossl all all all scram-sha-256"])) + "\n")
-        (self.directory / "postmaster.pid").unlink(missing_ok=True)  # of one that was killed; ours has ended, or we would not be here
-        given = {**SETTINGS, "listen_addresses": self.address, "port": str(self.port), "max_connections": str(max_connections)}
+        lines = [
+            f"local all {SUPERUSER} trust",
+            f"host all {SUPERUSER} all reject",
+            "hostssl all all all scram-sha-256",
+        ]
+        self._write(
+            "pg_hba.conf", "\n".join(lines + ([] if force_ssl else ["hostnossl all all all scram-sha-256"])) + "\n"
+        )
+        (self.directory / "postmaster.pid").unlink(
+            missing_ok=True
+        )  # of one that was killed; ours has ended, or we would not be here
+        given = {
+            **SETTINGS,
+            "listen_addresses": self.address,
+            "port": str(self.port),
+            "max_connections": str(max_connections),
+        }
         command = [f"{settings.PGBIN}/postgres", "-D", HERE]
         for name, value in given.items():
             command += ["-c", f"{name}={value}"]
         self.said.clear()
         self.wanted = not self.discarded
         self.process = process = processes.start(
-            command, {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}, str(self.directory), self.address,
-            on_line=self.said.append, on_exit=lambda code: self._ended(process, code), uid=NOBODY if os.getuid() == 0 else None, label=self.label,
-        )  # fmt: skip
+            command,
+            {"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
+            str(self.directory),
+            self.address,
+            on_line=self.said.append,
+            on_exit=lambda code: self._ended(process, code),
+            uid=NOBODY if os.getuid() == 0 else None,
+            label=self.label,
+        )
         if self.discarded:  # meanwhile
             process.kill()
         deadline = time.monotonic() + READY_SECONDS
@@ -187,7 +231,9 @@ class Server:
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as wire:
                 wire.settimeout(30)
-                wire.connect(f"/proc/self/fd/{descriptor}/.s.PGSQL.{self.port}")  # a Unix socket's path has at most 107 characters
+                wire.connect(
+                    f"/proc/self/fd/{descriptor}/.s.PGSQL.{self.port}"
+                )  # a Unix socket's path has at most 107 characters
                 body = struct.pack("!i", 196608) + f"user\0{SUPERUSER}\0database\0postgres\0\0".encode()
                 wire.sendall(struct.pack("!i", len(body) + 4) + body)
                 _until_ready(wire)
@@ -207,7 +253,7 @@ class Server:
 
 
 def _until_ready(wire: socket.socket) -> None:
-    """Read messages of PostgreSQL's protocol 3 up to ReadyForQuery. Raises ServerError with the first error's message."""
+    """Read messages of PostgreSQL's protocol 3 up to ReadyForQuery. Raises ServerError with the first error."""
     failure = None
     while True:
         kind, size = struct.unpack("!ci", _exactly(wire, 5))

@@ -1,7 +1,9 @@
-"""The targets of every target group, and their health: registered, probed by the group's own settings, drained, forgotten.
+"""The targets of every target group, and their health: registered, probed by the group's own settings, drained,
+forgotten.
 
-One asyncio loop on a thread of its own probes all of them. Sources: the ELB user guide's "Health checks for Application Load Balancer
-target groups" (states, reasons, thresholds, the first success) and "Register targets" (deregistration delay).
+One asyncio loop on a thread of its own probes all of them. Sources: the ELB user guide's "Health checks for
+Application Load Balancer target groups" (states, reasons, thresholds, the first success) and "Register targets"
+(deregistration delay).
 """
 
 import asyncio
@@ -26,7 +28,11 @@ HEALTHY: Health = ("healthy", "", "")
 TIMED_OUT: Health = ("unhealthy", "Target.Timeout", "Request timed out")
 FAILED: Health = ("unhealthy", "Target.FailedHealthChecks", "Health checks failed")
 DRAINING: Health = ("draining", "Target.DeregistrationInProgress", "Target deregistration is in progress")
-NOT_IN_USE: Health = ("unused", "Target.NotInUse", "Target group is not configured to receive traffic from the load balancer")
+NOT_IN_USE: Health = (
+    "unused",
+    "Target.NotInUse",
+    "Target group is not configured to receive traffic from the load balancer",
+)
 NOT_REGISTERED: Health = ("unused", "Target.NotRegistered", "Target is not registered to the target group")
 
 UNUSED_LOOK_SECONDS = 0.2
@@ -79,8 +85,12 @@ def group(arn: str) -> dict | None:
 def balancers_of(arn: str) -> list[str]:
     """ARNs of the load balancers whose listeners or rules forward to the group, in the caller's account and region."""
     listeners = {one["ListenerArn"]: one["LoadBalancerArn"] for one in alb._listeners.values()}
-    found = [listeners.get(rule["ListenerArn"]) for rule in alb._rules.values() if arn in forwards(rule.get("Actions") or [])]
-    found += [one["LoadBalancerArn"] for one in alb._listeners.values() if arn in forwards(one.get("DefaultActions") or [])]
+    found = [
+        listeners.get(rule["ListenerArn"]) for rule in alb._rules.values() if arn in forwards(rule.get("Actions") or [])
+    ]
+    found += [
+        one["LoadBalancerArn"] for one in alb._listeners.values() if arn in forwards(one.get("DefaultActions") or [])
+    ]
     return sorted({one for one in found if one in alb._lbs})
 
 
@@ -101,7 +111,7 @@ def in_use(arn: str) -> bool:
         return bool(balancers_of(arn))
 
 
-# Registration --------------------------------------------------------------------------------------------------------------------
+# Registration --------------------------------------------------------------------------------------
 
 
 def register(arn: str, ip: str, port: int) -> None:
@@ -117,7 +127,9 @@ def register(arn: str, ip: str, port: int) -> None:
 
 
 def deregister(arn: str, ip: str, port: int) -> None:
-    """No new requests; it is gone when the last one in flight has ended, at the latest after the group's deregistration delay."""
+    """No new requests; it is gone when the last one in flight has ended, at the latest after the group's deregistration
+    delay.
+    """
     with _lock:
         target = _targets.get(arn, {}).get((ip, port))
         if target is None or target.draining:
@@ -133,7 +145,9 @@ def deregister(arn: str, ip: str, port: int) -> None:
 def delay(arn: str) -> float:
     where = parse_arn(arn)
     attributes = alb._tg_attrs.get_scoped(where.account_id, where.region, arn) or []
-    return float(next((one["Value"] for one in attributes if one["Key"] == "deregistration_delay.timeout_seconds"), 300))
+    return float(
+        next((one["Value"] for one in attributes if one["Key"] == "deregistration_delay.timeout_seconds"), 300)
+    )
 
 
 def remove_group(arn: str) -> None:
@@ -157,27 +171,28 @@ def health(arn: str, ip: str, port: int) -> Health:
     return NOT_IN_USE
 
 
-# Choice --------------------------------------------------------------------------------------------------------------------------
+# Choice --------------------------------------------------------------------------------------------
 
 
-def choose(arn: str) -> Target | None:
-    """The one whose turn it is among the healthy. None of them healthy: among all that finished registration (an ALB fails open)."""
+def take(arn: str, cut: Callable[[], None]) -> Target | None:
+    """Give a request to the one whose turn it is among the healthy. None of them healthy: among all that finished
+    registration (an ALB fails open). None at all: None. `cut` ends the request at once, from any thread; it is called
+    when its target's deregistration delay is over. One step, so that a target which is deregistered either drains this
+    request or never gets it.
+    """
     with _lock:
         able = [one for one in _targets.get(arn, {}).values() if not one.draining and one.health is not REGISTERING]
         able = [one for one in able if one.health is HEALTHY] or able
         if not able:
             return None
         _turn[arn] = turn = _turn.get(arn, -1) + 1
-        return able[turn % len(able)]
+        chosen = able[turn % len(able)]
+        chosen.requests.add(cut)
+        return chosen
 
 
-def begin_request(target: Target, cut: Callable[[], None]) -> None:
-    """`cut` ends the request at once, from any thread: it is called when the deregistration delay is over."""
-    with _lock:
-        target.requests.add(cut)
-
-
-def end_request(target: Target, cut: Callable[[], None]) -> None:
+def done(target: Target, cut: Callable[[], None]) -> None:
+    """The request has ended."""
     with _lock:
         target.requests.discard(cut)
 
@@ -189,7 +204,7 @@ def in_flight(arn: str, ip: str, port: int) -> int:
         return len(target.requests) if target else 0
 
 
-# Work --------------------------------------------------------------------------------------------------------------------------
+# Work ----------------------------------------------------------------------------------------------
 
 
 def _begin(target: Target, work) -> None:
@@ -249,7 +264,9 @@ async def _check(target: Target) -> None:
                 if target.draining:
                     return
                 _judge(target, record, seen)
-            await asyncio.sleep(max(0.0, began + durations.timer(record["HealthCheckIntervalSeconds"]) - time.monotonic()))
+            await asyncio.sleep(
+                max(0.0, began + durations.timer(record["HealthCheckIntervalSeconds"]) - time.monotonic())
+            )
     except Exception:
         log.exception("%s %s:%s", target.group, target.ip, target.port)
 
@@ -286,7 +303,9 @@ async def _probe(target: Target, record: dict) -> Health:
     wanted = record.get("HealthCheckPort") or "traffic-port"
     port = target.port if wanted == "traffic-port" else int(wanted)
     try:
-        status = await asyncio.wait_for(_get(target.ip, port, record), durations.timer(record["HealthCheckTimeoutSeconds"]))
+        status = await asyncio.wait_for(
+            _get(target.ip, port, record), durations.timer(record["HealthCheckTimeoutSeconds"])
+        )
     except asyncio.TimeoutError:
         return TIMED_OUT
     except (OSError, ValueError, IndexError):
@@ -300,12 +319,15 @@ async def _get(ip: str, port: int, record: dict) -> int:
     context = None
     if record.get("HealthCheckProtocol") == "HTTPS":
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # an ALB does not look at a target's certificate
+        context.check_hostname, context.verify_mode = (
+            False,
+            ssl.CERT_NONE,
+        )  # an ALB does not look at a target's certificate
     reader, writer = await asyncio.open_connection(ip, port, ssl=context, limit=HEAD_BYTES)
     try:
         path = record.get("HealthCheckPath") or "/"
-        head = f"GET {path} HTTP/1.1\r\nHost: {ip}:{port}\r\nConnection: close\r\nUser-Agent: ELB-HealthChecker/2.0\r\nAccept-Encoding: gzip, compressed\r\n\r\n"
-        writer.write(head.encode())
+        head = [f"GET {path} HTTP/1.1", f"Host: {ip}:{port}", "Connection: close", "User-Agent: ELB-HealthChecker/2.0"]
+        writer.write("\r\n".join([*head, "Accept-Encoding: gzip, compressed", "", ""]).encode())
         version, status = (await reader.readline()).split(None, 2)[:2]
         if not version.startswith(b"HTTP/"):
             raise ValueError("not HTTP")
