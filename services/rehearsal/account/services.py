@@ -428,7 +428,7 @@ class Service:
             delays.append(primary.not_before - time.monotonic())
         if any(task.wanted and (task.targets or (task.running and not task.was_healthy)) for task in self.tasks):
             delays.append(max(LOOK_SECONDS, durations.seconds("ecs.scheduler")))
-        if primary.steady_since is not None and not self.steady:
+        if primary.steady_since is not None and not self.steady and primary.state != "FAILED":
             delays.append(0.05)
         if delays:
             self.wake(min(delays))

@@ -130,8 +130,18 @@ class Task:
     # Time ---------------------------------------------------------------------------------------------------
 
     def after(self, seconds: float, call: Callable[[], None]) -> None:
-        """Unless the task has been forgotten by then (reset)."""
-        scheduler.after(seconds, self.account, self.region, lambda: call() if live.get(self.arn) is self else None)
+        """Unless the task has been forgotten by then (reset). An error of ours ends the task, and says so."""
+
+        def due() -> None:
+            if live.get(self.arn) is not self:
+                return
+            try:
+                call()
+            except Exception as error:
+                self.stop("TaskFailedToStart", f"the emulated account failed: {type(error).__name__}: {error}")
+                raise
+
+        scheduler.after(seconds, self.account, self.region, due)
 
     def soon(self, call: Callable[[], None]) -> None:
         self.after(0, call)
