@@ -140,7 +140,7 @@ function judge(p: Pass, kind: Kind, row: Row, seen: Observed<unknown, unknown>, 
     case 'ready':
       return { state: 'ready', message: '' };
     case 'broken':
-      return failed(seen.why);
+      return failed(gaveUp ?? seen.why); // the first cause told stays: AWS forgets why, we do not
     case 'busy': {
       if (gaveUp !== undefined) return failed(gaveUp);
       const seconds = (p.now().getTime() - row.busySince!.getTime()) / 1000;

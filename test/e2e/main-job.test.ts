@@ -57,7 +57,7 @@ after(async () => {
 test('two customers each get a server that answers, on their own database', async () => {
   for (const account of [FIRST, SECOND])
     deployments[account] = await stage.createDeployment(api, {
-      name: 'support-agent',
+      name: `agent-${account}`,
       image: images[account]!,
       listenerId: places[account]!.id,
       secrets: [{ name: 'GREETING', value: `hello ${account}` }],
@@ -139,7 +139,7 @@ for (const [title, env] of [
   test(title, async () => {
     const { id, url } = deployments[FIRST];
     const image = await push(FIRST, `roll-${Object.keys(env).length}`, env);
-    const traffic = stage.load(rehearsal, url);
+    await using traffic = stage.load(rehearsal, url);
     const inFlight = stage.run(rehearsal, url, 'slow', { seconds: 8 });
     // Nobody waits for this one: it is in the queue of a server that will be stopped.
     const thread = await stage.json(await rehearsal.fetch(`${url}/threads`, stage.post({})));
@@ -194,7 +194,6 @@ test('a revision leaves the database and the redis alone', async () => {
     'ecs:RegisterTaskDefinition',
     'ecs:UpdateService',
     'secretsmanager:PutSecretValue',
-    'secretsmanager:UpdateSecretVersionStage',
   ]);
 });
 

@@ -124,7 +124,7 @@ export interface Load {
  * 20 requests a second, half of them `/info`, half threaded runs of which at most 10 are under way, until stopped.
  * A run fails when it does not answer its own input.
  */
-export function load(rehearsal: Rehearsal, url: string): { stop(): Promise<Load> } {
+export function load(rehearsal: Rehearsal, url: string): AsyncDisposable & { stop(): Promise<Load> } {
   const failures: string[] = [];
   const revisions = new Set<string>();
   const underWay = new Set<Promise<void>>();
@@ -160,12 +160,12 @@ export function load(rehearsal: Rehearsal, url: string): { stop(): Promise<Load>
       await sleep(50);
     }
   })();
-  return {
-    async stop() {
-      stopped = true;
-      await loop;
-      await Promise.all(underWay);
-      return { requests, failures, revisions };
-    },
+  const stop = async (): Promise<Load> => {
+    stopped = true;
+    await loop;
+    await Promise.all(underWay);
+    return { requests, failures, revisions };
   };
+  // A test that fails midway stops its load all the same.
+  return { stop, [Symbol.asyncDispose]: async () => void (await stop()) };
 }
