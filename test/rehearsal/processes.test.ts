@@ -39,7 +39,7 @@ describe('processes', { concurrency: 2, timeout: 90_000 }, () => {
     t.after(() => child.kill('SIGKILL'));
     const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
     const endpoint = await new Promise<string>((resolve, reject) => {
-      child.stdout!.on('data', (text: Buffer) => resolve(/http:\S+/.exec(text.toString())![0]));
+      child.stdout.on('data', (text: Buffer) => resolve(/http:\S+/.exec(text.toString())![0]));
       child.once('exit', () => reject(new Error('the emulator ended')));
     });
     const rehearsal = await attachRehearsal(endpoint);

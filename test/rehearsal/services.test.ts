@@ -1,4 +1,4 @@
-/** The emulated ECS's service scheduler: rollouts, health, replacement, the circuit breaker, and the history of deployments. */
+/** The emulated ECS's service scheduler: rollouts, health, replacement, circuit breaker, and the history of deployments. */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import {
@@ -112,7 +112,8 @@ describe('services', { concurrency: 3, timeout: 180_000 }, () => {
     const env = (revision: string) => ({ REVISION: revision, MOUNT_PREFIX: '/rolling' });
     const one = await f.define('rolling', env('one'));
     const two = await f.define('rolling', { ...env('two'), HEALTHY_AFTER_MS: '1500' });
-    await f.create('rolling', one, { loadBalancers, healthCheckGracePeriodSeconds: 60 }); // without it a slow start counts as a failure
+    // Without the grace period a slow start counts as a failure.
+    await f.create('rolling', one, { loadBalancers, healthCheckGracePeriodSeconds: 60 });
     const before = await f.steady('rolling');
     assert.equal((await info(`${url}/info`)).revision, 'one');
 
@@ -142,7 +143,8 @@ describe('services', { concurrency: 3, timeout: 180_000 }, () => {
       ],
     );
     await eventually('the new target is healthy', async () => {
-      slow.push(rehearsal.fetch(`${url}/slow?ms=1500`).then((answer) => answer.status)); // some of these are in flight when the old one drains
+      // Some of these are in flight when the old one drains.
+      slow.push(rehearsal.fetch(`${url}/slow?ms=1500`).then((answer) => answer.status));
       const { TargetHealthDescriptions: targets = [] } = await f.elb.send(
         new DescribeTargetHealthCommand({ TargetGroupArn: targetGroupArn }),
       );

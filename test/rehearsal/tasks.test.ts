@@ -72,7 +72,7 @@ describe('tasks', { concurrency: 4, timeout: 120_000 }, () => {
     assert.equal(up.group, 'mine');
     assert.match(up.containers![0]!.imageDigest!, /^sha256:[0-9a-f]{64}$/);
     const details = Object.fromEntries(up.attachments![0]!.details!.map(({ name, value }) => [name, value]));
-    assert.ok(f.subnets.includes(details['subnetId']!));
+    assert.ok(f.subnets.includes(details['subnetId']));
     assert.equal(details['privateIPv4Address'], address(up));
     const interfaces = await f.ec2.send(
       new DescribeNetworkInterfacesCommand({ NetworkInterfaceIds: [details['networkInterfaceId']!] }),
@@ -186,8 +186,9 @@ describe('tasks', { concurrency: 4, timeout: 120_000 }, () => {
 
   test("what runs in a task may do what the task's role may, and nothing else", async () => {
     const taskRoleArn = await f.role('reader', ['secretsmanager:ListSecrets']);
+    const sdk = import.meta.resolve('@aws-sdk/client-secrets-manager');
     const ask = `
-      const { SecretsManagerClient, ListSecretsCommand, CreateSecretCommand } = await import(${JSON.stringify(import.meta.resolve('@aws-sdk/client-secrets-manager'))});
+      const { SecretsManagerClient, ListSecretsCommand, CreateSecretCommand } = await import(${JSON.stringify(sdk)});
       const client = new SecretsManagerClient({});
       console.log((await client.send(new ListSecretsCommand({}))).$metadata.httpStatusCode);
       await client.send(new CreateSecretCommand({ Name: 'x', SecretString: 'x' })).catch((error) => console.log(error.message));`;

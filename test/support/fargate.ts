@@ -1,4 +1,4 @@
-/** A prepared account for tests of ECS: network, cluster, execution role, logs, balancer; and short words for what is asked often. */
+/** A prepared account for tests of ECS, and short words for what they ask often. */
 import { CloudWatchLogsClient, CreateLogGroupCommand, GetLogEventsCommand } from '@aws-sdk/client-cloudwatch-logs';
 import { CreateSecurityGroupCommand, CreateSubnetCommand, CreateVpcCommand, EC2Client } from '@aws-sdk/client-ec2';
 import {

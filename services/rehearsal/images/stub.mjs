@@ -1,6 +1,6 @@
-// The image for fast tests: an HTTP server on HOST:PORT that answers with what it was given, and misbehaves when told to.
+// The image for fast tests: an HTTP server on HOST:PORT that says what it was given, and misbehaves when told to.
 //
-//   PORT (8000), MOUNT_PREFIX ('')   where it serves: {prefix}/ok, {prefix}/info, {prefix}/env, {prefix}/slow?ms=n, {prefix}/crash, /ok
+//   PORT (8000), MOUNT_PREFIX ('')   where it serves: /ok, and below the prefix ok, info, env, slow?ms=n, crash
 //   REVISION                         shown by /info; without it LANGSMITH_HOST_REVISION_ID is
 //   START_MS                         listens only after so long
 //   HEALTHY_AFTER_MS                 /ok answers 503 for so long
