@@ -1,4 +1,4 @@
-/** The emulated ECS's service scheduler: rollouts, health, replacement, the circuit breaker, and deployments' history. */
+/** The emulated ECS's service scheduler: rollouts, health, replacement, circuit breaker, history of deployments. */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import {
