@@ -41,13 +41,16 @@ export class ApiError extends Error {
 }
 
 /** The control plane's own identity: a user of its own account who may assume the roles that customers make for it. */
-export async function controlPlaneUser(rehearsal: Rehearsal): Promise<{ arn: string; credentials: Credentials }> {
+export async function controlPlaneUser(
+  rehearsal: Rehearsal,
+  name = 'freehold',
+): Promise<{ arn: string; credentials: Credentials }> {
   const assume = { Effect: 'Allow', Action: ['sts:AssumeRole', 'sts:TagSession', 'sts:SetSourceIdentity'] };
-  const credentials = await rehearsal.createUser(CONTROL_PLANE_ACCOUNT, 'freehold', {
+  const credentials = await rehearsal.createUser(CONTROL_PLANE_ACCOUNT, name, {
     Version: '2012-10-17',
     Statement: [{ ...assume, Resource: 'arn:aws:iam::*:role/*-control-plane' }],
   });
-  return { arn: `arn:aws:iam::${CONTROL_PLANE_ACCOUNT}:user/freehold`, credentials };
+  return { arn: `arn:aws:iam::${CONTROL_PLANE_ACCOUNT}:user/${name}`, credentials };
 }
 
 export interface ControlPlaneOptions {

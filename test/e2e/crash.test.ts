@@ -19,7 +19,7 @@ let place: Awaited<ReturnType<typeof onboard>>;
 
 before(async () => {
   rehearsal = await openRehearsal();
-  const principal = await controlPlaneUser(rehearsal);
+  const principal = await controlPlaneUser(rehearsal, 'crash');
   api = await startControlPlane({ rehearsal, principal, env: { FREEHOLD_LOOK_EXPIRES_SECONDS: '10' } });
   place = await onboard(api, principal.arn, { rehearsal, account: ACCOUNT, name: 'crash' });
 });

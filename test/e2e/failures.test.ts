@@ -26,7 +26,7 @@ const push = async (tag: string, image = 'stub', env: Record<string, string> = {
 
 before(async () => {
   rehearsal = await openRehearsal();
-  const principal = await controlPlaneUser(rehearsal);
+  const principal = await controlPlaneUser(rehearsal, 'failures');
   api = await startControlPlane({ rehearsal, principal });
   place = await onboard(api, principal.arn, { rehearsal, account: ACCOUNT, name: 'failures' });
   const made = await stage.createDeployment(api, {

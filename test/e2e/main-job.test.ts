@@ -41,7 +41,7 @@ const push = async (account: string, tag: string, env: Record<string, string> = 
 
 before(async () => {
   rehearsal = await openRehearsal();
-  principal = await controlPlaneUser(rehearsal);
+  principal = await controlPlaneUser(rehearsal, 'main-job');
   api = await startControlPlane({ rehearsal, principal, env: { FREEHOLD_SWEEP_SECONDS: '5' } });
   for (const account of [FIRST, SECOND]) {
     places[account] = await onboard(api, principal.arn, { rehearsal, account, name: `customer-${account}` });

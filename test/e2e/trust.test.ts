@@ -32,7 +32,7 @@ const role = (): string => place.outputs.roleArn.split('/').at(-1)!;
 
 before(async () => {
   rehearsal = await openRehearsal();
-  const principal = await controlPlaneUser(rehearsal);
+  const principal = await controlPlaneUser(rehearsal, 'trust');
   api = await startControlPlane({ rehearsal, principal, env: { FREEHOLD_SESSION_SECONDS: '900' } });
   place = await onboard(api, principal.arn, { rehearsal, account: ACCOUNT, name: 'trust' });
   iam = new IAMClient(stage.customerClient(rehearsal, ACCOUNT));
