@@ -462,13 +462,6 @@ describe('load balancers', { timeout: 120_000 }, () => {
     await two.elb.send(new DeleteTargetGroupCommand({ TargetGroupArn: other }));
   });
 
-  test('a process that knows only the address behind the DNS name reaches the same load balancer', async () => {
-    const address = (await rehearsal.names())[one.dns];
-    assert.match(address!, /^127\./);
-    const answer = await fetch(`http://${address}/nowhere`);
-    assert.deepEqual([answer.status, await answer.text()], [404, 'nothing here']);
-  });
-
   test('refusals are those of AWS', async () => {
     const [to, other] = [await group(one, 'refusals'), await group(one, 'refusals-2')];
     const again = await group(one, 'refusals');

@@ -158,6 +158,16 @@ describe('names', { timeout: 90_000 }, () => {
     await assert.rejects(say(address, port, 1));
   });
 
+  test('a port that another program has on every address is replaced, in the environment too', async () => {
+    const port = await listen('everywhere', '0.0.0.0', 0);
+    const { ECHO } = await environmentOf(one, ONE, { ECHO: `http://echo.space.internal:${port}` });
+    const there = new URL(ECHO!);
+    assert.notEqual(there.port, String(port));
+    await register('any', '127.0.0.13');
+    assert.equal(await say(there.hostname, Number(there.port), 7), 'everywhere 7');
+    await deregister('any');
+  });
+
   test('a private name is known in its own account only', async () => {
     const plain = await environmentOf(other, OTHER, { ECHO: 'http://echo.space.internal' });
     assert.equal(plain['ECHO'], 'http://echo.space.internal');
@@ -169,6 +179,16 @@ describe('names', { timeout: 90_000 }, () => {
     assert.equal((await environmentOf(one, ONE, { ECHO: 'echo.space.internal' }))['ECHO'], mine);
     await other.cloudmap.send(new DeleteServiceCommand({ Id: theirs }));
     assert.equal((await rehearsal.names())['echo.space.internal'], mine);
+  });
+
+  test('a process that is given the DNS name of a load balancer reaches it, on the listener it means', async () => {
+    const { url } = await one.balanced('names');
+    const env = await environmentOf(one, ONE, { URL: `${url}/x`, OTHER_LISTENER: url.replace('.com/', '.com:8080/') });
+    assert.match(env['URL']!, /^http:\/\/127\.[\d.]+(:\d+)?\/names\/x$/);
+    const answer = await fetch(env['URL']!);
+    assert.deepEqual([answer.status, answer.headers.get('server')], [503, 'awselb/2.0'], 'nobody is registered');
+    const none = await fetch(env['OTHER_LISTENER']!);
+    assert.match(none.headers.get('x-rehearsal')!, /no listener on port 8080/);
   });
 
   test('a deleted service takes its name with it', async () => {

@@ -11,7 +11,8 @@ process knows only names that existed when it started, and only those in its env
 or that it puts together itself, does not resolve.
 
 A name answers on the ports it was published with, and on those it is mentioned with in an environment (`name:6379`,
-`redis://name`).
+`redis://name`). Where this machine does not let us have a port (below 1024 when not root; taken on every address by
+another program), another one stands in its place, in the environment too.
 
 Each connection to a name passes `may_connect`.
 """
@@ -40,8 +41,10 @@ Scope = tuple[str, str] | None
 GUARD_PORT = 47999
 CONNECT_SECONDS = 5.0
 SCHEME_PORTS = {"http": 80, "https": 443, "postgres": 5432, "postgresql": 5432, "redis": 6379, "rediss": 6379}
-_NAME = re.compile(r"(?<![A-Za-z0-9.-])(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?\.)+[A-Za-z]{2,}(?![A-Za-z0-9.-])")
-_PORT = re.compile(r":(\d{1,5})(?!\d)")
+_NAME = re.compile(
+    r"(?<![A-Za-z0-9.-])((?:[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?\.)+[A-Za-z]{2,})(?![A-Za-z0-9.-])"
+    r"(?::(\d{1,5})(?!\d))?"
+)
 _SCHEME = re.compile(r"([a-z][a-z0-9]*)(?:\+[a-z0-9]+)?://[^/\s]*$")
 log = logging.getLogger("rehearsal.addresses")
 
@@ -122,7 +125,7 @@ class Name:
     scope: Scope  # (account, region) for names of private zones, None for public ones
     address: str
     targets: Callable[[int], list[Endpoint]]
-    listeners: dict[int, socket.socket] = field(default_factory=dict)
+    listeners: dict[int, socket.socket] = field(default_factory=dict)  # by the port that is meant
 
 
 _lock = threading.RLock()
@@ -165,15 +168,19 @@ def lookup(name: str) -> str | None:
     return entry.address if entry else None
 
 
-def name_of(address: str) -> str | None:
-    """The name that has this address."""
+def meant(address: str, port: int) -> Endpoint | None:
+    """The name and port that a client means which connects to this address and port."""
     with _lock:
-        return next((entry.name for entry in _names.values() if entry.address == address), None)
+        entry = next((one for one in _names.values() if one.address == address), None)
+        listeners = dict(entry.listeners) if entry else {}
+    if entry is None:
+        return None
+    return entry.name, next((one for one, listener in listeners.items() if _port_of(listener) == port), port)
 
 
 def rewrite(env: dict[str, str]) -> dict[str, str]:
     """The environment with every name that is known in the caller's account and region replaced by its address."""
-    return {key: _NAME.sub(lambda found: _replace(found, value), value) for key, value in env.items()}
+    return {key: _NAME.sub(lambda found, value=value: _replace(found, value), value) for key, value in env.items()}
 
 
 def names() -> dict[str, str]:
@@ -196,28 +203,44 @@ def _find(name: str) -> Name | None:
 
 
 def _replace(found: re.Match, value: str) -> str:
-    entry = _find(found[0])
+    entry = _find(found[1])
     if entry is None:
         return found[0]
-    port = _PORT.match(value, found.end())
     scheme = _SCHEME.search(value, 0, found.start())
-    wanted = int(port[1]) if port else SCHEME_PORTS.get(scheme[1]) if scheme else None
-    if wanted and wanted < 65536:
-        with _lock:
-            _listen(entry, wanted)
-    return entry.address
+    usual = SCHEME_PORTS.get(scheme[1]) if scheme else None
+    port = int(found[2]) if found[2] else usual
+    if not port or port > 65535:
+        return entry.address
+    with _lock:
+        there = _listen(entry, port)
+    return f"{entry.address}:{there}" if found[2] or there != usual else entry.address
 
 
-def _listen(entry: Name, port: int) -> None:
-    if port in entry.listeners:
-        return
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind((entry.address, port))
-    listener.listen(256)
-    listener.setblocking(False)
-    entry.listeners[port] = listener
-    _forwarder.serve(entry, port, listener)
+def _listen(entry: Name, port: int) -> int:
+    """Answer connections to the name on `port`. Returns the port that really is listened on."""
+    if port not in entry.listeners:
+        listener = bind(entry.address, port)
+        listener.listen(256)
+        listener.setblocking(False)
+        entry.listeners[port] = listener
+        _forwarder.serve(entry, port, listener)
+    return _port_of(entry.listeners[port])
+
+
+def bind(address: str, port: int) -> socket.socket:
+    """A socket on `port` of the address, or on any other port where this machine does not let us have that one."""
+    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((address, port))
+    except OSError as error:
+        bound.bind((address, 0))
+        log.warning("port %s: %s; %s:%s stands in its place", port, error.strerror, address, _port_of(bound))
+    return bound
+
+
+def _port_of(bound: socket.socket) -> int:
+    return bound.getsockname()[1]
 
 
 def _close(entry: Name) -> None:

@@ -42,7 +42,7 @@ HOP_BY_HOP = {
 }
 REASONS = {460: "", 502: "Bad Gateway", 503: "Service Temporarily Unavailable", 504: "Gateway Time-out"}
 Headers = list[tuple[bytes, bytes]]
-Place = tuple[str, str, dict]  # account, region, the load balancer's record
+Place = tuple[str, str, dict, int]  # account, region, the load balancer's record, port
 log = logging.getLogger("rehearsal.balancer")
 
 register = targets.register
@@ -60,15 +60,16 @@ def owns(host: str) -> bool:
 
 
 def find(host: str) -> Place | None:
-    name = host.rpartition(":")[0] if re.search(r":\d+$", host) else host
-    name = name.lower().rstrip(".")
+    """The load balancer that a Host names, and the port of the listener that is meant."""
+    name, _, port = host.lower().partition(":")
+    name, wanted = name.rstrip("."), int(port) if port.isdigit() else 80
     if name in ("127.0.0.1", "localhost", "") or name.endswith(".localhost"):
         return None
-    if name.startswith("127."):  # a process that was given the name's address
-        name = addresses.name_of(name) or name
+    if name.startswith("127."):  # of a process that was given the name's address
+        name, wanted = addresses.meant(name, wanted) or (name, wanted)
     for (account, region, _), record in alb._lbs.all_items():
         if record["DNSName"].lower() == name:
-            return account, region, record
+            return account, region, record, wanted
     if name.endswith((".amazonaws.com", ".amazonaws.com.cn", ".amazon.com")):
         return None
     for (account, region, _), rule in alb._rules.all_items():
@@ -76,7 +77,7 @@ def find(host: str) -> Place | None:
             listener = alb._listeners.get_scoped(account, region, rule["ListenerArn"])
             record = listener and alb._lbs.get_scoped(account, region, listener["LoadBalancerArn"])
             if record:
-                return account, region, record
+                return account, region, record, wanted
     return None
 
 
@@ -157,10 +158,9 @@ async def serve(scope: dict, receive: Callable[[], Awaitable[dict]], send: Calla
     place = find(host)
     if place is None:
         return await _plain(send, 503)
-    account, region, record = place
-    port = re.search(r":(\d+)$", host)
+    account, region, record, port = place
     with request_scope(account, region):
-        await _listen(record, int(port[1]) if port else 80, scope, receive, send)
+        await _listen(record, port, scope, receive, send)
 
 
 async def _listen(record: dict, port: int, scope: dict, receive, send) -> None:

@@ -152,10 +152,14 @@ class Database:
             self.address = addresses.allocate()
             label = {"account": self.account, "region": self.region, "database": self.id}
             directory = settings.DIRECTORY / "databases" / record["DbiResourceId"]
-            self.server = postgres.Server(directory, self.address, port, label, self._died)
+            with addresses.bind(self.address, port) as free:
+                own_port = free.getsockname()[1]
+            self.server = postgres.Server(directory, self.address, own_port, label, self._died)
 
-    def _targets(self, port: int) -> list[tuple[str, int]]:
-        return [(self.address, port)] if self.server and self.server.up and self.record.get("Endpoint") else []
+    def _targets(self, _port: int) -> list[tuple[str, int]]:
+        if self.server is None or not self.server.up or not self.record.get("Endpoint"):
+            return []
+        return [(self.address, self.server.port)]
 
     def work(self, act: Callable[[], None]) -> None:
         """Do this in the background, after what is being done already, in the instance's account and region."""

@@ -136,7 +136,7 @@ def complete(record: dict) -> None:
         suffix = "elb.amazonaws.com.cn" if get_region().startswith("cn-") else "elb.amazonaws.com"
         record["DNSName"] = f"{internal}{record['LoadBalancerName']}-{record['_digits']}.{get_region()}.{suffix}"
         # A process that is given this name reaches the balancer through the emulator's own port.
-        addresses.publish(record["DNSName"], 80, lambda _port: [("127.0.0.1", settings.PORT)])
+        addresses.publish(record["DNSName"], None, lambda _port: [("127.0.0.1", settings.PORT)])
     attributes = alb._lb_attrs.get(record["LoadBalancerArn"]) or []
     alb._lb_attrs[record["LoadBalancerArn"]] = _with_defaults(attributes, LB_DEFAULTS)
 
