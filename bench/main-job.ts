@@ -1,5 +1,6 @@
 /**
- * What the main job costs: AWS calls for a create, a revision, a delete and an idle look, and seconds beside the emulated
+ * What the main job costs: AWS calls for a create, a revision, a delete and an idle look, and seconds beside the
+ * emulated
  * AWS's own critical path (the sum of its delays along the longest chain). Ratios within one run; docs/benchmarks.md.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -104,9 +105,9 @@ try {
   const text = `# Benchmarks
 
 Written by \`npm run bench\`. Seconds are those of an emulated AWS whose own waits are ${PACE} times shorter than AWS's and whose
-configured timers (health checks, draining) are ${TIMER_PACE} times shorter; only the ratio is worth comparing. The critical path is
-the sum of the emulated AWS's own waits along the longest chain; health checks, draining and the server's own start come on
-top of it.
+configured timers (health checks, draining) are ${TIMER_PACE} times shorter; only the ratio is worth comparing. The
+critical path is the sum of the emulated AWS's own waits along the longest chain; health checks, draining and the server's
+own start come on top of it.
 
 ## The main job
 
@@ -118,7 +119,8 @@ ${row('create', create)}
 ${row('revision', revision)}
 ${row('delete', remove)}
 
-An idle look, at a deployment where nothing has changed: **${(idle.calls.length / looks).toFixed(1)} calls**, ${writes(idle.calls)} writes in ${looks} looks.
+An idle look, at a deployment where nothing has changed: **${(idle.calls.length / looks).toFixed(1)} calls**
+(${writes(idle.calls)} writes in ${looks} looks).
 
 Where the calls go:
 

@@ -1,4 +1,7 @@
-/** What every deployment in the place shares and what seldom changes: cluster, ECS's roles, names, database subnets, logs. */
+/**
+ * What every deployment in the place shares and what seldom changes: cluster, ECS's roles, names, database subnets,
+ * logs.
+ */
 import { RemovalPolicy, Stack, Validations } from 'aws-cdk-lib';
 import * as ecs from 'aws-cdk-lib/aws-ecs';
 import * as iam from 'aws-cdk-lib/aws-iam';

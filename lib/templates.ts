@@ -1,4 +1,7 @@
-/** The customer's stack as plain CloudFormation, for those who do not use CDK: what is context there, is parameters here. */
+/**
+ * The customer's stack as plain CloudFormation, for those who do not use CDK: what is context there, is parameters
+ * here.
+ */
 import { App, BootstraplessSynthesizer, CfnParameter, Stack } from 'aws-cdk-lib';
 import { EXTERNAL_ID, PRINCIPAL } from './control-plane-role.ts';
 import { CustomerAccount } from './customer-account.ts';

@@ -1,4 +1,6 @@
-/** What the control plane asks of customers' accounts. The API and the worker are given it; `aws.ts` is the real one. */
+/**
+ * What the control plane asks of customers' accounts. The API and the worker are given it; `aws.ts` is the real one.
+ */
 import type { Graph, Cx, Kind } from '../reconciler/resource.ts';
 import type { Row } from '../reconciler/pass.ts';
 import type { Place } from '../reconciler/place.ts';

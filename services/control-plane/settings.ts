@@ -10,13 +10,19 @@ export interface Settings {
   readonly databaseUrl: string | null;
   /** `FREEHOLD_DATA_DIR`: where the embedded PostgreSQL keeps its data @default .data/store */
   readonly dataDirectory: string;
-  /** `FREEHOLD_API_KEY`: a key to open the workspace `default` with @default one is made at the first start, and printed */
+  /**
+   * `FREEHOLD_API_KEY`: a key to open the workspace `default` with @default one is made at the first start, and
+   * printed
+   */
   readonly apiKey: string | null;
   /** `FREEHOLD_PRINCIPAL_ARN`: who we are in AWS; customers' stacks are given it */
   readonly principalArn: string | null;
   /** `AWS_ENDPOINT_URL`: of an emulated AWS @default AWS's own */
   readonly awsEndpoint: string | null;
-  /** `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN` @default the SDK's own chain: task role, profile */
+  /**
+   * `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN` @default the SDK's own chain: task role,
+   * profile
+   */
   readonly credentials: { accessKeyId: string; secretAccessKey: string; sessionToken?: string } | null;
   /** `FREEHOLD_LOOKS`: deployments that this process works on at once @default 8 */
   readonly looks: number;

@@ -55,7 +55,10 @@ export async function startWorker(options: WorkerOptions): Promise<void> {
   await options.looks.work(options.concurrency, (look) => carryOut(options, look));
 }
 
-/** One look. Throws only what is no deployment's trouble (the store is away, a defect of ours): then it is tried again. */
+/**
+ * One look. Throws only what is no deployment's trouble (the store is away, a defect of ours): then it is tried
+ * again.
+ */
 export async function carryOut(options: WorkerOptions, look: Look): Promise<void> {
   const { db, looks } = options;
   const log = options.log.child({ deployment: look.deploymentId });

@@ -1,4 +1,7 @@
-/** Starts and drives an emulated AWS account (the Python package in ./account). Loopback only; it dies with the process that started it. */
+/**
+ * Starts and drives an emulated AWS account (the Python package in ./account). Loopback only; it dies with the
+ * process that started it.
+ */
 import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, openSync, closeSync, readFileSync, rmSync } from 'node:fs';
 import { request as httpRequest, type IncomingHttpHeaders } from 'node:http';
@@ -70,7 +73,10 @@ export interface Rehearsal {
   root(account: string): Credentials;
   /** An IAM user with one inline policy and an access key. */
   createUser(account: string, name: string, policy: object): Promise<Credentials>;
-  /** Puts an image reference into an account's registry; makes the repository when it is missing. `image` is an entry of the catalogue. */
+  /**
+   * Puts an image reference into an account's registry; makes the repository when it is missing. `image` is an entry
+   * of the catalogue.
+   */
   pushImage(push: {
     account: string;
     region: string;
@@ -114,7 +120,10 @@ export interface RehearsalOptions {
   log?: string;
   /** State of this run @default a temporary directory, removed at the end */
   directory?: string;
-  /** Directory with initdb and postgres @default as services/postgres.ts finds them; without them RDS has no server behind it */
+  /**
+   * Directory with initdb and postgres @default as services/postgres.ts finds them; without them RDS has no server
+   * behind it
+   */
   postgres?: string;
 }
 

@@ -1,5 +1,6 @@
 /**
- * What the demo and the end-to-end tests play on: a control plane as a real process, and customers' accounts prepared by
+ * What the demo and the end-to-end tests play on: a control plane as a real process, and customers' accounts prepared
+ * by
  * the real CDK CLI, all against one emulated AWS. Nothing here is used in production.
  */
 import { spawn, type ChildProcess } from 'node:child_process';

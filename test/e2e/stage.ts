@@ -1,4 +1,7 @@
-/** What the end-to-end tests share: a customer with a place, deployments driven through the API, load, and a look at the account. */
+/**
+ * What the end-to-end tests share: a customer with a place, deployments driven through the API, load, and a look at
+ * the account.
+ */
 import { ResourceGroupsTaggingAPIClient, paginateGetResources } from '@aws-sdk/client-resource-groups-tagging-api';
 import { GetSecretValueCommand, SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
 import { setTimeout as sleep } from 'node:timers/promises';

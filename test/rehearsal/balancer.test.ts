@@ -392,7 +392,7 @@ describe('load balancers', { timeout: 120_000 }, () => {
     const gone = new AbortController();
     const events = await rehearsal.fetch(`http://${one.dns}/stream/events`, { signal: gone.signal });
     const reader = events.body!.getReader();
-    assert.equal(Buffer.from((await reader.read()).value!).toString(), 'data: one\n\n');
+    assert.equal(Buffer.from((await reader.read()).value).toString(), 'data: one\n\n');
     gone.abort();
     await eventually('the target sees that the client left', () => left);
     const big = await rehearsal.fetch(`http://${one.dns}/stream/big`, { method: 'POST', body: Buffer.alloc(32 << 20) });

@@ -1,4 +1,7 @@
-/** Stacks make, change and remove real things in the emulated account, take AWS's time, and are refused what AWS refuses. */
+/**
+ * Stacks make, change and remove real things in the emulated account, take AWS's time, and are refused what AWS
+ * refuses.
+ */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';

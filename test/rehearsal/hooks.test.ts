@@ -1,4 +1,7 @@
-/** The emulated account reaches into ministack; this fails first, and by name, when another version no longer has what it needs. */
+/**
+ * The emulated account reaches into ministack; this fails first, and by name, when another version no longer has what
+ * it needs.
+ */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';

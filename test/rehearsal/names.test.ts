@@ -31,7 +31,10 @@ describe('names', { timeout: 90_000 }, () => {
   let service: string;
   const servers: Server[] = [];
 
-  /** Says its name, then how many bytes it got, once its client has sent everything: it needs each direction to close by itself. */
+  /**
+   * Says its name, then how many bytes it got, once its client has sent everything: it needs each direction to close
+   * by itself.
+   */
   async function listen(name: string, host: string, port: number): Promise<number> {
     const server = createServer({ allowHalfOpen: true }, (socket) => {
       let bytes = 0;
@@ -72,7 +75,7 @@ describe('names', { timeout: 90_000 }, () => {
       assert.equal(error.ServiceId, Service!.Id);
       return true;
     });
-    const filter = { Name: 'NAMESPACE_ID' as const, Values: [namespace!] };
+    const filter = { Name: 'NAMESPACE_ID' as const, Values: [namespace] };
     const { Services } = await cloudmap.send(new ListServicesCommand({ Filters: [filter] }));
     assert.deepEqual(
       Services!.map(({ Id }) => Id),

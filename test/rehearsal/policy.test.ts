@@ -1,4 +1,6 @@
-/** IAM as AWS enforces it, asked through the real SDK. Each row says what AWS's service authorization reference says. */
+/**
+ * IAM as AWS enforces it, asked through the real SDK. Each row says what AWS's service authorization reference says.
+ */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { ApplicationAutoScalingClient, RegisterScalableTargetCommand } from '@aws-sdk/client-application-auto-scaling';

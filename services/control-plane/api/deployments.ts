@@ -1,4 +1,7 @@
-/** Deployments and their revisions. A request writes intent and asks for a look; it never waits for AWS to make anything. */
+/**
+ * Deployments and their revisions. A request writes intent and asks for a look; it never waits for AWS to make
+ * anything.
+ */
 import { createRoute, z } from '@hono/zod-openapi';
 import { randomUUID } from 'node:crypto';
 import type { Place } from '../../reconciler/place.ts';

@@ -1,4 +1,6 @@
-/** The names in a place that permissions are cut to. Plain strings, so that the customer's stack can pass its tokens. */
+/**
+ * The names in a place that permissions are cut to. Plain strings, so that the customer's stack can pass its tokens.
+ */
 export interface Scope {
   readonly partition: string;
   readonly region: string;
