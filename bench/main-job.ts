@@ -78,8 +78,8 @@ try {
   const idle = await measured(async () => {
     await sleep(IDLE_LOOKS * 2000 + 1000);
   });
-  // Every look asks for the database once.
-  const looks = idle.calls.filter((call) => call.action === 'DescribeDBInstances').length;
+  // Every look asks for the target group once.
+  const looks = idle.calls.filter((call) => call.action === 'DescribeTargetGroups').length;
   const remove = await measured(async () => {
     await api.call('DELETE', `/v2/deployments/${id}`);
     await stage.gone(api, id, 240);

@@ -4,7 +4,7 @@
  */
 import type { Logger } from 'pino';
 import { explain } from '../reconciler/aws/errors.ts';
-import { Superseded, pass, type Outcome, type Row } from '../reconciler/pass.ts';
+import { Superseded, pass, type Memory, type Outcome, type Row } from '../reconciler/pass.ts';
 import type { Place } from '../reconciler/place.ts';
 import { Graph } from '../reconciler/resource.ts';
 import type { ServerSpec } from '../reconciler/spec.ts';
@@ -50,16 +50,25 @@ export interface WorkerOptions {
 const RETRY_SECONDS = 30;
 /** Several versions at most; AWS keeps twenty labelled ones. */
 const VERSIONS_KEPT = 16;
+/** Of deployments that are not settled; all are dropped when there are more, which costs some calls and nothing else. */
+const MEMORIES_KEPT = 1000;
 
 export async function startWorker(options: WorkerOptions): Promise<void> {
-  await options.looks.work(options.concurrency, (look) => carryOut(options, look));
+  const memories = new Map<string, Memory>();
+  await options.looks.work(options.concurrency, async (look) => {
+    if (memories.size >= MEMORIES_KEPT) memories.clear();
+    const memory: Memory = memories.get(look.deploymentId) ?? new Map();
+    memories.set(look.deploymentId, memory);
+    await carryOut(options, look, memory);
+    if (memory.size === 0) memories.delete(look.deploymentId);
+  });
 }
 
 /**
  * One look. Throws only what is no deployment's trouble (the store is away, a defect of ours): then it is tried
  * again.
  */
-export async function carryOut(options: WorkerOptions, look: Look): Promise<void> {
+export async function carryOut(options: WorkerOptions, look: Look, memory: Memory = new Map()): Promise<void> {
   const { db, looks } = options;
   const log = options.log.child({ deployment: look.deploymentId });
   const seen = await begin(db, look.deploymentId);
@@ -68,7 +77,7 @@ export async function carryOut(options: WorkerOptions, look: Look): Promise<void
     return;
   }
   try {
-    await new OneLook(options, look, seen).run();
+    await new OneLook(options, look, seen, memory).run();
   } catch (error) {
     if (error instanceof Superseded) log.warn('another pass has begun: this one ends here');
     else {
@@ -111,12 +120,14 @@ class OneLook {
   readonly #o: WorkerOptions;
   readonly #look: Look;
   readonly #seen: Seen;
+  readonly #memory: Memory;
   readonly #now: () => Date;
 
-  constructor(options: WorkerOptions, look: Look, seen: Seen) {
+  constructor(options: WorkerOptions, look: Look, seen: Seen, memory: Memory) {
     this.#o = options;
     this.#look = look;
     this.#seen = seen;
+    this.#memory = memory;
     this.#now = options.now ?? (() => new Date());
   }
 
@@ -211,6 +222,7 @@ class OneLook {
       graph,
       kinds: cloud.kinds,
       rows: rowsOf(db, deployment.id, epoch),
+      memory: this.#memory,
       cx: (nodeId) => entered.cx(nodeId),
       fence: () => requireEpoch(db, deployment.id, epoch),
       say: (resource, message) => say(db, { deploymentId: deployment.id, revisionId, resource, message }),

@@ -46,6 +46,12 @@ export interface Rows {
   drop(id: string): Promise<void>;
 }
 
+/**
+ * What this process saw ready in its last passes over a deployment. While one resource takes minutes, the others are not
+ * asked for at every look. Only a spared call: it lives a minute at most, and losing it costs nothing but the call.
+ */
+export type Memory = Map<string, { generation: string; inputs: unknown; seen: Observed<unknown, unknown>; at: Date }>;
+
 export interface Pass {
   /** What the graph was made from: a revision's id. */
   readonly generation: string;
@@ -54,6 +60,8 @@ export interface Pass {
   /** Every kind of this build, so that rows of an older graph can be removed. */
   readonly kinds: ReadonlyMap<string, Kind>;
   readonly rows: Rows;
+  /** Of the same deployment's earlier passes in this process. */
+  readonly memory: Memory;
   cx(nodeId: string): Cx;
   /** Throws `Superseded` when another pass has taken over; asked before each write to AWS. */
   fence(): Promise<void>;
@@ -75,12 +83,15 @@ export interface Outcome {
 export class Superseded extends Error {}
 
 const BACKOFF_LIMIT_SECONDS = 300;
+const MEMORY_SECONDS = 60;
 
 export async function pass(p: Pass): Promise<Outcome> {
   const rows = new Map((await p.rows.all()).map((row) => [row.id, row]));
   const built = await build(p, rows);
   const left = built.every(isReady) ? await sweep(p, rows) : [];
   const settled = built.every(isReady) && left.length === 0;
+  // What is settled is looked at rarely, and then to see what others have changed; trouble may come from what was missed.
+  if (settled || [...built, ...left].some(isTrouble)) p.memory.clear();
   return { rows: [...built, ...left], settled, nextLookSeconds: nextLook(p, [...built, ...left]) };
 }
 
@@ -112,7 +123,7 @@ async function buildOne(p: Pass, node: Node, row: Row, got: Map<string, unknown>
 
   const cx = p.cx(node.id);
   const gaveUp = row.gaveUp?.generation === p.generation ? row.gaveUp : null;
-  let seen = await node.kind.observe(cx, inputs);
+  let seen = remembered(p, node.id, inputs) ?? (await node.kind.observe(cx, inputs));
   const live = seen.is === 'absent' ? undefined : seen.live;
   const changes = live === undefined ? [] : node.kind.diff(inputs, live);
   if (live === undefined || changes.length > 0) {
@@ -122,6 +133,8 @@ async function buildOne(p: Pass, node: Node, row: Row, got: Map<string, unknown>
     await node.kind.converge(cx, inputs, live, changes);
     row.busySince = null;
     seen = await node.kind.observe(cx, inputs);
+  } else if (seen.is === 'ready' && !p.memory.has(node.id)) {
+    p.memory.set(node.id, { generation: p.generation, inputs, seen, at: p.now() });
   }
   if (seen.is === 'ready') {
     got.set(node.id, seen.out);
@@ -130,6 +143,15 @@ async function buildOne(p: Pass, node: Node, row: Row, got: Map<string, unknown>
     row.gaveUp = null;
   }
   return judge(p, node.kind, row, seen, gaveUp?.message);
+}
+
+function remembered(p: Pass, id: string, inputs: unknown): Observed<unknown, unknown> | undefined {
+  const memory = p.memory.get(id);
+  if (memory === undefined) return undefined;
+  const isFresh = p.now().getTime() - memory.at.getTime() < MEMORY_SECONDS * 1000;
+  if (isFresh && memory.generation === p.generation && isDeepStrictEqual(memory.inputs, inputs)) return memory.seen;
+  p.memory.delete(id);
+  return undefined;
 }
 
 function judge(p: Pass, kind: Kind, row: Row, seen: Observed<unknown, unknown>, gaveUp: string | undefined): State {

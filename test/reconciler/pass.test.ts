@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Terminal } from '../../services/reconciler/aws/errors.ts';
-import { pass, Superseded, type Outcome, type Row, type Rows } from '../../services/reconciler/pass.ts';
+import { pass, Superseded, type Memory, type Outcome, type Row, type Rows } from '../../services/reconciler/pass.ts';
 import { Graph, type Cx, type Kind, type Node } from '../../services/reconciler/resource.ts';
 
 const SEEDS = process.env['SEED'] ? [Number(process.env['SEED'])] : Array.from({ length: 400 }, (_, i) => i + 1);
@@ -39,6 +39,7 @@ class World {
   now = 0;
   writes = 0;
   faults = true;
+  memory: Memory = new Map();
   readonly broken: string[] = [];
   readonly things = new Map<string, Thing>();
   readonly rand: () => number;
@@ -147,6 +148,7 @@ async function once(world: World, rows: Rows, generation: string, graph: Graph):
     graph,
     kinds: new Map([['thing', world.kind as Kind]]),
     rows,
+    memory: world.memory,
     cx: () => ({ aws: undefined, tags: {} }) as unknown as Cx,
     fence: () => Promise.resolve(),
     say: () => Promise.resolve(),
@@ -164,6 +166,7 @@ async function settle(world: World, rows: Rows, generation: string, graph: Graph
       seconds = outcome.nextLookSeconds ?? 1;
     } catch (error) {
       if (!(error instanceof Crash)) throw error;
+      world.memory = new Map(); // another process goes on
     }
     world.tick(Math.max(1, seconds));
   }

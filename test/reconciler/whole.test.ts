@@ -62,6 +62,7 @@ describe('a whole server', { timeout: 180_000 }, () => {
         graph,
         kinds,
         rows,
+        memory: new Map(),
         cx: (node) => ({ aws, tags: ownerTags(t.place, deployment.id, node) }),
         fence: async () => {},
         say: async (node, message) => void said.push(`${node}: ${message}`),
