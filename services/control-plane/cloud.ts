@@ -14,7 +14,7 @@ export interface Owner {
 
 /** A deployment's resources within an account that was entered. */
 export interface Entered {
-  cx(nodeId: string): Cx;
+  cx(nodeId: string): Omit<Cx, 'fence'>;
   /** After a delete, a search by tag: what is still there, and what AWS keeps for a while (a sentence each). */
   remaining(): Promise<{ readonly left: readonly string[]; readonly remainders: readonly string[] }>;
 }

@@ -50,7 +50,9 @@ export interface WorkerOptions {
 const RETRY_SECONDS = 30;
 /** Several versions at most; AWS keeps twenty labelled ones. */
 const VERSIONS_KEPT = 16;
-/** Of deployments that are not settled; all are dropped when there are more, which costs some calls and nothing else. */
+/**
+ * Of deployments that are not settled; all are dropped when there are more, which costs some calls and nothing else.
+ */
 const MEMORIES_KEPT = 1000;
 
 export async function startWorker(options: WorkerOptions): Promise<void> {
@@ -146,7 +148,8 @@ class OneLook {
     const graph = this.#o.cloud.graph(this.#spec(target), place);
     const entered = await this.#enter(place);
     if (typeof entered === 'string') return this.#settleUnreachable(entered);
-    const outcome = await this.#pass(entered, graph, target.id);
+    const failed = target.verdict !== null && target.verdict.status !== 'DEPLOYED';
+    const outcome = await this.#pass(entered, graph, target.id, failed);
     await this.#settle(target, outcome, graph.nodes.length);
   }
 
@@ -183,6 +186,7 @@ class OneLook {
       state: { state: 'waiting', message: 'left by a request that was not finished' },
       generation: 'draft',
       since: this.#now(),
+      askedAt: null,
       busySince: null,
       tries: 0,
       notBefore: null,
@@ -213,7 +217,7 @@ class OneLook {
     }
   }
 
-  #pass(entered: Entered, graph: Graph, generation: string): Promise<Outcome> {
+  #pass(entered: Entered, graph: Graph, generation: string, failed = false): Promise<Outcome> {
     const { db, cloud } = this.#o;
     const { deployment, epoch } = this.#seen;
     const revisionId = generation === 'delete' ? null : generation;
@@ -223,8 +227,9 @@ class OneLook {
       kinds: cloud.kinds,
       rows: rowsOf(db, deployment.id, epoch),
       memory: this.#memory,
-      cx: (nodeId) => entered.cx(nodeId),
-      fence: () => requireEpoch(db, deployment.id, epoch),
+      observeOnly: failed,
+      cx: (nodeId) => ({ ...entered.cx(nodeId), fence: () => requireEpoch(db, deployment.id, epoch) }),
+      defect: (resource, err) => this.#o.log.error({ err, deployment: deployment.id, resource }, 'a defect of ours'),
       say: (resource, message) => say(db, { deploymentId: deployment.id, revisionId, resource, message }),
       now: this.#now,
     });

@@ -29,6 +29,8 @@ export interface Row {
   generation: string;
   /** When it came into this state. A message that changes does not change it. */
   since: Date;
+  /** When its creation was last asked for, until it is seen: AWS may have made it and not show it yet. */
+  askedAt: Date | null;
   /** Since when AWS has been at work on it without it becoming ready. */
   busySince: Date | null;
   /** Tries in a row that went wrong, and when the next one is due. */
@@ -47,7 +49,8 @@ export interface Rows {
 }
 
 /**
- * What this process saw ready in its last passes over a deployment. While one resource takes minutes, the others are not
+ * What this process saw ready in its last passes over a deployment. While one resource takes minutes, the others are
+ * not
  * asked for at every look. Only a spared call: it lives a minute at most, and losing it costs nothing but the call.
  */
 export type Memory = Map<string, { generation: string; inputs: unknown; seen: Observed<unknown, unknown>; at: Date }>;
@@ -63,10 +66,12 @@ export interface Pass {
   /** Of the same deployment's earlier passes in this process. */
   readonly memory: Memory;
   cx(nodeId: string): Cx;
-  /** Throws `Superseded` when another pass has taken over; asked before each write to AWS. */
-  fence(): Promise<void>;
+  /** Only look: the graph's revision has failed, and nothing is made or changed for it any more. */
+  readonly observeOnly?: boolean;
   /** An event. Said only when something is done to a resource, or its state changes. */
   say(nodeId: string, message: string): Promise<void>;
+  /** Told of an error that is neither AWS's nor the user's but ours, with its stack. */
+  defect(nodeId: string, error: unknown): void;
   now(): Date;
 }
 
@@ -84,13 +89,15 @@ export class Superseded extends Error {}
 
 const BACKOFF_LIMIT_SECONDS = 300;
 const MEMORY_SECONDS = 60;
+/** How long AWS may not show what it has made: its read-after-write lags are seconds. */
+const APPEARS_SECONDS = 60;
 
 export async function pass(p: Pass): Promise<Outcome> {
   const rows = new Map((await p.rows.all()).map((row) => [row.id, row]));
   const built = await build(p, rows);
   const left = built.every(isReady) ? await sweep(p, rows) : [];
   const settled = built.every(isReady) && left.length === 0;
-  // What is settled is looked at rarely, and then to see what others have changed; trouble may come from what was missed.
+  // What is settled is looked at rarely, and then to see what others changed; trouble may come from what was missed.
   if (settled || [...built, ...left].some(isTrouble)) p.memory.clear();
   return { rows: [...built, ...left], settled, nextLookSeconds: nextLook(p, [...built, ...left]) };
 }
@@ -128,14 +135,22 @@ async function buildOne(p: Pass, node: Node, row: Row, got: Map<string, unknown>
   const changes = live === undefined ? [] : node.kind.diff(inputs, live);
   if (live === undefined || changes.length > 0) {
     if (gaveUp) return failed(gaveUp.message);
-    await p.fence();
+    if (p.observeOnly) return failed('not made or changed any more: its revision has failed');
+    if (live === undefined && node.kind.stateful && wasReady(row))
+      throw new Terminal(`deleted by somebody else, with what it held: "${node.id}": restore it under its name`);
+    await cx.fence();
+    if (live === undefined) {
+      row.askedAt = p.now();
+      await p.rows.put(row);
+    }
     await p.say(node.id, live === undefined ? 'create' : `change ${changes.map((change) => change.field).join(', ')}`);
     await node.kind.converge(cx, inputs, live, changes);
-    row.busySince = null;
+    if (live === undefined || seen.is !== 'busy') row.busySince = null;
     seen = await node.kind.observe(cx, inputs);
   } else if (seen.is === 'ready' && !p.memory.has(node.id)) {
     p.memory.set(node.id, { generation: p.generation, inputs, seen, at: p.now() });
   }
+  if (seen.is !== 'absent') row.askedAt = null;
   if (seen.is === 'ready') {
     got.set(node.id, seen.out);
     row.outputs = seen.out;
@@ -175,8 +190,10 @@ function judge(p: Pass, kind: Kind, row: Row, seen: Observed<unknown, unknown>, 
 async function sweep(p: Pass, rows: ReadonlyMap<string, Row>): Promise<Row[]> {
   const wanted = new Set(p.graph.nodes.map((node) => node.id));
   const unwanted = [...rows.values()].filter((row) => !wanted.has(row.id));
+  const kept = p.graph.nodes.length > 0 ? keptOf(p, unwanted) : new Set<string>();
   const left: Row[] = [];
   for (const row of unwanted) {
+    if (kept.has(row.id)) continue;
     const users = unwanted.filter((other) => other.needs.includes(row.id)).map((other) => other.id);
     await step(p, row, 'gone', () =>
       users.length > 0 ? Promise.resolve(waiting(`used by ${users.join(', ')}`)) : removeOne(p, row),
@@ -187,18 +204,38 @@ async function sweep(p: Pass, rows: ReadonlyMap<string, Row>): Promise<Row[]> {
   return left;
 }
 
+/** What holds data that cannot be made again, and what that needs: these go with the deployment, not a revision. */
+function keptOf(p: Pass, unwanted: readonly Row[]): Set<string> {
+  const kept = new Set<string>();
+  const keep = (row: Row): void => {
+    if (kept.has(row.id)) return;
+    kept.add(row.id);
+    for (const need of unwanted.filter((other) => row.needs.includes(other.id))) keep(need);
+  };
+  for (const row of unwanted) if (p.kinds.get(row.kind)?.stateful && wasReady(row)) keep(row);
+  return kept;
+}
+
 async function removeOne(p: Pass, row: Row): Promise<State> {
   if (row.inputs === null) return { state: 'ready', message: '' };
   const kind = p.kinds.get(row.kind);
   if (kind === undefined) throw new Terminal(`unknown kind: "${row.kind}": made by another version of Freehold`);
   const cx = p.cx(row.id);
   let seen = await kind.observe(cx, row.inputs);
+  let why: string | void = undefined;
   if (seen.is !== 'absent') {
-    await p.fence();
-    await kind.remove(cx, row.inputs, seen.live);
+    row.askedAt = null;
+    await cx.fence();
+    why = await kind.remove(cx, row.inputs, seen.live);
     seen = await kind.observe(cx, row.inputs);
   }
-  return seen.is === 'absent' ? { state: 'ready', message: '' } : waiting('being removed');
+  const isNew = row.askedAt !== null && p.now().getTime() - row.askedAt.getTime() < APPEARS_SECONDS * 1000;
+  if (seen.is === 'absent') return isNew ? waiting('asked for, not there yet') : { state: 'ready', message: '' };
+  row.busySince ??= p.now();
+  const minutes = Math.floor((p.now().getTime() - row.busySince.getTime()) / 60_000);
+  const said = why ?? 'being removed';
+  // Said, and still tried at each look: something must go, however long it takes.
+  return minutes * 60 < kind.limitSeconds ? waiting(said) : { state: 'retrying', message: `still there: ${said}` };
 }
 
 /**
@@ -215,7 +252,8 @@ async function step(p: Pass, row: Row, done: 'ready' | 'gone', act: () => Promis
     row.notBefore = null;
   } catch (error) {
     if (error instanceof Superseded) throw error;
-    const { terminal, message } = explain(error);
+    const { terminal, message, defect } = explain(error);
+    if (defect) p.defect(row.id, error);
     row.state = terminal ? failed(message) : { state: 'retrying', message };
     row.tries = terminal ? 0 : row.tries + 1;
     row.notBefore = terminal ? null : new Date(p.now().getTime() + backoffSeconds(row.tries) * 1000);
@@ -235,18 +273,29 @@ async function step(p: Pass, row: Row, done: 'ready' | 'gone', act: () => Promis
 function nextLook(p: Pass, rows: readonly Row[]): number | null {
   const looks = rows.flatMap((row) => {
     if (row.notBefore !== null) return [Math.max(0, (row.notBefore.getTime() - p.now().getTime()) / 1000)];
-    if (row.state.state !== 'waiting' || row.inputs === null) return [];
+    if (isReady(row) || row.state.state === 'failed' || row.inputs === null) return [];
     return [p.kinds.get(row.kind)?.pollSeconds ?? BACKOFF_LIMIT_SECONDS];
   });
   return looks.length > 0 ? Math.min(...looks) : null;
 }
 
 function newRow(p: Pass, id: string, kind: string): Row {
-  const timeless = { inputs: null, needs: [], busySince: null, tries: 0, notBefore: null, gaveUp: null, outputs: null };
+  const timeless = {
+    inputs: null,
+    needs: [],
+    askedAt: null,
+    busySince: null,
+    tries: 0,
+    notBefore: null,
+    gaveUp: null,
+    outputs: null,
+  };
   return { id, kind, ...timeless, state: waiting('new'), generation: p.generation, since: p.now() };
 }
 
 const needsOf = (node: Node): string[] => Object.values(node.needs).map((need) => need.id);
+/** What never was ready was never used, so it holds nothing. */
+const wasReady = (row: Row): boolean => row.outputs !== null;
 const isReady = (row: Row): boolean => row.state.state === 'ready';
 const isTrouble = (row: Row): boolean => row.state.state === 'failed' || row.state.state === 'retrying';
 const waiting = (message: string): State => ({ state: 'waiting', message });

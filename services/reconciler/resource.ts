@@ -1,6 +1,6 @@
 /**
  * The one abstraction: a deployment is a typed graph of resources, and each kind of resource can be observed, compared,
- * converged and removed. No call waits, every call may be repeated, and nothing is remembered between calls.
+ * converged and removed. No call waits, every call may be repeated, and a kind remembers nothing between calls.
  */
 import type { Account } from './aws/account.ts';
 import type { Grant, Scope } from './aws/grant.ts';
@@ -27,6 +27,11 @@ export interface Cx {
   readonly aws: Account;
   /** Put on everything at creation, and required of everything found. */
   readonly tags: Readonly<Record<string, string>>;
+  /**
+   * Throws when another pass has taken over. The pass asks before `converge` and `remove`; a kind that writes more than
+   * once in one of them asks again before each further write whose order matters.
+   */
+  fence(): Promise<void>;
 }
 
 /**
@@ -48,14 +53,19 @@ export interface Kind<In = any, Live = any, Out = any> {
   readonly pollSeconds: number;
   /** Seconds it may be busy before that counts as a failure. A resource that becomes ready later is ready. */
   readonly limitSeconds: number;
+  /**
+   * It holds what cannot be made again. It is kept until the deployment is deleted, also when a revision no longer
+   * wants it; and when it has vanished, that is a failure with a name, never a reason to make an empty one.
+   */
+  readonly stateful?: true;
   /** Read-only. Finds it by its name or tags. */
   observe(cx: Cx, inputs: In): Promise<Observed<Live, Out>>;
   /** Pure. Empty: in sync, or not changeable just now. */
   diff(inputs: In, live: Live): Change[];
   /** Creates it (`live` undefined), or applies the changes. */
   converge(cx: Cx, inputs: In, live: Live | undefined, changes: Change[]): Promise<void>;
-  /** Asks for its deletion. Already gone is success. */
-  remove(cx: Cx, inputs: In, live: Live): Promise<void>;
+  /** Asks for its deletion. Already gone is success. May answer why it cannot go yet, in a few words. */
+  remove(cx: Cx, inputs: In, live: Live): Promise<string | void>;
 }
 
 /** One resource of one deployment: its kind, what it needs, and its inputs, computed from what it needs. */

@@ -19,6 +19,7 @@ const row = (id: string, state: State['state'], message = '', generation = NEW):
   state: { state, message } as State,
   generation,
   since: new Date(0),
+  askedAt: null,
   busySince: null,
   tries: 0,
   notBefore: null,

@@ -63,8 +63,8 @@ describe('a whole server', { timeout: 180_000 }, () => {
         kinds,
         rows,
         memory: new Map(),
-        cx: (node) => ({ aws, tags: ownerTags(t.place, deployment.id, node) }),
-        fence: async () => {},
+        cx: (node) => ({ aws, tags: ownerTags(t.place, deployment.id, node), fence: async () => {} }),
+        defect: (node, error) => assert.fail(`${node}: ${String(error)}`),
         say: async (node, message) => void said.push(`${node}: ${message}`),
         now: () => new Date(),
       });

@@ -149,6 +149,7 @@ export interface Resources {
   message: string;
   generation: string;
   since: Moment;
+  asked_at: Date | null;
   busy_since: Date | null;
   tries: number;
   not_before: Date | null;

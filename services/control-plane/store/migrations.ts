@@ -118,6 +118,7 @@ const steps: Record<string, Migration> = {
           message text not null,
           generation text not null,
           since timestamptz not null,
+          asked_at timestamptz,
           busy_since timestamptz,
           tries int not null,
           not_before timestamptz,

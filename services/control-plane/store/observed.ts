@@ -132,6 +132,7 @@ export function rowsOf(db: Database, deploymentId: string, epoch: number): Rows 
         state: { state: row.state, message: row.message } as State,
         generation: row.generation,
         since: row.since,
+        askedAt: row.asked_at,
         busySince: row.busy_since,
         tries: row.tries,
         notBefore: row.not_before,
@@ -146,17 +147,18 @@ export function rowsOf(db: Database, deploymentId: string, epoch: number): Rows 
           select deployment_id from deployment_statuses
           where deployment_id = ${deploymentId} and epoch = ${epoch} for share
         )
-        insert into resources (deployment_id, id, kind, inputs, needs, state, message, generation, since, busy_since,
-          tries, not_before, gave_up, outputs)
+        insert into resources (deployment_id, id, kind, inputs, needs, state, message, generation, since, asked_at,
+          busy_since, tries, not_before, gave_up, outputs)
         select mine.deployment_id, ${row.id}, ${row.kind}, ${orNull(row.inputs)}::jsonb, ${row.needs}::text[],
           ${row.state.state}, ${row.state.message}, ${row.generation}, ${row.since}::timestamptz,
-          ${row.busySince}::timestamptz, ${row.tries}::int, ${row.notBefore}::timestamptz, ${orNull(row.gaveUp)}::jsonb,
-          ${orNull(row.outputs)}::jsonb
+          ${row.askedAt}::timestamptz, ${row.busySince}::timestamptz, ${row.tries}::int,
+          ${row.notBefore}::timestamptz, ${orNull(row.gaveUp)}::jsonb, ${orNull(row.outputs)}::jsonb
         from mine
         on conflict (deployment_id, id) do update set
           kind = excluded.kind, inputs = excluded.inputs, needs = excluded.needs, state = excluded.state,
           message = excluded.message, generation = excluded.generation, since = excluded.since,
-          busy_since = excluded.busy_since, tries = excluded.tries, not_before = excluded.not_before,
+          asked_at = excluded.asked_at, busy_since = excluded.busy_since,
+          tries = excluded.tries, not_before = excluded.not_before,
           gave_up = excluded.gave_up, outputs = excluded.outputs`.execute(db);
       if (!numAffectedRows) throw new Superseded('another pass has begun');
     },

@@ -81,7 +81,14 @@ export const isAlreadyExists = isNotFound;
 /** The session itself is no longer accepted: another one may be. */
 export const isSessionLost = (error: unknown): boolean => SESSION.test(codeOf(error));
 
-export function explain(error: unknown): { terminal: boolean; message: string } {
+export interface Explained {
+  readonly terminal: boolean;
+  readonly message: string;
+  /** Neither AWS nor the user said it: an error of our own. */
+  readonly defect?: true;
+}
+
+export function explain(error: unknown): Explained {
   if (error instanceof Terminal) return { terminal: true, message: error.message };
   if (error instanceof PlaceUnavailable) return { terminal: false, message: error.message };
   const text = clean(error instanceof Error ? error.message : String(error));
@@ -95,7 +102,7 @@ export function explain(error: unknown): { terminal: boolean; message: string } 
   if (QUOTA.test(code)) return passing(`quota reached: "${code}"${at}: ${text}`);
   if (NETWORK.test(code)) return passing(`AWS cannot be reached${at}: ${code}`);
   if (SESSION.test(code)) return passing(`the session is not accepted any more: "${code}"${at}`);
-  if (call === undefined) return passing(text);
+  if (call === undefined) return { ...passing(text), defect: true };
   const message = `${words(code)}${at}: ${text}`;
   return { terminal: TERMINAL.has(code) && !PASSES.some((pattern) => pattern.test(text)), message };
 }
