@@ -5,17 +5,23 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import {
+  chmodSync,
   chownSync,
+  closeSync,
   cpSync,
   existsSync,
+  fsyncSync,
   lstatSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
   readFileSync,
+  readdirSync,
   renameSync,
   rmSync,
+  symlinkSync,
+  writeFileSync,
 } from 'node:fs';
-import { chmodSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -26,6 +32,9 @@ import pg from 'pg';
 /** PostgreSQL refuses to run as root; then it runs as `nobody`. */
 const NOBODY = 65534;
 const PASSWORD_FILE = 'freehold-password';
+/** Within the directory that we are given: it may be a volume, which can be neither removed nor renamed. */
+const CLUSTER = 'data';
+const IN_THE_MAKING = 'freehold-initdb-';
 const START_SECONDS = 60;
 
 export interface Postgres {
@@ -36,10 +45,12 @@ export interface Postgres {
 }
 
 export interface PostgresOptions {
-  /** Its data; made when it does not exist. One server at a time. */
+  /** Its data; made when it does not exist, refused when it holds anything else. One server at a time. */
   readonly directory: string;
   /** False: faster, and a power cut may lose the data. A killed process never does. */
   readonly durable: boolean;
+  /** Called when it ends although nobody stopped it, with what it last said. */
+  readonly onEnd?: (said: string) => void;
 }
 
 let found: string | undefined;
@@ -103,19 +114,19 @@ function symbolicLinks(native: string): { source: string; target: string }[] {
 
 /** Starts a server that dies with this process, even by `kill -9`. A first start takes about a second. */
 export async function startPostgres(options: PostgresOptions): Promise<Postgres> {
-  const { directory } = options;
   const bin = postgresBinaries();
-  mkdirSync(directory, { recursive: true, mode: 0o700 });
-  chmodSync(directory, 0o700);
-  if (isRoot()) chownSync(directory, NOBODY, NOBODY);
-  const password = initialise(bin, directory);
+  const directory = findCluster(options.directory) ?? makeCluster(bin, options);
+  const password = readFileSync(join(directory, PASSWORD_FILE), 'utf8').trim();
 
   const deadline = Date.now() + START_SECONDS * 1000;
   for (;;) {
-    const server = launch(bin, await freePort(), options);
+    const server = launch(bin, await freePort(), { ...options, directory });
     const url = `postgres://postgres:${password}@127.0.0.1:${server.port}/postgres`;
     const trouble = await ready(url, server, deadline);
-    if (trouble === undefined) return { url, stop: server.stop };
+    if (trouble === undefined) {
+      if (options.onEnd) void server.lost.then(options.onEnd);
+      return { url, stop: server.stop };
+    }
     await server.stop();
     // The server of a process that was just killed is still closing, or the port was taken meanwhile.
     const mayPass = /postmaster\.pid|already in use|could not create any TCP/.test(trouble);
@@ -131,31 +142,64 @@ export async function startPostgres(options: PostgresOptions): Promise<Postgres>
 const dataDirectory = (directory: string): string =>
   isRoot() && process.platform === 'linux' ? '/proc/self/cwd' : directory;
 
-function initialise(bin: string, directory: string): string {
-  const file = join(directory, PASSWORD_FILE);
-  if (existsSync(join(directory, 'PG_VERSION')) && existsSync(file)) return readFileSync(file, 'utf8').trim();
-  // Nothing, or what a first start that was cut off left behind: it never served anyone.
-  rmSync(directory, { recursive: true, force: true });
-  mkdirSync(directory, { mode: 0o700 });
-  if (isRoot()) chownSync(directory, NOBODY, NOBODY);
+/**
+ * The data directory within the one that was given; undefined: it is to be made.
+ * @throws when what is there is not ours, or lacks its password: nothing is ever deleted to make room
+ */
+function findCluster(directory: string): string | undefined {
+  mkdirSync(directory, { recursive: true, mode: isRoot() ? 0o711 : 0o700 }); // `nobody` walks through
+  for (const cluster of [join(directory, CLUSTER), directory]) {
+    if (!existsSync(join(cluster, 'PG_VERSION'))) continue;
+    if (existsSync(join(cluster, PASSWORD_FILE))) return cluster;
+    throw new Error(
+      `${cluster} holds a PostgreSQL store without its password file "${PASSWORD_FILE}": put it back, ` +
+        'or name another directory',
+    );
+  }
+  const other = readdirSync(directory).find((name) => name !== 'lost+found' && !name.startsWith(IN_THE_MAKING));
+  if (other === undefined) return undefined;
+  throw new Error(`${directory} holds "${other}" and no PostgreSQL store: name an empty directory, or one to be made`);
+}
+
+/** Complete or not there at all: made under another name, which it changes last. */
+function makeCluster(bin: string, { directory, durable }: PostgresOptions): string {
+  const fresh = mkdtempSync(join(directory, IN_THE_MAKING));
+  if (isRoot()) chownSync(fresh, NOBODY, NOBODY);
   const password = randomBytes(24).toString('hex');
   const given = join(mkdtempSync(join(tmpdir(), 'freehold-password-')), 'password');
   try {
     writeFileSync(given, `${password}\n`, { mode: 0o600 });
     if (isRoot()) for (const path of [given, dirname(given)]) chownSync(path, NOBODY, NOBODY);
-    const args = ['-D', dataDirectory(directory), '-U', 'postgres', '-A', 'scram-sha-256', `--pwfile=${given}`];
-    const format = ['--no-locale', '-E', 'UTF8', '--no-sync', '--no-instructions'];
+    const args = ['-D', dataDirectory(fresh), '-U', 'postgres', '-A', 'scram-sha-256', `--pwfile=${given}`];
+    const format = ['--no-locale', '-E', 'UTF8', '--no-instructions', ...(durable ? [] : ['--no-sync'])];
     const made = spawnSync(join(bin, 'initdb'), [...args, ...format], {
       ...identity(),
-      cwd: directory,
+      cwd: fresh,
       encoding: 'utf8',
     });
     if (made.status !== 0) throw new Error(`initdb in ${directory}: ${made.stderr || made.error?.message}`);
+    writeFileSync(join(fresh, PASSWORD_FILE), password, { mode: 0o600, flush: durable });
+  } catch (error) {
+    rmSync(fresh, { recursive: true, force: true });
+    throw error;
   } finally {
     rmSync(dirname(given), { recursive: true, force: true });
   }
-  writeFileSync(file, password, { mode: 0o600 });
-  return password;
+  if (durable) sync(fresh);
+  renameSync(fresh, join(directory, CLUSTER));
+  if (durable) sync(directory);
+  return join(directory, CLUSTER);
+}
+
+/** A directory's own entries; there is no such call on Windows. */
+function sync(directory: string): void {
+  if (process.platform === 'win32') return;
+  const file = openSync(directory, 'r');
+  try {
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
 }
 
 interface Server {
@@ -163,6 +207,8 @@ interface Server {
   /** What it last said on its standard error. */
   said(): string;
   exited(): boolean;
+  /** When it has ended and nobody stopped it: what it last said. */
+  readonly lost: Promise<string>;
   readonly stop: () => Promise<void>;
 }
 
@@ -178,8 +224,11 @@ function launch(bin: string, port: number, { directory, durable }: PostgresOptio
   };
   const args = ['-D', dataDirectory(directory), '-p', String(port)];
   for (const [name, value] of Object.entries(settings)) args.push('-c', `${name}=${value}`);
-  // The shell waits on our pipe. When this process ends, in whatever way, the pipe closes and the server is stopped.
-  const script = '"$0" "$@" </dev/null & p=$!; read _; kill -INT $p 2>/dev/null; wait $p';
+  // A shell waits on our pipe: when this process ends, in whatever way, the pipe closes and the server is stopped.
+  // Another waits for the server: when that ends, in whatever way, so do both shells.
+  const script =
+    '"$0" "$@" </dev/null & p=$!; exec 3<&0; { read _ <&3; kill -INT $p; } 2>/dev/null & w=$!; ' +
+    'wait $p; s=$?; kill $w 2>/dev/null; exit $s';
   const child = spawn('/bin/sh', ['-c', script, join(bin, 'postgres'), ...args], {
     ...identity(),
     cwd: directory,
@@ -191,11 +240,14 @@ function launch(bin: string, port: number, { directory, durable }: PostgresOptio
   child.stderr.setEncoding('utf8').on('data', (text: string) => (said = (said + text).slice(-4000)));
   child.stdin.on('error', () => {}); // it ended by itself
   const gone = new Promise<void>((resolve) => child.once('close', () => resolve()));
+  let stopped = false;
   return {
     port,
     said: () => said.trim(),
-    exited: () => child.exitCode !== null,
+    exited: () => child.exitCode !== null || child.signalCode !== null,
+    lost: new Promise((resolve) => void gone.then(() => stopped || resolve(said.trim()))),
     stop: () => {
+      stopped = true;
       child.stdin.end();
       return gone;
     },
