@@ -107,7 +107,7 @@ try {
 Written by \`npm run bench\`. Seconds are those of an emulated AWS whose own waits are ${PACE} times shorter than AWS's and whose
 configured timers (health checks, draining) are ${TIMER_PACE} times shorter; only the ratio is worth comparing. The
 critical path is the sum of the emulated AWS's own waits along the longest chain; health checks, draining and the server's
-own start come on top of it.
+own start come on top of it. Each wait is a tenth longer or shorter by chance, so a ratio near 1 may be just below it.
 
 ## The main job
 

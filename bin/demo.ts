@@ -37,9 +37,12 @@ const say = (line: string): void => void process.stdout.write(`${line}\n`);
 const step = (line: string): void => say(`\n${seconds()}  ${line}`);
 const detail = (line: string): void => say(`          ${line}`);
 
-async function close(): Promise<void> {
-  for (const stop of closers.splice(0).reverse()) await stop().catch(() => {});
-}
+let closing: Promise<void> | undefined;
+/** Everything that was started, last first; once, whoever asks. */
+const close = (): Promise<void> =>
+  (closing ??= (async () => {
+    for (const stop of closers.splice(0).reverse()) await stop().catch(() => {});
+  })());
 
 async function main(): Promise<void> {
   step('Starting an emulated AWS, on this machine only');
@@ -188,7 +191,7 @@ async function ask(rehearsal: Rehearsal, url: string): Promise<unknown> {
   return client.runs.wait(thread.thread_id, 'echo', { input: { text: 'hello' } });
 }
 
-for (const signal of ['SIGINT', 'SIGTERM'] as const)
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
   process.once(signal, () => {
     say('\nStopping: the servers, the databases, the control plane, the emulated AWS');
     void close().then(() => process.exit(once ? 1 : 0));
@@ -197,9 +200,12 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const)
 try {
   await main();
 } catch (error) {
-  step('It did not work:');
-  detail(error instanceof Error ? error.message : String(error));
-  process.exitCode = 1;
+  // What breaks because it is being stopped did not fail.
+  if (closing === undefined) {
+    step('It did not work:');
+    detail(error instanceof Error ? error.message : String(error));
+    process.exitCode = 1;
+  }
 }
 await close();
 process.exit();

@@ -1,7 +1,7 @@
 /** Rules about the sources themselves: what a review would otherwise have to look for. */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { globSync, readFileSync } from 'node:fs';
+import { existsSync, globSync, readFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
@@ -130,6 +130,17 @@ async function passes(command: string, ...args: string[]): Promise<void> {
     assert.fail(`${error.stdout}${error.stderr}`),
   );
 }
+
+test('links in documents lead somewhere', () => {
+  const links = files
+    .filter(({ path }) => path.endsWith('.md'))
+    .flatMap(({ path, text }) =>
+      [...text.matchAll(/\]\((?!https?:|mailto:|#)([^)#\s]+)/g)].map(([, to]) => ({ path, to: to! })),
+    );
+  assert(links.length > 10);
+  const broken = links.filter(({ path, to }) => !existsSync(join(ROOT, dirname(path), to)));
+  assert.deepEqual(broken, []);
+});
 
 test('types hold', () => passes(bin('tsc'), '--noEmit'));
 test('the linter finds nothing', () => passes(bin('oxlint'), '--type-aware', '--quiet'));

@@ -70,6 +70,8 @@ export interface Pass {
   readonly observeOnly?: boolean;
   /** An event. Said only when something is done to a resource, or its state changes. */
   say(nodeId: string, message: string): Promise<void>;
+  /** Takes out of a cause what must not be kept: a server's last words may hold a secret's value. */
+  conceal(text: string): string;
   /** Told of an error that is neither AWS's nor the user's but ours, with its stack. */
   defect(nodeId: string, error: unknown): void;
   now(): Date;
@@ -258,6 +260,7 @@ async function step(p: Pass, row: Row, done: 'ready' | 'gone', act: () => Promis
     row.tries = terminal ? 0 : row.tries + 1;
     row.notBefore = terminal ? null : new Date(p.now().getTime() + backoffSeconds(row.tries) * 1000);
   }
+  if (row.state.state !== 'ready') row.state = { ...row.state, message: p.conceal(row.state.message) };
   row.generation = p.generation;
   if (row.state.state === 'failed') row.gaveUp = { generation: p.generation, message: row.state.message };
   if (row.state.state !== before.state.state) row.since = p.now();

@@ -25,6 +25,7 @@ export interface ControlPlane {
   readonly cloud: SimulatedCloud;
   readonly key: string;
   readonly workspaceId: string;
+  readonly digestKey: Buffer;
   readonly log: Logger;
   /** Every line that was logged. */
   readonly logged: string[];
@@ -59,13 +60,14 @@ export async function openControlPlane(): Promise<ControlPlane> {
   const workspaceId = await addWorkspace(db, 'test');
   await addKey(db, workspaceId, 'test', KEY);
   const cloud = new SimulatedCloud();
+  const secretsKey = await digestKey(db);
   const app = api({
     db,
     looks,
     cloud,
     log,
     principalArn: 'arn:aws:iam::111111111111:user/freehold',
-    digestKey: await digestKey(db),
+    digestKey: secretsKey,
   });
 
   const call: ControlPlane['call'] = async (method, path, body, headers = {}) => {
@@ -88,11 +90,12 @@ export async function openControlPlane(): Promise<ControlPlane> {
     cloud,
     key: KEY,
     workspaceId,
+    digestKey: secretsKey,
     log,
     logged,
     call,
     startWorker: ({ sweepSeconds = 3600, concurrency = 4 } = {}) =>
-      startWorker({ db, looks, cloud, log, concurrency, sweepSeconds, pollSeconds: 0.2 }),
+      startWorker({ db, looks, cloud, log, digestKey: secretsKey, concurrency, sweepSeconds, pollSeconds: 0.2 }),
     async place(name = 'production') {
       const made = await call('POST', '/v2/listeners', { compute_type: 'ecs', compute_id: name, compute_config: {} });
       const patch = { compute_config: { place: outputs() } };

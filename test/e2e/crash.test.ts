@@ -1,54 +1,34 @@
 /** The control plane is killed in the middle of a create, again and again, and what it makes is still made once. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import type { Rehearsal } from '../../services/rehearsal/index.ts';
-import {
-  controlPlaneUser,
-  onboard,
-  startControlPlane,
-  until,
-  type ControlPlane,
-} from '../../services/rehearsal/scene.ts';
-import { openRehearsal } from '../support/rehearsal.ts';
+import { until } from '../../services/rehearsal/scene.ts';
 import * as stage from './stage.ts';
 
 const ACCOUNT = '440000000001';
-let rehearsal: Rehearsal;
-let api: ControlPlane;
-let place: Awaited<ReturnType<typeof onboard>>;
+let on: stage.Stage;
 
 before(async () => {
-  rehearsal = await openRehearsal();
-  const principal = await controlPlaneUser(rehearsal, 'crash');
-  api = await startControlPlane({ rehearsal, principal, env: { FREEHOLD_LOOK_EXPIRES_SECONDS: '10' } });
-  place = await onboard(api, principal.arn, { rehearsal, account: ACCOUNT, name: 'crash' });
+  on = await stage.open('crash', [ACCOUNT], { FREEHOLD_LOOK_EXPIRES_SECONDS: '10' });
 });
 
-after(async () => {
-  await api?.stop();
-  await rehearsal?.stop();
-});
+after(() => on?.close());
 
 test('kill -9 after each of several creations: it converges, and the call log shows each name created once', async () => {
-  const { uri } = await rehearsal.pushImage({
-    account: ACCOUNT,
-    region: stage.REGION,
-    repository: 'agent',
-    image: 'stub',
-  });
+  const { rehearsal } = on;
+  const image = await on.push(ACCOUNT, '1');
   const from = (await rehearsal.calls()).at(-1)?.n ?? 0;
   const creations = async () =>
     (await rehearsal.calls(from)).filter(
       (call) => call.account === ACCOUNT && call.error === '' && /^(Create|Register)/.test(call.action),
     );
-  const made = await stage.createDeployment(api, { name: 'agent', image: uri, listenerId: place.id });
+  const made = await stage.createDeployment(on.api, { name: 'agent', image });
 
   for (const seen of ['CreateSecurityGroup', 'CreateDBInstance', 'RegisterTaskDefinition', 'CreateService']) {
     await until(`${seen} was called`, 60, async () => (await creations()).some((call) => call.action === seen));
-    await api.stop('SIGKILL');
-    api = await api.restart();
+    await on.api.stop('SIGKILL');
+    on.api = await on.api.restart();
   }
-  await stage.deployed(api, made.id, made.latest_revision_id, 120);
+  await stage.deployed(on.api, made.id, made.latest_revision_id, 120);
 
   const names = (await creations())
     .filter((call) => call.service !== 'logs' || call.action === 'CreateLogGroup')
@@ -57,6 +37,6 @@ test('kill -9 after each of several creations: it converges, and the call log sh
   const twice = names.filter((name, i) => names.indexOf(name) !== i);
   assert.deepEqual(twice, []);
   assert(names.length >= 8, names.join('\n'));
-  const { resources } = await api.call('GET', `/v2/deployments/${made.id}/timeline`);
+  const { resources } = await on.api.call('GET', `/v2/deployments/${made.id}/timeline`);
   assert.deepEqual(new Set(resources.map((resource: stage.Json) => resource.state)), new Set(['ready']));
 });

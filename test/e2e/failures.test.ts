@@ -3,36 +3,25 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { DeleteSecretCommand, ListSecretsCommand, SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
 import type { Rehearsal } from '../../services/rehearsal/index.ts';
-import {
-  controlPlaneUser,
-  onboard,
-  startControlPlane,
-  until,
-  type ControlPlane,
-} from '../../services/rehearsal/scene.ts';
-import { openRehearsal } from '../support/rehearsal.ts';
+import { until, type ControlPlane } from '../../services/rehearsal/scene.ts';
 import * as stage from './stage.ts';
 import type { Json } from './stage.ts';
 
 const ACCOUNT = '420000000001';
+let on: stage.Stage;
 let rehearsal: Rehearsal;
 let api: ControlPlane;
-let place: Awaited<ReturnType<typeof onboard>>;
 let deployment: Json;
 let good: string;
-
-const push = async (tag: string, image = 'stub', env: Record<string, string> = {}): Promise<string> =>
-  (await rehearsal.pushImage({ account: ACCOUNT, region: stage.REGION, repository: 'agent', tag, image, env })).uri;
+const push = (tag: string, image = 'stub', env: Record<string, string> = {}): Promise<string> =>
+  on.push(ACCOUNT, tag, image, env);
 
 before(async () => {
-  rehearsal = await openRehearsal();
-  const principal = await controlPlaneUser(rehearsal, 'failures');
-  api = await startControlPlane({ rehearsal, principal });
-  place = await onboard(api, principal.arn, { rehearsal, account: ACCOUNT, name: 'failures' });
+  on = await stage.open('failures', [ACCOUNT]);
+  ({ rehearsal, api } = on);
   const made = await stage.createDeployment(api, {
     name: 'agent',
     image: await push('good'),
-    listenerId: place.id,
     secrets: [{ name: 'TOKEN', value: 'first' }],
   });
   good = made.latest_revision_id;
@@ -40,10 +29,7 @@ before(async () => {
   deployment = await api.call('GET', `/v2/deployments/${made.id}`);
 });
 
-after(async () => {
-  await api?.stop();
-  await rehearsal?.stop();
-});
+after(() => on?.close());
 
 /** The failed revision's one sentence, after checking that the old one still answers. */
 async function fails(body: Json): Promise<string> {
@@ -68,6 +54,8 @@ test('a health check that fails: its path and its answer', async () => {
   const image = await push('sick', 'stub', { UNHEALTHY: '1' });
   const message = await fails({ source_revision_config: { image_uri: image } });
   assert.match(message, /health check/i);
+  assert.match(message, /GET \/ok/);
+  assert.match(message, /503/);
 });
 
 test('an image that cannot be pulled', async () => {
@@ -77,24 +65,40 @@ test('an image that cannot be pulled', async () => {
   assert.match(message, /pull/i);
 });
 
-test('a secret that is missing when the task starts', async () => {
+const environmentArn = async (): Promise<string> => {
   const secrets = new SecretsManagerClient(stage.customerClient(rehearsal, ACCOUNT));
-  const find = async (): Promise<string> => {
-    const { SecretList = [] } = await secrets.send(new ListSecretsCommand({}));
-    const environment = SecretList.find((secret) => secret.Name?.endsWith('/environment'));
-    assert(environment?.ARN);
-    return environment.ARN;
-  };
-  const arn = await find();
-  const image = await push('good-again');
-  // Deleted by hand, between the request and the rollout.
-  const revision = await stage.newRevision(api, deployment.id, { source_revision_config: { image_uri: image } });
-  await secrets.send(new DeleteSecretCommand({ SecretId: arn, ForceDeleteWithoutRecovery: true }));
-  const seen = await until('the loss of the secret is named', 60, async () => {
-    const now = await api.call('GET', `/v2/deployments/${deployment.id}/revisions/${revision}`);
-    return /FAILED/.test(now.status) && now;
-  });
-  assert.match(seen.status_message, /secret|TOKEN/i);
+  const { SecretList = [] } = await secrets.send(new ListSecretsCommand({}));
+  const environment = SecretList.find((secret) => secret.Name?.endsWith('/environment'));
+  assert(environment?.ARN);
+  return environment.ARN;
+};
+
+const deleteByHand = async (): Promise<void> => {
+  const secrets = new SecretsManagerClient(stage.customerClient(rehearsal, ACCOUNT));
+  await secrets.send(new DeleteSecretCommand({ SecretId: await environmentArn(), ForceDeleteWithoutRecovery: true }));
+};
+
+test('a secret that is missing when the task starts', async () => {
+  // Time to delete it by hand after it was looked at and before ECS reads it.
+  await rehearsal.fault({ account: ACCOUNT, service: 'ecs', action: 'UpdateService', times: 1, delaySeconds: 2 });
+  const from = (await rehearsal.calls()).at(-1)?.n ?? 0;
+  const failing = fails({ source_revision_config: { image_uri: await push('good-again') } });
+  await until('the task definition is registered', 30, async () =>
+    (await rehearsal.calls(from)).some((call) => call.account === ACCOUNT && call.action === 'RegisterTaskDefinition'),
+  );
+  await deleteByHand();
+  assert.match(await failing, /secret/i);
+});
+
+test('a secret that is missing before the rollout: its variable is named, and nothing is rolled out', async () => {
+  const image = await push('good-once-more');
+  const revision = await stage.ended(
+    api,
+    deployment.id,
+    await stage.newRevision(api, deployment.id, { source_revision_config: { image_uri: image } }),
+  );
+  assert.equal(revision.status, 'CREATE_FAILED');
+  assert.match(revision.status_message, /TOKEN/);
   assert.match(JSON.stringify(await stage.json(await rehearsal.fetch(`${deployment.url}/info`))), new RegExp(good));
 });
 

@@ -1,65 +1,39 @@
 /** The main job, end to end, with real LangGraph Servers on their own databases, in two customers' accounts. */
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DescribeServicesCommand, ECSClient, ListServicesCommand, UpdateServiceCommand } from '@aws-sdk/client-ecs';
 import { DescribeDBInstancesCommand, RDSClient } from '@aws-sdk/client-rds';
 import { ListSecretsCommand, SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
 import pg from 'pg';
-import {
-  cdkDestroy,
-  controlPlaneUser,
-  onboard,
-  startControlPlane,
-  until,
-  type ControlPlane,
-} from '../../services/rehearsal/scene.ts';
+import { cdkDestroy, until, type ControlPlane } from '../../services/rehearsal/scene.ts';
 import type { Rehearsal } from '../../services/rehearsal/index.ts';
-import { openRehearsal } from '../support/rehearsal.ts';
 import * as stage from './stage.ts';
 import type { Json } from './stage.ts';
 
 const [FIRST, SECOND] = ['410000000001', '410000000002'] as const;
+let on: stage.Stage;
 let rehearsal: Rehearsal;
 let api: ControlPlane;
-let principal: Awaited<ReturnType<typeof controlPlaneUser>>;
-const places: Record<string, Awaited<ReturnType<typeof onboard>>> = {};
 const deployments: Record<string, Json> = {};
-const images: Record<string, string> = {};
-
-const push = async (account: string, tag: string, env: Record<string, string> = {}): Promise<string> =>
-  (
-    await rehearsal.pushImage({
-      account,
-      region: stage.REGION,
-      repository: 'agent',
-      tag,
-      image: 'langgraph-server',
-      env,
-    })
-  ).uri;
+const push = (account: string, tag: string, env: Record<string, string> = {}): Promise<string> =>
+  on.push(account, tag, 'langgraph-server', env);
 
 before(async () => {
-  rehearsal = await openRehearsal();
-  principal = await controlPlaneUser(rehearsal, 'main-job');
-  api = await startControlPlane({ rehearsal, principal, env: { FREEHOLD_SWEEP_SECONDS: '5' } });
-  for (const account of [FIRST, SECOND]) {
-    places[account] = await onboard(api, principal.arn, { rehearsal, account, name: `customer-${account}` });
-    images[account] = await push(account, '1');
-  }
+  on = await stage.open('main-job', [FIRST, SECOND], { FREEHOLD_SWEEP_SECONDS: '5' });
+  ({ rehearsal, api } = on);
 });
 
-after(async () => {
-  await api?.stop();
-  await rehearsal?.stop();
-});
+after(() => on?.close());
 
 test('two customers each get a server that answers, on their own database', async () => {
   for (const account of [FIRST, SECOND])
     deployments[account] = await stage.createDeployment(api, {
       name: `agent-${account}`,
-      image: images[account]!,
-      listenerId: places[account]!.id,
+      image: await push(account, '1'),
+      listenerId: on.places[account]!.id,
       secrets: [{ name: 'GREETING', value: `hello ${account}` }],
     });
   for (const account of [FIRST, SECOND]) {
@@ -114,7 +88,7 @@ async function uriOf(account: string): Promise<string> {
 
 test('stopping its Redis makes the server fail, and the sweep starts it again', async () => {
   const ecs = new ECSClient(stage.customerClient(rehearsal, FIRST));
-  const cluster = places[FIRST]!.outputs.clusterArn;
+  const cluster = on.places[FIRST]!.outputs.clusterArn;
   const { serviceArns = [] } = await ecs.send(new ListServicesCommand({ cluster }));
   const service = serviceArns.find((arn) => arn.endsWith('-redis'));
   assert(service, serviceArns.join());
@@ -152,7 +126,7 @@ for (const [title, env] of [
     await stage.deployed(api, id, revision, 120);
     await until('the old tasks have gone', 60, async () => {
       const ecs = new ECSClient(stage.customerClient(rehearsal, FIRST));
-      const cluster = places[FIRST]!.outputs.clusterArn;
+      const cluster = on.places[FIRST]!.outputs.clusterArn;
       const { serviceArns = [] } = await ecs.send(new ListServicesCommand({ cluster }));
       const { services = [] } = await ecs.send(new DescribeServicesCommand({ cluster, services: serviceArns }));
       return services.every(
@@ -197,6 +171,19 @@ test('a revision leaves the database and the redis alone', async () => {
   ]);
 });
 
+test('a secret that the server prints with its last words is in no message, no event and no log of ours', async () => {
+  const { id } = deployments[SECOND];
+  const canary = `CANARY-${randomBytes(8).toString('hex')}`;
+  // Of a wrong length: the server refuses to start, and says with which value.
+  const revision = await stage.newRevision(api, id, { secrets: [{ name: 'LANGGRAPH_AES_KEY', value: canary }] });
+  const failed = await stage.ended(api, id, revision, 120);
+  assert.equal(failed.status, 'DEPLOY_FAILED');
+  assert.match(failed.status_message, /LANGGRAPH_AES_KEY/);
+  const timeline = await api.call('GET', `/v2/deployments/${id}/timeline`);
+  for (const seen of [JSON.stringify(failed), JSON.stringify(timeline), readFileSync(api.log, 'utf8')])
+    assert(!seen.includes(canary), seen.slice(Math.max(0, seen.indexOf(canary) - 300), seen.indexOf(canary) + 100));
+});
+
 test('delete leaves nothing but the listed remainders, and the stack can then be destroyed', async () => {
   const { id } = deployments[FIRST];
   await api.call('DELETE', `/v2/deployments/${id}`);
@@ -219,14 +206,7 @@ test('delete leaves nothing but the listed remainders, and the stack can then be
   await cdkDestroy({
     rehearsal,
     account: FIRST,
-    context: { principal: principal.arn, externalId: places[FIRST]!.externalId },
+    context: { principal: on.principal.arn, externalId: on.places[FIRST]!.externalId },
   });
-  const images = await rehearsal.pushImage({
-    account: FIRST,
-    region: stage.REGION,
-    repository: 'agent',
-    tag: '1',
-    image: 'langgraph-server',
-  });
-  assert.match(images.uri, /agent@sha256/, "the customer's registry is still there");
+  assert.match(await push(FIRST, '1'), /agent@sha256/, "the customer's registry is still there");
 });

@@ -6,12 +6,58 @@ import { ResourceGroupsTaggingAPIClient, paginateGetResources } from '@aws-sdk/c
 import { GetSecretValueCommand, SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Rehearsal } from '../../services/rehearsal/index.ts';
-import { until, type ControlPlane } from '../../services/rehearsal/scene.ts';
+import {
+  controlPlaneUser,
+  onboard,
+  startControlPlane,
+  until,
+  type ControlPlane,
+} from '../../services/rehearsal/scene.ts';
+import { openRehearsal } from '../support/rehearsal.ts';
 
 export const REGION = 'us-east-1';
 
 /* eslint-disable @typescript-eslint/no-explicit-any */
 export type Json = any;
+
+export interface Stage {
+  readonly rehearsal: Rehearsal;
+  readonly principal: Awaited<ReturnType<typeof controlPlaneUser>>;
+  /** Replaced by the test that restarts it. */
+  api: ControlPlane;
+  /** By account. */
+  readonly places: Readonly<Record<string, Awaited<ReturnType<typeof onboard>>>>;
+  /** Puts an image into an account's `agent` repository; answers its URI by digest. */
+  push(account: string, tag: string, image?: string, env?: Record<string, string>): Promise<string>;
+  close(): Promise<void>;
+}
+
+/** A control plane with a user of its own, and customers' accounts with a place each. */
+export async function open(
+  name: string,
+  accounts: readonly string[],
+  env: Record<string, string> = {},
+): Promise<Stage> {
+  const rehearsal = await openRehearsal();
+  const principal = await controlPlaneUser(rehearsal, name);
+  const api = await startControlPlane({ rehearsal, principal, env });
+  const places: Record<string, Awaited<ReturnType<typeof onboard>>> = {};
+  for (const account of accounts)
+    places[account] = await onboard(api, principal.arn, { rehearsal, account, name: `${name}-${account}` });
+  const on: Stage = {
+    rehearsal,
+    principal,
+    api,
+    places,
+    push: async (account, tag, image = 'stub', baked = {}) =>
+      (await rehearsal.pushImage({ account, region: REGION, repository: 'agent', tag, image, env: baked })).uri,
+    async close() {
+      await on.api.stop();
+      await rehearsal.stop();
+    },
+  };
+  return on;
+}
 
 export const customerClient = (rehearsal: Rehearsal, account: string) => ({
   endpoint: rehearsal.endpoint,

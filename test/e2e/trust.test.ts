@@ -11,41 +11,30 @@ import {
   DeleteRolePolicyCommand,
   UpdateAssumeRolePolicyCommand,
 } from '@aws-sdk/client-iam';
+import { AssumeRoleCommand, STSClient } from '@aws-sdk/client-sts';
 import type { Rehearsal } from '../../services/rehearsal/index.ts';
-import {
-  controlPlaneUser,
-  onboard,
-  startControlPlane,
-  until,
-  type ControlPlane,
-} from '../../services/rehearsal/scene.ts';
-import { openRehearsal } from '../support/rehearsal.ts';
+import { until } from '../../services/rehearsal/scene.ts';
 import * as stage from './stage.ts';
 
 const ACCOUNT = '430000000001';
+let on: stage.Stage;
 let rehearsal: Rehearsal;
-let api: ControlPlane;
-let place: Awaited<ReturnType<typeof onboard>>;
+let place: stage.Stage['places'][string];
 let iam: IAMClient;
 let image: string;
 const role = (): string => place.outputs.roleArn.split('/').at(-1)!;
 
 before(async () => {
-  rehearsal = await openRehearsal();
-  const principal = await controlPlaneUser(rehearsal, 'trust');
-  api = await startControlPlane({ rehearsal, principal, env: { FREEHOLD_SESSION_SECONDS: '900' } });
-  place = await onboard(api, principal.arn, { rehearsal, account: ACCOUNT, name: 'trust' });
+  on = await stage.open('trust', [ACCOUNT]);
+  ({ rehearsal } = on);
+  place = on.places[ACCOUNT]!;
   iam = new IAMClient(stage.customerClient(rehearsal, ACCOUNT));
-  image = (await rehearsal.pushImage({ account: ACCOUNT, region: stage.REGION, repository: 'agent', image: 'stub' }))
-    .uri;
+  image = await on.push(ACCOUNT, '1');
 });
 
-after(async () => {
-  await api?.stop();
-  await rehearsal?.stop();
-});
+after(() => on?.close());
 
-const verify = (): Promise<stage.Json> => api.call('POST', `/v2/listeners/${place.id}/verify`);
+const verify = (): Promise<stage.Json> => on.api.call('POST', `/v2/listeners/${place.id}/verify`);
 
 const trustOf = async (): Promise<string> => {
   const { Role } = await iam.send(new GetRoleCommand({ RoleName: role() }));
@@ -67,18 +56,24 @@ test('a place whose role wants another external id is not verified, and is when 
 });
 
 test('the role cannot be assumed with another external id, or with none', async () => {
-  const other = await api.call('POST', '/v2/listeners', {
+  const other = await on.api.call('POST', '/v2/listeners', {
     compute_type: 'ecs',
     compute_id: 'thief',
     compute_config: {},
   });
   await assert.rejects(
-    api.call('PATCH', `/v2/listeners/${other.id}`, { compute_config: { place: place.outputs } }).then((answer) => {
+    on.api.call('PATCH', `/v2/listeners/${other.id}`, { compute_config: { place: place.outputs } }).then((answer) => {
       if (answer.place.state !== 'verified') throw new Error(answer.place.message);
     }),
     /external id|not authorized/i,
   );
-  await api.call('DELETE', `/v2/listeners/${other.id}`);
+  const sts = new STSClient({ ...stage.customerClient(rehearsal, ACCOUNT), credentials: on.principal.credentials });
+  const asked = { RoleArn: place.outputs.roleArn, RoleSessionName: 'probe' };
+  const denied = { name: 'AccessDenied' };
+  await assert.rejects(sts.send(new AssumeRoleCommand(asked)), denied);
+  await assert.rejects(sts.send(new AssumeRoleCommand({ ...asked, ExternalId: 'guessed' })), denied);
+  await sts.send(new AssumeRoleCommand({ ...asked, ExternalId: place.externalId }));
+  await on.api.call('DELETE', `/v2/listeners/${other.id}`);
 });
 
 test('a role without one permission: the check names it, a deployment waits and says so, and goes on by itself', async () => {
@@ -89,26 +84,26 @@ test('a role without one permission: the check names it, a deployment waits and 
   const checked = await verify();
   assert.match(JSON.stringify(checked.place.checks.filter((check: stage.Json) => !check.ok)), /rds:CreateDBInstance/);
 
-  const made = await stage.createDeployment(api, { name: 'waits', image, listenerId: place.id });
+  const made = await stage.createDeployment(on.api, { name: 'waits', image, listenerId: place.id });
   const waiting = await until('the missing permission is named', 30, async () => {
-    const revision = await api.call('GET', `/v2/deployments/${made.id}/revisions/${made.latest_revision_id}`);
+    const revision = await on.api.call('GET', `/v2/deployments/${made.id}/revisions/${made.latest_revision_id}`);
     return /rds:CreateDBInstance/.test(revision.status_message ?? '') && revision;
   });
   assert.equal(waiting.status, 'CREATING');
 
   await iam.send(new DeleteRolePolicyCommand({ RoleName: role(), PolicyName: 'taken' }));
-  await stage.deployed(api, made.id, made.latest_revision_id, 120);
+  await stage.deployed(on.api, made.id, made.latest_revision_id, 120);
 });
 
 test('a role that lost its policies: the deployment says that it cannot be looked after, serves on, and recovers', async () => {
-  const { resources } = await api.call('GET', '/v2/deployments');
+  const { resources } = await on.api.call('GET', '/v2/deployments');
   const { id, url } = resources.find((deployment: stage.Json) => deployment.name === 'waits');
   const { AttachedPolicies = [] } = await iam.send(new ListAttachedRolePoliciesCommand({ RoleName: role() }));
   for (const { PolicyArn } of AttachedPolicies)
     await iam.send(new DetachRolePolicyCommand({ RoleName: role(), PolicyArn: PolicyArn! }));
 
   const revision = await stage
-    .newRevision(api, id, { secrets: [], source_revision_config: { image_uri: image } })
+    .newRevision(on.api, id, { secrets: [], source_revision_config: { image_uri: image } })
     .catch((error: Error) => error);
   assert(revision instanceof Error, 'a revision was accepted although nothing in the account may be looked at');
   assert.match(revision.message, /not authorized|permission/i);
@@ -116,18 +111,22 @@ test('a role that lost its policies: the deployment says that it cannot be looke
 
   for (const { PolicyArn } of AttachedPolicies)
     await iam.send(new AttachRolePolicyCommand({ RoleName: role(), PolicyArn: PolicyArn! }));
-  await stage.deployed(api, id, await stage.newRevision(api, id, { source_revision_config: { image_uri: image } }));
+  await stage.deployed(
+    on.api,
+    id,
+    await stage.newRevision(on.api, id, { source_revision_config: { image_uri: image } }),
+  );
 });
 
 test('a role whose trust is gone: a new deployment is refused with the cause, and works when it is back', async () => {
   const good = await trustOf();
   await setTrust(good.replaceAll(/arn:aws:iam::111111111111:[^"]+/g, 'arn:aws:iam::999999999999:root'));
-  await api.stop('SIGKILL'); // sessions that are open live on, in AWS too: a new process has none
-  api = await api.restart();
+  await on.api.stop('SIGKILL'); // sessions that are open live on, in AWS too: a new process has none
+  on.api = await on.api.restart();
   const body = { name: 'late', image, listenerId: place.id };
-  await assert.rejects(stage.createDeployment(api, body), /assume|trust|place/i);
+  await assert.rejects(stage.createDeployment(on.api, body), /assume|trust|place/i);
 
   await setTrust(good);
-  const made = await stage.createDeployment(api, body);
-  await stage.deployed(api, made.id, made.latest_revision_id);
+  const made = await stage.createDeployment(on.api, body);
+  await stage.deployed(on.api, made.id, made.latest_revision_id);
 });

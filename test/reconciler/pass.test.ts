@@ -194,6 +194,7 @@ async function once(
         },
       }) as unknown as Cx,
     say: async (id, message) => void more.said?.push(`${id}: ${message}`),
+    conceal: (text) => text.replaceAll('s3cret', '…'),
     defect: () => {},
     now: () => new Date(world.now * 1000),
   });
@@ -335,6 +336,18 @@ describe('one at a time', () => {
     assert.match(outcome.rows[0]!.state.message, /deleted by somebody else.*"store"/);
     assert.equal((await once(world, rows, 'two', graph)).rows[0]!.state.state, 'failed', 'nor by a new revision');
     assert.equal(world.writes, 0);
+  });
+
+  test('a cause is kept without the secret that it holds', async () => {
+    const { world, rows } = calm();
+    const graph = new Graph();
+    add(world, graph, 'server', 'thing');
+    const said: string[] = [];
+    const thing = world.kinds.get('thing')!;
+    thing.observe = () => Promise.reject(new Terminal('the server said "s3cret" and ended'));
+    await once(world, rows, 'one', graph, { said });
+    assert.doesNotMatch(JSON.stringify([said, [...rows.map.values()]]), /s3cret/);
+    assert.match(rows.map.get('server')!.state.message, /the server said "…" and ended/);
   });
 
   test('for a revision that has failed nothing is made any more', async () => {

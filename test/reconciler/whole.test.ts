@@ -64,6 +64,7 @@ describe('a whole server', { timeout: 180_000 }, () => {
         rows,
         memory: new Map(),
         cx: (node) => ({ aws, tags: ownerTags(t.place, deployment.id, node), fence: async () => {} }),
+        conceal: (text) => text,
         defect: (node, error) => assert.fail(`${node}: ${String(error)}`),
         say: async (node, message) => void said.push(`${node}: ${message}`),
         now: () => new Date(),
@@ -121,6 +122,27 @@ describe('a whole server', { timeout: 180_000 }, () => {
       ['ecs:DeregisterTaskDefinition', 'ecs:RegisterTaskDefinition', 'ecs:UpdateService'],
       'only the task definition and the service',
     );
+
+    const own: ServerSpec = {
+      ...second,
+      revision: { id: randomUUID(), number: 3 },
+      environment: [
+        {
+          name: 'POSTGRES_URI_CUSTOM',
+          versionId: await writeEnvironment(aws, t.place, deployment, { POSTGRES_URI_CUSTOM: 'postgresql://x' }),
+        },
+      ],
+    };
+    await settle("a database of the user's own", own.revision.id, () => ecs(own, t.place));
+    const bare: ServerSpec = { ...second, revision: { id: randomUUID(), number: 4 }, environment: [] };
+    await settle('no variables any more', bare.revision.id, () => ecs(bare, t.place));
+    const destroyed = t.calls.filter((call) => /^Delete(DBInstance|Secret)$/.test(call.operation));
+    assert.deepEqual(
+      destroyed.map((call) => call.operation),
+      ['DeleteSecret'],
+      'neither the database nor the variables: only the URI of the database, which is made anew',
+    );
+    assert.ok(rows.map.has('environment'), 'kept until the deployment is deleted');
 
     await settle('the removal', randomUUID(), () => new Graph());
     assert.deepEqual([...rows.map.keys()], []);

@@ -440,6 +440,12 @@ describe('load balancers', { timeout: 120_000 }, () => {
     assert.equal(await named.text(), 'special');
   });
 
+  test('a name that no load balancer has answers as DNS that does not know it', async () => {
+    const answer = await rehearsal.fetch('http://internal-nobody-1.eu-west-1.elb.amazonaws.com/');
+    assert.equal(answer.status, 502);
+    assert.match(answer.headers.get('x-rehearsal') ?? '', /no load balancer/);
+  });
+
   test('two accounts have load balancers of the same name and do not see each other', async () => {
     const two = await site(OTHER);
     const [mine, theirs] = [await up(names('mine')), await up(names('theirs'))];

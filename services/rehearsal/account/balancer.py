@@ -55,8 +55,8 @@ in_flight = targets.in_flight
 
 
 def owns(host: str) -> bool:
-    """Whether a request with this Host (`name` or `name:port`) is for a load balancer."""
-    return find(host) is not None
+    """Whether a request with this Host (`name` or `name:port`) is for a load balancer, be it there or not."""
+    return find(host) is not None or host.lower().partition(":")[0].rstrip(".").endswith(".elb.amazonaws.com")
 
 
 def find(host: str) -> Place | None:
@@ -157,7 +157,8 @@ async def serve(scope: dict, receive: Callable[[], Awaitable[dict]], send: Calla
     host = _value(scope["headers"], b"host")
     place = find(host)
     if place is None:
-        return await _plain(send, 503)
+        # AWS's DNS would not know the name; a proxy says that with 502.
+        return await _plain(send, 502, [(b"x-rehearsal", b"no load balancer has this name")])
     account, region, record, port = place
     with request_scope(account, region):
         await _listen(record, port, scope, receive, send)
