@@ -12,6 +12,7 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
+import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -101,6 +102,13 @@ function checkMachine() {
     throw new Problem(
       'This Linux has no glibc (Alpine?), and the PostgreSQL binaries need it: use Debian, Ubuntu, Fedora or the like.',
     );
+  try {
+    os.userInfo();
+  } catch {
+    throw new Problem(
+      `This user (uid ${process.getuid?.()}) has no entry in /etc/passwd, and PostgreSQL will not run without one: run this as a user that has one.`,
+    );
+  }
   const disk = fs.statfsSync(ROOT);
   const free = Math.floor((disk.bavail * disk.bsize) / 1e6);
   if (free < DISK_NEEDED_MB)
