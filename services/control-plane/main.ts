@@ -1,13 +1,14 @@
 /** The control plane as a process: store, API, worker. The only reader of the environment. */
 import { serve, type ServerType } from '@hono/node-server';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pino, type Logger } from 'pino';
-import { Accounts, type AccountsOptions } from '../reconciler/aws/account.ts';
+import { Accounts } from '../reconciler/aws/account.ts';
 import { startPostgres } from '../postgres.ts';
 import { api } from './api/app.ts';
 import { awsCloud } from './aws.ts';
 import { settingsFrom, type Settings } from './settings.ts';
-import { addKey, addWorkspace, digestKey, firstKey } from './store/access.ts';
+import { addWorkspace, digestKey, firstKey, nameKey } from './store/access.ts';
 import { openDatabase, type Database } from './store/database.ts';
 import { abandonDraft, oldDrafts } from './store/deployments.ts';
 import { Looks } from './store/looks.ts';
@@ -19,6 +20,9 @@ const ROOT = join(import.meta.dirname, '..', '..');
 const UPKEEP_SECONDS = 60;
 const DRAFT_MINUTES = 15;
 const STOP_SECONDS = 20;
+/** Without a store nothing can be put in order: passes may be cut off anywhere. */
+const LOST_SECONDS = 5;
+const FIRST_KEY_FILE = 'first-api-key';
 
 export async function main(): Promise<void> {
   const settings = settingsFrom(process.env, ROOT);
@@ -43,8 +47,14 @@ export async function main(): Promise<void> {
   };
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => end(signal));
   if (settings.exitWithStdin) process.stdin.resume().once('end', () => end('the standard input ended'));
+  const lost = (said: string): void => {
+    log.fatal({ said }, 'the embedded PostgreSQL ended by itself');
+    process.exitCode = 1;
+    setTimeout(() => process.exit(1), LOST_SECONDS * 1000).unref();
+    end('there is no store any more');
+  };
   try {
-    await start(settings, log, closers);
+    await start(settings, log, closers, lost);
   } catch (error) {
     log.fatal({ err: error }, 'the control plane did not start');
     await close();
@@ -52,13 +62,26 @@ export async function main(): Promise<void> {
   }
 }
 
-async function start(settings: Settings, log: Logger, closers: (() => Promise<unknown>)[]): Promise<void> {
-  const url = settings.databaseUrl ?? (await embedded(settings, closers));
+async function start(
+  settings: Settings,
+  log: Logger,
+  closers: (() => Promise<unknown>)[],
+  lost: (said: string) => void,
+): Promise<void> {
+  const url = settings.databaseUrl ?? (await embedded(settings, closers, lost));
   const onError = (error: Error): void => log.warn({ err: error }, 'the store');
   const db = openDatabase(url, { connections: 10 + settings.looks, onError });
   closers.push(() => db.destroy());
   await migrate(db);
-  await openTheDoor(db, settings);
+  await openTheDoor(db, settings, log);
+  const accounts = new Accounts({
+    ...(settings.credentials ? { credentials: settings.credentials } : {}), // else the SDK looks for them itself
+    ...(settings.awsEndpoint ? { endpoint: settings.awsEndpoint } : {}),
+    onCall: (call) => log.debug(call, 'aws'),
+  });
+  const cloud = awsCloud(accounts);
+  // Before the looks are opened, so closed after them: the last ones still need it.
+  closers.push(() => Promise.resolve(accounts.close()));
   const looks = await Looks.open(db, {
     url,
     heartbeatSeconds: settings.lookExpiresSeconds,
@@ -69,29 +92,21 @@ async function start(settings: Settings, log: Logger, closers: (() => Promise<un
   // The embedded store served no other process, and the one that it served has ended.
   if (settings.databaseUrl === null) await looks.adopt();
 
-  const accounts = new Accounts({
-    ...(settings.credentials ? { credentials: settings.credentials } : {}), // else the SDK looks for them itself
-    ...(settings.awsEndpoint ? { endpoint: settings.awsEndpoint } : {}),
-    onCall: (call) => log.debug(call, 'aws'),
-  } as AccountsOptions);
-  closers.push(() => Promise.resolve(accounts.close()));
-  const cloud = awsCloud(accounts);
-
+  const key = await digestKey(db);
   if (settings.worker)
     await startWorker({
       db,
       looks,
       cloud,
       log,
+      digestKey: key,
       concurrency: settings.looks,
       sweepSeconds: settings.sweepSeconds,
       ...(settings.pollSeconds === null ? {} : { pollSeconds: settings.pollSeconds }),
     });
-  const upkeep = setInterval(() => void keepUp(db, looks, settings, log), UPKEEP_SECONDS * 1000);
-  closers.push(() => Promise.resolve(clearInterval(upkeep)));
-  void keepUp(db, looks, settings, log);
+  closers.push(keepUp(db, looks, settings, log));
 
-  const app = api({ db, looks, cloud, log, principalArn: settings.principalArn, digestKey: await digestKey(db) });
+  const app = api({ db, looks, cloud, log, principalArn: settings.principalArn, digestKey: key });
   const server = await listen(app.fetch, settings);
   closers.push(() => new Promise((resolve) => server.close(resolve)));
   log.info(
@@ -100,30 +115,64 @@ async function start(settings: Settings, log: Logger, closers: (() => Promise<un
   );
 }
 
-async function embedded(settings: Settings, closers: (() => Promise<unknown>)[]): Promise<string> {
-  const postgres = await startPostgres({ directory: settings.dataDirectory, durable: true });
+async function embedded(
+  { dataDirectory: directory }: Settings,
+  closers: (() => Promise<unknown>)[],
+  onEnd: (said: string) => void,
+): Promise<string> {
+  const postgres = await startPostgres({ directory, durable: true, onEnd });
   closers.push(() => postgres.stop());
   return postgres.url;
 }
 
-/** Sees to it that there is a key. One that is made here is printed, once, and kept nowhere. */
-async function openTheDoor(db: Database, settings: Settings): Promise<void> {
+/**
+ * Sees to it that there is a key. One that is made here is shown once: to whoever sits at the terminal, else in a file
+ * that only we may read. It is kept nowhere else, and no log has it.
+ */
+async function openTheDoor(db: Database, settings: Settings, log: Logger): Promise<void> {
   if (settings.apiKey !== null)
-    await addKey(db, await addWorkspace(db, 'default'), 'FREEHOLD_API_KEY', settings.apiKey);
-  const key = await firstKey(db);
-  if (key !== undefined) process.stdout.write(`The first API key, shown this once:  X-Api-Key: ${key}\n`);
+    await nameKey(db, await addWorkspace(db, 'default'), 'FREEHOLD_API_KEY', settings.apiKey);
+  let shown: (() => void) | undefined;
+  // Within the transaction that adds it: a key that could not be shown is not added.
+  await firstKey(db, (key) => {
+    if (process.stdout.isTTY)
+      shown = () => process.stdout.write(`The first API key, shown this once:  X-Api-Key: ${key}\n`);
+    else {
+      const file = join(settings.dataDirectory, FIRST_KEY_FILE);
+      mkdirSync(settings.dataDirectory, { recursive: true, mode: 0o700 });
+      rmSync(file, { force: true });
+      writeFileSync(file, `${key}\n`, { mode: 0o600, flag: 'wx' });
+      shown = () => log.warn({ file }, 'the first API key is in this file: take it from there, and delete the file');
+    }
+  });
+  shown?.();
 }
 
-/** Now and then: what no look is asked for, requests that died midway, and tables that would only grow. */
-async function keepUp(db: Database, looks: Looks, settings: Settings, log: Logger): Promise<void> {
-  try {
-    for (const id of await oldDrafts(db, DRAFT_MINUTES, 100)) await abandonDraft(db, looks, id);
-    const lost = await looks.sweep(500);
-    if (lost > 0) log.warn({ lost }, 'deployments without a look were given one');
-    await prune(db, settings.eventDays);
-  } catch (error) {
-    log.error({ err: error }, 'upkeep');
-  }
+/**
+ * Now and then, one at a time: what no look is asked for, requests that died midway, and tables that would only grow.
+ * @returns ends it, after what is under way
+ */
+function keepUp(db: Database, looks: Looks, settings: Settings, log: Logger): () => Promise<void> {
+  const once = async (): Promise<void> => {
+    try {
+      for (const id of await oldDrafts(db, DRAFT_MINUTES, 100)) await abandonDraft(db, looks, id);
+      const lost = await looks.sweep(500);
+      if (lost > 0) log.warn({ lost }, 'deployments without a look were given one');
+      await prune(db, settings.eventDays);
+    } catch (error) {
+      log.error({ err: error }, 'upkeep');
+    }
+  };
+  let running: Promise<void> | undefined;
+  const begin = (): void => {
+    running ??= once().finally(() => (running = undefined));
+  };
+  const timer = setInterval(begin, UPKEEP_SECONDS * 1000);
+  begin();
+  return async () => {
+    clearInterval(timer);
+    await running;
+  };
 }
 
 const listen = (fetch: Parameters<typeof serve>[0]['fetch'], { port, host: hostname }: Settings): Promise<ServerType> =>

@@ -11,8 +11,8 @@ export interface Settings {
   /** `FREEHOLD_DATA_DIR`: where the embedded PostgreSQL keeps its data @default .data/store */
   readonly dataDirectory: string;
   /**
-   * `FREEHOLD_API_KEY`: a key to open the workspace `default` with @default one is made at the first start, and
-   * printed
+   * `FREEHOLD_API_KEY`: a key to open the workspace `default` with, at least 32 characters; another value ends the
+   * one before @default one is made at the first start, and shown once
    */
   readonly apiKey: string | null;
   /** `FREEHOLD_PRINCIPAL_ARN`: who we are in AWS; customers' stacks are given it */
@@ -42,6 +42,8 @@ export interface Settings {
   readonly exitWithStdin: boolean;
 }
 
+const KEY_LENGTH = 32;
+
 type Environment = Readonly<Record<string, string | undefined>>;
 
 /** @throws Error naming the variable that is wrong */
@@ -59,12 +61,18 @@ export function settingsFrom(env: Environment, root: string): Settings {
     text('AWS_SECRET_ACCESS_KEY'),
     text('AWS_SESSION_TOKEN'),
   ];
+  const apiKey = text('FREEHOLD_API_KEY');
+  if (apiKey !== null && apiKey.length < KEY_LENGTH)
+    throw new Error(
+      `FREEHOLD_API_KEY has ${apiKey.length} characters: use at least ${KEY_LENGTH}, such as the output of ` +
+        '`openssl rand -hex 32`',
+    );
   return {
     port: number('PORT', 8124),
     host: text('HOST') ?? '127.0.0.1',
     databaseUrl: text('DATABASE_URL'),
     dataDirectory: text('FREEHOLD_DATA_DIR') ?? join(root, '.data', 'store'),
-    apiKey: text('FREEHOLD_API_KEY'),
+    apiKey,
     principalArn: text('FREEHOLD_PRINCIPAL_ARN'),
     awsEndpoint: text('AWS_ENDPOINT_URL'),
     credentials:

@@ -37,16 +37,33 @@ export async function addKey(db: Database, workspace: string, name: string, key:
     .execute();
 }
 
+/** The key of this name, which another one of the same name ends. */
+export async function nameKey(db: Database, workspace: string, name: string, key: string): Promise<void> {
+  await db.transaction().execute(async (tx) => {
+    await sql`lock table api_keys in share row exclusive mode`.execute(tx); // of two starts, the later one's key stays
+    await tx
+      .deleteFrom('api_keys')
+      .where('workspace_id', '=', workspace)
+      .where('name', '=', name)
+      .where('hash', '!=', hashOf(key))
+      .execute();
+    await addKey(tx, workspace, name, key);
+  });
+}
+
 export const newKey = (): string => `fh_${randomBytes(24).toString('hex')}`;
 
-/** The very first start makes a workspace with one key: answers it, for once. */
-export async function firstKey(db: Database): Promise<string | undefined> {
-  return db.transaction().execute(async (tx) => {
+/**
+ * The very first start makes a workspace with one key.
+ * @param hand is given it, for once; when that throws, there is no key
+ */
+export async function firstKey(db: Database, hand: (key: string) => void): Promise<void> {
+  await db.transaction().execute(async (tx) => {
     await sql`lock table api_keys in share row exclusive mode`.execute(tx); // of two first starts, one makes it
-    if (await tx.selectFrom('api_keys').select('id').limit(1).executeTakeFirst()) return undefined;
+    if (await tx.selectFrom('api_keys').select('id').limit(1).executeTakeFirst()) return;
     const key = newKey();
     await addKey(tx, await addWorkspace(tx, 'default'), 'first', key);
-    return key;
+    hand(key);
   });
 }
 
