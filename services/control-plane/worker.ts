@@ -17,26 +17,32 @@ import {
   type RevisionStatus,
 } from '../reconciler/status.ts';
 import type { Cloud, Entered } from './cloud.ts';
-import type { Database } from './store/database.ts';
+import { redact } from './redact.ts';
+import type { Database, Tx } from './store/database.ts';
 import type { Look, Looks } from './store/looks.ts';
 import {
   begin,
   forget,
+  holdEpoch,
   requireEpoch,
   rowsOf,
   say,
   setDeploymentStatus,
   setRevisionStatus,
   startRevision,
+  trimEvents,
   type Seen,
   type SeenRevision,
 } from './store/observed.ts';
+import { beginReceipt } from './store/receipts.ts';
 
 export interface WorkerOptions {
   readonly db: Database;
   readonly looks: Looks;
   readonly cloud: Cloud;
   readonly log: Logger;
+  /** For the digests of secret values. */
+  readonly digestKey: Buffer;
   /** Looks at once in this process. */
   readonly concurrency: number;
   /** Between two looks at a deployment where all is well: how soon drift is seen. */
@@ -124,6 +130,9 @@ class OneLook {
   readonly #seen: Seen;
   readonly #memory: Memory;
   readonly #now: () => Date;
+  #said = false;
+  /** Put among the rows by this look, without knowing whether it exists. */
+  #supposed: string | undefined;
 
   constructor(options: WorkerOptions, look: Look, seen: Seen, memory: Memory) {
     this.#o = options;
@@ -155,36 +164,49 @@ class OneLook {
 
   async #remove(place: Place): Promise<void> {
     const { db } = this.#o;
-    const { deployment, epoch, isDraft } = this.#seen;
-    if (isDraft) await this.#seedDraft(place);
+    const { deployment, isDraft } = this.#seen;
+    if (!isDraft) await beginReceipt(db, deployment);
+    await this.#supposeSecret(place);
     const entered = await this.#enter(place);
     if (typeof entered === 'string') return this.#settleUnreachable(entered);
     const outcome = await this.#pass(entered, new Graph(), 'delete');
     if (!outcome.settled) return this.#settleRemoval(outcome.rows, this.#nextSeconds(outcome));
 
-    const { left, remainders } = await entered.remaining();
+    let found: Awaited<ReturnType<Entered['remaining']>>;
+    try {
+      found = await entered.remaining();
+    } catch (error) {
+      const why = this.#explain(error);
+      return this.#settleRemoval(outcome.rows, RETRY_SECONDS, `what is left is not known: ${why}`);
+    }
+    const { left, remainders } = found;
     if (left.length > 0) {
-      const found = `still tagged as this deployment's: ${left.join(', ')}`;
-      return this.#settleRemoval(outcome.rows, RETRY_SECONDS, found);
+      const message = `still tagged as this deployment's: ${left.join(', ')}`;
+      return this.#settleRemoval(outcome.rows, RETRY_SECONDS, message);
     }
     await db.transaction().execute(async (tx) => {
-      await requireEpoch(tx, deployment.id, epoch);
+      await this.#hold(tx);
       await forget(tx, this.#seen, remainders);
       await this.#o.looks.settle(tx, this.#look, this.#seen.asked, null);
     });
     this.#o.log.info({ deployment: deployment.id, remainders }, 'everything is removed');
   }
 
-  /** A request that died may have made the secret; nothing else, and no pass was there to write its row. */
-  async #seedDraft(place: Place): Promise<void> {
+  /**
+   * Requests write the secret themselves, so it may be there although no pass has written its row: the request died, or
+   * the delete came before the pass. Looked for at each removal, since such a request may still be under way.
+   */
+  async #supposeSecret(place: Place): Promise<void> {
     const { deployment, epoch } = this.#seen;
     const rows = rowsOf(this.#o.db, deployment.id, epoch);
-    if ((await rows.all()).length > 0) return;
+    const secret = this.#o.cloud.environment(place, deployment);
+    if ((await rows.all()).some((row) => row.id === secret.id)) return;
+    this.#supposed = secret.id;
     await rows.put({
-      ...this.#o.cloud.environment(place, deployment),
+      ...secret,
       needs: [],
-      state: { state: 'waiting', message: 'left by a request that was not finished' },
-      generation: 'draft',
+      state: { state: 'waiting', message: 'may have been made by a request' },
+      generation: 'request',
       since: this.#now(),
       askedAt: null,
       busySince: null,
@@ -213,8 +235,27 @@ class OneLook {
     try {
       return await this.#o.cloud.enter(place, this.#seen.deployment);
     } catch (error) {
-      return explain(error).message;
+      return this.#explain(error);
     }
+  }
+
+  #explain(error: unknown): string {
+    const { message, defect } = explain(error);
+    if (defect) this.#o.log.error({ err: error, deployment: this.#seen.deployment.id }, 'a defect of ours');
+    return message;
+  }
+
+  async #say(revisionId: string | null, resource: string, message: string): Promise<void> {
+    if (resource === this.#supposed && message === 'gone') return; // it never was
+    this.#said = true;
+    await say(this.#o.db, { deploymentId: this.#seen.deployment.id, revisionId, resource, message });
+  }
+
+  /** First in each transaction that settles the look. */
+  async #hold(tx: Tx): Promise<void> {
+    const { deployment, epoch } = this.#seen;
+    await holdEpoch(tx, deployment.id, epoch);
+    if (this.#said) await trimEvents(tx, deployment.id);
   }
 
   #pass(entered: Entered, graph: Graph, generation: string, failed = false): Promise<Outcome> {
@@ -229,10 +270,16 @@ class OneLook {
       memory: this.#memory,
       observeOnly: failed,
       cx: (nodeId) => ({ ...entered.cx(nodeId), fence: () => requireEpoch(db, deployment.id, epoch) }),
+      conceal: (text) => redact(text, this.#o.digestKey, this.#digests()),
       defect: (resource, err) => this.#o.log.error({ err, deployment: deployment.id, resource }, 'a defect of ours'),
-      say: (resource, message) => say(db, { deploymentId: deployment.id, revisionId, resource, message }),
+      say: (resource, message) => this.#say(revisionId, resource, message),
       now: this.#now,
     });
+  }
+
+  /** Of every value that a server of this deployment may have been given. */
+  #digests(): Set<string> {
+    return new Set(this.#seen.revisions.flatMap((each) => each.environment.map((variable) => variable.digest)));
   }
 
   #nextSeconds(outcome: Outcome): number {
@@ -247,14 +294,16 @@ class OneLook {
 
   async #settle(target: SeenRevision, outcome: Outcome, wanted: number): Promise<void> {
     const { db, looks } = this.#o;
-    const { deployment, epoch, revisions, asked } = this.#seen;
+    const { deployment, revisions, asked } = this.#seen;
     const built = outcome.rows.slice(0, wanted);
     const judged = new Map<string, Judged<RevisionStatus>>();
     for (const revision of revisions) {
       if (revision.verdict !== null) continue;
+      // None is newer than the target without a verdict: the newest is the target until it has one.
+      const isTarget = revision.id === target.id;
       judged.set(
         revision.id,
-        revision.number < target.number ? superseded(revision, target) : this.#judge(revision, target, built),
+        isTarget ? revisionStatus({ ...revision, isTarget }, built) : superseded(revision, target),
       );
     }
     const mine = judged.get(target.id);
@@ -266,7 +315,7 @@ class OneLook {
     const failed = mine !== undefined && isVerdict(mine.status) && isFailure(mine.status);
     const seconds = failed && activeId !== null ? 0 : this.#nextSeconds(outcome);
     await db.transaction().execute(async (tx) => {
-      await requireEpoch(tx, deployment.id, epoch);
+      await this.#hold(tx);
       for (const [id, verdict] of judged)
         if ((await setRevisionStatus(tx, deployment.id, id, verdict)) && isVerdict(verdict.status)) {
           const message = verdict.message === null ? verdict.status : `${verdict.status}: ${verdict.message}`;
@@ -275,10 +324,6 @@ class OneLook {
       await setDeploymentStatus(tx, deployment.id, status, activeId);
       await looks.settle(tx, this.#look, asked, seconds);
     });
-  }
-
-  #judge(revision: SeenRevision, target: SeenRevision, built: readonly Row[]): Judged<RevisionStatus> {
-    return revisionStatus({ id: revision.id, verdict: revision.verdict, isTarget: revision.id === target.id }, built);
   }
 
   #deploymentStatus(
@@ -306,10 +351,10 @@ class OneLook {
 
   async #settleRemoval(rows: readonly Row[], seconds: number, found?: string): Promise<void> {
     const { db, looks } = this.#o;
-    const { deployment, epoch, asked, activeRevisionId } = this.#seen;
+    const { deployment, asked, activeRevisionId } = this.#seen;
     const status = this.#deploymentStatus(new Map(), activeRevisionId, rows, found ?? null);
     await db.transaction().execute(async (tx) => {
-      await requireEpoch(tx, deployment.id, epoch);
+      await this.#hold(tx);
       await setDeploymentStatus(tx, deployment.id, status, activeRevisionId);
       await looks.settle(tx, this.#look, asked, seconds);
     });
@@ -318,10 +363,10 @@ class OneLook {
   /** Nothing is known of the resources, so nothing is said about them, and no revision is judged. */
   async #settleUnreachable(why: string): Promise<void> {
     const { db, looks } = this.#o;
-    const { deployment, epoch, asked, activeRevisionId } = this.#seen;
+    const { deployment, asked, activeRevisionId } = this.#seen;
     const status = this.#deploymentStatus(new Map(), activeRevisionId, [], why);
     await db.transaction().execute(async (tx) => {
-      await requireEpoch(tx, deployment.id, epoch);
+      await this.#hold(tx);
       await setDeploymentStatus(tx, deployment.id, status, activeRevisionId);
       await looks.settle(tx, this.#look, asked, Math.min(RETRY_SECONDS, this.#o.pollSeconds ?? RETRY_SECONDS));
     });

@@ -4,6 +4,7 @@ import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { sql } from 'kysely';
 import { openapi } from '../../services/control-plane/openapi.ts';
 import { addKey, addWorkspace } from '../../services/control-plane/store/access.ts';
 import { openControlPlane, KEY, type ControlPlane, type Json } from './open.ts';
@@ -167,6 +168,12 @@ const refused: [why: string, more: Json, status: number, detail: RegExp][] = [
     /given twice/,
   ],
   ['no value to keep', { secrets: [{ name: 'A' }] }, 422, /no value yet/],
+  [
+    'more variables than a task definition holds',
+    { secrets: Array.from({ length: 245 }, (_, i) => ({ name: `VARIABLE_${i}`, value: 'x' })) },
+    422,
+    /245 variables take \d+ bytes of the task definition/,
+  ],
   ['values too large', { secrets: [{ name: 'A', value: 'x'.repeat(70_000) }] }, 422, /larger than 65536/],
   ['Kubernetes secrets', { secret_references: [{ name: 'A', secret_name: 'b', secret_key: 'c' }] }, 422, /Kubernetes/],
   [
@@ -401,7 +408,8 @@ test('an account that cannot be entered: the request says why and keeps nothing'
 
 test('a request that cannot write its secrets leaves a draft that nobody sees and a look removes', async () => {
   const given = body({ secrets: [{ name: 'A', value: '1' }] });
-  cloud.onObserve = () => Promise.reject(new Error('the account refuses'));
+  const refusal = Object.assign(new Error('the account refuses'), { name: 'AccessDeniedException' });
+  cloud.onObserve = () => Promise.reject(refusal);
   try {
     assert.equal((await api.call('POST', '/v2/deployments', given)).status, 502);
   } finally {
@@ -417,6 +425,72 @@ test('a request that cannot write its secrets leaves a draft that nobody sees an
   });
   assert(!cloud.things.has(`${given.name}/environment`));
   assert.equal((await api.call('POST', '/v2/deployments', given)).status, 201, 'its name is free');
+});
+
+test('a defect of ours: 500 with the id under which the log has its stack, and none of its words', async () => {
+  cloud.onObserve = () => Promise.reject(new TypeError('undefined is not our table'));
+  try {
+    const {
+      status,
+      body: answer,
+      headers,
+    } = await api.call('POST', '/v2/deployments', {
+      ...body({ secrets: [{ name: 'A', value: '1' }] }),
+    });
+    assert.equal(status, 500);
+    assert.deepEqual(answer as Json, { detail: 'internal error', request_id: headers.get('x-request-id') });
+    const line = api.logged.find((one) => one.includes(`"${answer.request_id}"`) && one.includes('not our table'));
+    assert.match(JSON.parse(line!).err.stack, /api\.test\.ts/);
+  } finally {
+    cloud.onObserve = () => Promise.resolve();
+  }
+});
+
+test('a delete while a request is under way: the request is refused, and adds nothing', async () => {
+  const made = await create();
+  let release = (): void => {};
+  const held = new Promise<void>((resolve) => (release = resolve));
+  let isWriting = false;
+  cloud.onObserve = () => {
+    isWriting = true;
+    return held;
+  };
+  const { eventually } = await import('../support/eventually.ts');
+  try {
+    const patched = api.call('PATCH', `/v2/deployments/${made.id}`, { secrets: [{ name: 'A', value: '1' }] });
+    await eventually('the values are being written', () => isWriting);
+    assert.equal((await api.call('DELETE', `/v2/deployments/${made.id}`)).status, 204);
+    release();
+    const answer = await patched;
+    assert.deepEqual([answer.status, answer.body.detail], [409, `Deployment ID ${made.id} is being deleted.`]);
+  } finally {
+    release();
+    cloud.onObserve = () => Promise.resolve();
+  }
+  const { body: revisions } = await api.call('GET', `/v2/deployments/${made.id}/revisions`);
+  assert.equal(revisions.resources.length, 1);
+});
+
+test('a thousand revisions are kept, and whatever has not ended', async () => {
+  const made = await create();
+  await sql`
+    insert into revisions (id, deployment_id, number, source, image_uri, image, resource_spec, resources, environment)
+    select gen_random_uuid(), deployment_id, n, source, image_uri, image, resource_spec, resources, environment
+    from revisions, generate_series(2, 1002) n where deployment_id = ${made.id}`.execute(api.db);
+  await sql`
+    insert into revision_statuses (revision_id, deployment_id, status, ended_at)
+    select id, deployment_id, 'SKIPPED', now() from revisions where deployment_id = ${made.id} and number > 1
+  `.execute(api.db);
+  assert.equal((await api.call('POST', `/v2/deployments/${made.id}/revisions`, {})).status, 201);
+  const numbers = (
+    await api.db
+      .selectFrom('revisions')
+      .select('number')
+      .where('deployment_id', '=', made.id)
+      .orderBy('number')
+      .execute()
+  ).map((row) => row.number);
+  assert.deepEqual([numbers.length, ...numbers.slice(0, 2), numbers.at(-1)], [1001, 1, 4, 1003]);
 });
 
 test('listeners: made, registered, verified, listed, changed, deleted', async () => {
@@ -448,6 +522,16 @@ test('listeners: made, registered, verified, listed, changed, deleted', async ()
   const wrong = await api.call('PATCH', `/v2/listeners/${made.body.id}`, { compute_config: { place: { version: 1 } } });
   assert.equal(wrong.status, 422);
   assert.deepEqual(wrong.body.detail[0].loc.slice(0, 3), ['body', 'compute_config', 'place']);
+  for (const [field, value] of Object.entries({
+    accountId: '1234',
+    region: 'us-east-1.evil.example/',
+    partition: 'aws/',
+    prefix: 'ends-',
+  })) {
+    const given = { compute_config: { place: { ...outputs(), [field]: value } } };
+    const { status, body } = await api.call('PATCH', `/v2/listeners/${made.body.id}`, given);
+    assert.deepEqual([status, body.detail[0].loc.at(-1)], [422, field]);
+  }
 
   cloud.closed = 'wrong external id';
   const patch = { compute_config: { place: outputs('555000000002') } };
@@ -456,7 +540,12 @@ test('listeners: made, registered, verified, listed, changed, deleted', async ()
     [bad.status, bad.body.place.state, bad.body.place.message],
     [200, 'unverified', 'wrong external id'],
   );
+  const mine = body({ source_config: { listener_id: made.body.id } });
+  const untrusted = await api.call('POST', '/v2/deployments', mine);
+  assert.equal(untrusted.status, 400);
+  assert.match(untrusted.body.detail, /failed the check "role": wrong external id; .*POST .*verify/);
   cloud.closed = null;
+  assert.equal((await api.call('POST', '/v2/deployments', mine)).status, 400, 'not before it is verified');
   const good = await api.call('POST', `/v2/listeners/${made.body.id}/verify`);
   assert.deepEqual([good.body.place.state, good.body.place.message], ['verified', null]);
   assert(good.body.place.verified_at);
@@ -473,8 +562,21 @@ test('listeners: made, registered, verified, listed, changed, deleted', async ()
   assert.equal(only.source_config.listener_id, place.id, "the workspace's only place");
   const used = await api.call('DELETE', `/v2/listeners/${place.id}`);
   assert.equal(used.status, 409);
-  const moved = await api.call('PATCH', `/v2/listeners/${place.id}`, patch);
-  assert.equal(moved.status, 400, 'deployments are in the account that it names');
+  const now = place.compute_config.place;
+  for (const field of [
+    ...['accountId', 'region', 'partition', 'prefix', 'vpcId', 'clusterArn', 'loadBalancerArn', 'listenerArn'],
+    ...['namespaceId', 'databaseSubnetGroup', 'logGroupRoot'],
+  ]) {
+    const other: Json = { accountId: '555000000009', region: 'eu-west-1', partition: 'aws-cn', prefix: 'other' };
+    const value = other[field] ?? `${now[field]}x`;
+    const given = { compute_config: { place: { ...now, [field]: value } } };
+    const moved = await api.call('PATCH', `/v2/listeners/${place.id}`, given);
+    assert.equal(moved.status, 400, field);
+    assert.match(moved.body.detail, new RegExp(`used by deployments: its ${field} `));
+  }
+  const role = { ...now, roleArn: `${now.roleArn}-2` };
+  const changed = await api.call('PATCH', `/v2/listeners/${place.id}`, { compute_config: { place: role } });
+  assert.deepEqual([changed.status, changed.body.place.state], [200, 'verified']);
 });
 
 test('delete: 204, then AWAITING_DELETE', async () => {

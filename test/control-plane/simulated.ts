@@ -3,7 +3,7 @@
  * stands in for AWS alone; the store, the queue, the worker, the pass and the API in these tests are the real ones.
  */
 import { randomBytes, randomUUID } from 'node:crypto';
-import { Terminal } from '../../services/reconciler/aws/errors.ts';
+import { PlaceUnavailable, Terminal } from '../../services/reconciler/aws/errors.ts';
 import type { Place, PlaceOutputs } from '../../services/reconciler/place.ts';
 import { Graph, type Cx, type Kind } from '../../services/reconciler/resource.ts';
 import type { ServerSpec } from '../../services/reconciler/spec.ts';
@@ -36,6 +36,8 @@ export class SimulatedCloud implements Cloud {
   onObserve: (inputs: Inputs) => Promise<void> = () => Promise.resolve();
   /** Found by the last search, beside `things`. */
   leftovers: string[] = [];
+  /** Called within every search. */
+  searching: () => Promise<void> = () => Promise.resolve();
   /** Of every spec that a graph was made from. */
   readonly specs: ServerSpec[] = [];
 
@@ -90,7 +92,7 @@ export class SimulatedCloud implements Cloud {
   }
 
   #open(): void {
-    if (this.closed !== null) throw new Error(this.closed);
+    if (this.closed !== null) throw new PlaceUnavailable(this.closed, 'arn:sim:role');
   }
 
   enter(_place: Place, deployment: { name: string }) {
@@ -98,19 +100,17 @@ export class SimulatedCloud implements Cloud {
       this.#open();
       return {
         cx: () => ({ aws: undefined, tags: {} }) as unknown as Cx,
-        remaining: () => {
+        remaining: async () => {
+          await this.searching();
           const left = [...this.things.keys()].filter((name) => name.startsWith(`${deployment.name}/`));
-          return Promise.resolve({
-            left: [...left, ...this.leftovers],
-            remainders: ['a secret in its recovery window'],
-          });
+          return { left: [...left, ...this.leftovers], remainders: ['a secret in its recovery window'] };
         },
       };
     });
   }
 
   verify(): Promise<{ name: string; ok: boolean; message: string | null }[]> {
-    return Promise.resolve([{ name: 'assume role', ok: this.closed === null, message: this.closed }]);
+    return Promise.resolve([{ name: 'role', ok: this.closed === null, message: this.closed }]);
   }
 
   image(_place: Place, uri: string): Promise<string> {

@@ -1,8 +1,10 @@
 /** Looks, passes, verdicts: through the real queue and worker, over a real PostgreSQL and a simulated cloud. */
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';
+import { sql } from 'kysely';
 import { Looks } from '../../services/control-plane/store/looks.ts';
-import { carryOut } from '../../services/control-plane/worker.ts';
+import { begin } from '../../services/control-plane/store/observed.ts';
+import { carryOut, targetOf } from '../../services/control-plane/worker.ts';
 import { eventually } from '../support/eventually.ts';
 import { openControlPlane, type ControlPlane, type Json } from './open.ts';
 import type { SimulatedCloud } from './simulated.ts';
@@ -112,13 +114,18 @@ test('a rollout that fails: its verdict stands, the last good revision serves ag
 });
 
 test('the first revision fails: it is observed, nothing else serves, a new one mends it', async () => {
-  await api.startWorker();
+  await api.startWorker({ sweepSeconds: 0.3 });
   cloud.crashes.set('repo/agent@sha256:1', 'boom');
   const made = await create();
   await becomes(made.id, made.latest_revision_id, 'DEPLOY_FAILED');
   const now = await deployment(made.id);
   assert.equal(now.active_revision_id, null);
   assert.match(now.status_message, /no revision serves/);
+  cloud.things.delete('agent/task-r1');
+  const acts = [...cloud.acts];
+  const from = cloud.specs.length;
+  await eventually('it is looked at again', () => cloud.specs.length > from + 1);
+  assert.deepEqual(cloud.acts, acts, 'nothing is made for a revision that has failed');
   await becomes(made.id, await patch(made.id, image(2)), 'DEPLOYED');
 });
 
@@ -171,9 +178,94 @@ test('delete: users before the used, a search that must find nothing, then 404 a
   const [receipt] = await api.db.selectFrom('receipts').selectAll().execute();
   assert.equal(receipt?.deployment_id, made.id);
   assert.deepEqual(receipt?.remainders, ['a secret in its recovery window']);
+  const { body: shown } = await api.call('GET', `/v2/deployments/${made.id}/receipt`);
+  assert.deepEqual(
+    [shown.name, shown.kept, typeof shown.gone_at],
+    ['agent', ['a secret in its recovery window'], 'string'],
+  );
+  assert.deepEqual(
+    shown.made,
+    ['database', 'task-r1', 'service'].map((id) => ({
+      id,
+      kind: 'thing',
+      name: `agent/${id}`,
+      arn: `arn:sim:agent/${id}`,
+    })),
+  );
   for (const table of ['resources', 'events', 'revisions', 'revision_statuses', 'deployment_statuses'] as const)
     assert.deepEqual(await api.db.selectFrom(table).selectAll().execute(), [], table);
   await create('agent');
+});
+
+test('a delete before the pass that would have seen the secret: it is removed all the same', async () => {
+  const early = await create('early', { secrets: [{ name: 'A', value: '1' }] });
+  assert(cloud.things.has('early/environment'));
+  await api.call('DELETE', `/v2/deployments/${early.id}`);
+  assert.equal((await api.call('GET', `/v2/deployments/${early.id}/receipt`)).status, 404);
+  const late = await create('late');
+  await api.startWorker();
+  await becomes(late.id, late.latest_revision_id, 'DEPLOYED');
+  await cloud.writeEnvironment({} as never, { name: 'late' }, { A: '1' }); // and then its request died
+  await api.call('DELETE', `/v2/deployments/${late.id}`);
+  for (const { id } of [early, late])
+    await eventually('it is gone', async () => (await api.call('GET', `/v2/deployments/${id}`)).status === 404);
+  assert.deepEqual([...cloud.things.keys()], []);
+});
+
+test('a search for leftovers that fails is a state with its cause, and is made again', async () => {
+  await api.startWorker();
+  const made = await create();
+  await becomes(made.id, made.latest_revision_id, 'DEPLOYED');
+  const denied = 'User: x is not authorized to perform: tag:GetResources';
+  cloud.searching = () => Promise.reject(Object.assign(new Error(denied), { name: 'AccessDeniedException' }));
+  await api.call('DELETE', `/v2/deployments/${made.id}`);
+  const waiting = await eventually('it is named', async () => {
+    const now = await deployment(made.id);
+    return /tag:GetResources/.test(now.status_message ?? '') && now;
+  });
+  assert.equal(waiting.status, 'AWAITING_DELETE');
+  const { body: timeline } = await api.call('GET', `/v2/deployments/${made.id}/timeline`);
+  assert(!timeline.events.some((event: Json) => event.resource === 'environment'), 'there never was one');
+  const { body: receipt } = await api.call('GET', `/v2/deployments/${made.id}/receipt`);
+  assert.deepEqual([receipt.made.length, receipt.gone_at], [3, null]);
+  cloud.searching = () => Promise.resolve();
+  await api.call('DELETE', `/v2/deployments/${made.id}`);
+  await eventually('it is gone', async () => (await api.call('GET', `/v2/deployments/${made.id}`)).status === 404);
+});
+
+test('events are trimmed to the last two thousand of a deployment', async () => {
+  const made = await create();
+  await sql`
+    insert into events (deployment_id, message) select ${made.id}, 'old ' || n from generate_series(1, 2500) n
+  `.execute(api.db);
+  await api.startWorker();
+  await becomes(made.id, made.latest_revision_id, 'DEPLOYED');
+  const { n } = await api.db
+    .selectFrom('events')
+    .select((e) => e.fn.countAll<number>().as('n'))
+    .executeTakeFirstOrThrow();
+  assert(n >= 2000 && n < 2020, String(n));
+});
+
+test('the one that serves and those without a verdict are seen, however many others there are', async () => {
+  await api.startWorker();
+  const made = await create();
+  await becomes(made.id, made.latest_revision_id, 'DEPLOYED');
+  await api.looks.stop(1);
+  await sql`
+    insert into revisions (id, deployment_id, number, source, image_uri, image, resource_spec, resources, environment)
+    select gen_random_uuid(), deployment_id, n, source, image_uri, image, resource_spec, resources, environment
+    from revisions, generate_series(2, 251) n where deployment_id = ${made.id}`.execute(api.db);
+  await sql`
+    insert into revision_statuses (revision_id, deployment_id, status, ended_at)
+    select id, deployment_id, case when number = 251 then 'DEPLOY_FAILED' else 'SKIPPED' end, now()
+    from revisions where deployment_id = ${made.id} and (number = 251 or number between 2 and 120)`.execute(api.db);
+  const seen = (await begin(api.db, made.id))!;
+  assert.deepEqual(
+    seen.revisions.map((one) => one.number),
+    [251, ...Array.from({ length: 100 }, (_, i) => 250 - i), 1],
+  );
+  assert.equal(targetOf(seen)?.id, made.latest_revision_id);
 });
 
 const body = (name: string): Json => ({
@@ -218,7 +310,8 @@ test('another pass has begun: the older one writes nothing more, to the cloud or
     first = false;
     await held;
   };
-  const options = { db: api.db, looks: api.looks, cloud, log: api.log, concurrency: 1, sweepSeconds: 3600 };
+  const { db, looks, log, digestKey } = api;
+  const options = { db, looks, cloud, log, digestKey, concurrency: 1, sweepSeconds: 3600 };
   const look = { deploymentId: made.id, job: '00000000-0000-4000-8000-000000000000' };
   const paused = carryOut(options, look);
   await eventually('the first pass is in the middle', () => !first);
@@ -272,6 +365,7 @@ test('two replicas share the work: each thing is made once, no deployment is wor
           looks,
           cloud,
           log: api.log,
+          digestKey: api.digestKey,
           concurrency: 4,
           sweepSeconds: 3600,
           pollSeconds: 0.1,

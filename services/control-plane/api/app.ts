@@ -95,7 +95,7 @@ export function api(options: ApiOptions): Hono<Env> {
     }
     if (error instanceof HTTPException) return c.json({ detail: error.message || 'error' }, error.status);
     options.log.error({ requestId: c.get('requestId'), err: error }, 'a request failed');
-    return c.json({ detail: 'Internal Server Error' }, 500);
+    return c.json({ detail: 'internal error', request_id: c.get('requestId') }, 500);
   });
   return app;
 }

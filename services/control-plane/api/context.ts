@@ -24,7 +24,7 @@ export type App = OpenAPIHono<Env>;
 
 export const problems = (...statuses: number[]) =>
   Object.fromEntries(
-    statuses.map((status) => [
+    [...statuses, 500].map((status) => [
       status,
       { description: REASONS[status]!, content: { 'application/json': { schema: errorBody } } },
     ]),
@@ -37,5 +37,6 @@ const REASONS: Record<number, string> = {
   404: 'Not found',
   409: 'In conflict with what is there',
   422: 'The request is not well-formed',
+  500: 'A defect of ours; the log has more under the same request id',
   502: "The customer's account could not be entered, or does not allow it: the cause. Nothing was kept",
 };

@@ -9,6 +9,7 @@ import type { ServerResources } from '../../reconciler/spec.ts';
 import type { Owner } from '../cloud.ts';
 import type { Variable } from '../store/database.ts';
 import {
+  BeingDeleted,
   abandonDraft,
   acceptDeployment,
   changeDeployment,
@@ -21,13 +22,15 @@ import {
   listEvents,
   listResources,
   listRevisions,
+  madeOf,
   nameIsTaken,
   newestRevisions,
   type DeploymentRow,
   type RevisionIntent,
   type RevisionRow,
 } from '../store/deployments.ts';
-import { findPlace, placeOf, registeredPlaces } from '../store/places.ts';
+import { findPlace, placeOf, registeredPlaces, type PlaceRow } from '../store/places.ts';
+import { findReceipt } from '../store/receipts.ts';
 import { problems, type ApiOptions, type App } from './context.ts';
 import { ApiError, bad, inAccount, invalid } from './errors.ts';
 import {
@@ -70,17 +73,23 @@ export function addDeployments(app: App, options: ApiOptions): void {
 
   const findChangeable = async (workspaceId: string, id: string): Promise<DeploymentRow> => {
     const row = await find(workspaceId, id);
-    if (row.deleted_at !== null) throw new ApiError(409, `Deployment ID ${id} is being deleted.`);
+    if (row.deleted_at !== null) throw beingDeleted(id);
     return row;
+  };
+
+  const change = async (id: string, patch: Patch, next: Parameters<typeof changeDeployment>[4]) => {
+    try {
+      return await changeDeployment(db, looks, id, patch, next);
+    } catch (error) {
+      if (error instanceof BeingDeleted) throw beingDeleted(id);
+      throw error;
+    }
   };
 
   const placeFor = async (workspaceId: string, id: string): Promise<Place> => {
     const row = await findPlace(db, workspaceId, id);
     if (row === undefined) throw new ApiError(404, `Listener ID ${id} not found.`);
-    const place = placeOf(row);
-    if (place === undefined)
-      throw bad(`Listener ID ${id} has no place yet: register the output of the customer's stack`);
-    return place;
+    return trusted(row);
   };
 
   const onlyPlace = async (workspaceId: string): Promise<Place> => {
@@ -88,7 +97,7 @@ export function addDeployments(app: App, options: ApiOptions): void {
     if (first === undefined) throw bad('No listener is registered in this workspace: create and register one first.');
     if (second !== undefined)
       throw bad("'source_config.listener_id' is required: this workspace has several listeners.");
-    return placeOf(first)!;
+    return trusted(first);
   };
 
   const sizeOf = (resources: ServerResources) => {
@@ -188,7 +197,7 @@ export function addDeployments(app: App, options: ApiOptions): void {
     // The same tag may have moved, and an image that was there may be gone: looked up each time.
     const image = await inAccount(cloud.image(place, imageUri));
     const versionId = secrets && (await writeSecrets(place, row, secrets));
-    const id = await changeDeployment(db, looks, row.id, patch, (base) =>
+    const id = await change(row.id, patch, (base) =>
       Promise.resolve({
         source: row.source,
         imageUri,
@@ -373,7 +382,7 @@ export function addDeployments(app: App, options: ApiOptions): void {
         Boolean(body.source_revision_config?.image_uri) ||
         (body.secrets ?? []).length > 0;
       if (makesRevision) await revise(row, body, patch);
-      else await changeDeployment(db, looks, row.id, patch, null);
+      else await change(row.id, patch, null);
       return c.json(await answer(await find(workspaceId, row.id)), 200);
     },
   );
@@ -490,8 +499,29 @@ export function addDeployments(app: App, options: ApiOptions): void {
         resources: old.resources,
         environment: old.environment,
       };
-      await changeDeployment(db, looks, row.id, {}, () => Promise.resolve(intent));
+      await change(row.id, {}, () => Promise.resolve(intent));
       return c.json(await answer(await find(workspaceId, row.id)), 200);
+    },
+  );
+
+  app.openapi(
+    createRoute({
+      method: 'get',
+      path: '/v2/deployments/{deployment_id}/receipt',
+      tags,
+      description: 'Ours: what was made for a deployment that is being deleted or has gone, and what stays on purpose.',
+      request: { params: deploymentPath },
+      responses: { 200: { description: 'It', content: json(schemas.receipt) }, ...problems(401, 403, 404, 422) },
+    }),
+    async (c) => {
+      const { deployment_id } = c.req.valid('param');
+      const row = await findReceipt(db, c.get('workspaceId'), deployment_id);
+      if (row === undefined) throw new ApiError(404, `There is no receipt of Deployment ID ${deployment_id}.`);
+      const { name, made, remainders, gone_at } = row;
+      return c.json(
+        { deployment_id, name, made: [...made], kept: [...remainders], gone_at: gone_at?.toISOString() ?? null },
+        200,
+      );
     },
   );
 
@@ -522,10 +552,7 @@ export function addDeployments(app: App, options: ApiOptions): void {
         {
           deployment_id: row.id,
           resources: resources.map((resource) => ({
-            id: resource.id,
-            kind: resource.kind,
-            name: textIn(resource.inputs, 'name'),
-            arn: textIn(resource.outputs, 'arn'),
+            ...madeOf(resource),
             state: resource.state,
             since: resource.since.toISOString(),
             message: resource.message === '' ? null : resource.message,
@@ -544,6 +571,31 @@ export function addDeployments(app: App, options: ApiOptions): void {
 interface Patch {
   readonly displayName?: string;
   readonly customUrl?: string;
+}
+
+const beingDeleted = (id: string): ApiError => new ApiError(409, `Deployment ID ${id} is being deleted.`);
+
+/** The checks that tell whether the account is its own: others are advice, and deployments wait for what is missing. */
+const TRUST = ['role', 'external id'];
+
+/**
+ * The place of a new deployment or revision.
+ * @throws ApiError when its role was never seen to let us in, and only us: somebody else's account must not be worked
+ *   on in this workspace's name
+ */
+function trusted(row: PlaceRow): Place {
+  const place = placeOf(row);
+  if (place === undefined)
+    throw bad(`Listener ID ${row.id} has no place yet: register the output of the customer's stack`);
+  const verify = `POST /v2/listeners/${row.id}/verify`;
+  if (row.verified_at === null) throw bad(`Listener ID ${row.id}: its place was not verified yet: ${verify}`);
+  const failed = row.checks.find((check) => !check.ok && TRUST.includes(check.name));
+  if (failed)
+    throw bad(
+      `Listener ID ${row.id}: its place failed the check "${failed.name}": ${failed.message}; ` +
+        `when that is mended: ${verify}`,
+    );
+  return place;
 }
 
 const taken = (name: string): ApiError =>
@@ -567,11 +619,6 @@ function fullSpec(revision: RevisionRow): z.infer<typeof schemas.resourceSpec> {
   const meant = { cpu, memory_mb: memoryMb, min_scale: minScale, max_scale: maxScale };
   return { ...nothing, ...revision.resource_spec, ...meant };
 }
-
-const textIn = (value: unknown, name: string): string | null => {
-  const found = (value as Record<string, unknown> | null)?.[name];
-  return typeof found === 'string' ? found : null;
-};
 
 function refuseReferences(references: readonly unknown[] | null | undefined): void {
   if (references && references.length > 0)

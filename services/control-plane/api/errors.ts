@@ -41,14 +41,16 @@ export function fromZod(target: string, error: ZodError): ApiError {
 
 /**
  * Runs what goes to the customer's account. What the account refuses for the request's sake is 400; an account that
- * cannot be entered, or does not allow it, is 502 with the cause: the same request may succeed when that is mended.
+ * cannot be entered, or does not allow it, is 502 with the cause: the same request may succeed when that is mended. A
+ * defect of ours is neither: it stays what it is.
  */
 export async function inAccount<T>(act: Promise<T>): Promise<T> {
   try {
     return await act;
   } catch (error) {
     if (error instanceof ApiError) throw error;
-    const { terminal, message } = explain(error);
+    const { terminal, message, defect } = explain(error);
+    if (defect) throw error;
     throw new ApiError(terminal ? 400 : 502, message, { cause: error });
   }
 }

@@ -1,8 +1,8 @@
 /** From a request and what was asked before to what a revision asks for. Pure: no store, no account. */
-import { createHmac } from 'node:crypto';
 import type { z } from '@hono/zod-openapi';
 import { RESERVED } from '../../reconciler/platforms/index.ts';
 import type { ServerResources } from '../../reconciler/spec.ts';
+import { digestOf } from '../redact.ts';
 import type { Variable } from '../store/database.ts';
 import { bad, invalid } from './errors.ts';
 import type { resourceSpec, secret, sourceConfigRequest, sourceRevisionConfigRequest } from './schemas.ts';
@@ -17,6 +17,11 @@ export type DeploymentType = 'dev' | 'prod';
 const VERSIONS_LIMIT = 8;
 /** Of one version of a secret, by Secrets Manager's quota. */
 const SECRET_BYTES = 65_536;
+/** Of a task definition, by ECS's quota; the rest of it needs less than what is left over. */
+const DEFINITION_BYTES = 65_536;
+const REST_BYTES = 8192;
+/** `{"name":"","valueFrom":"<the secret's ARN>::<version id>"}`, at most, without the name, which is in it twice. */
+const REFERENCE_BYTES = 220;
 
 export function checkSecrets(secrets: readonly Secret[]): void {
   const seen = new Set<string>();
@@ -28,6 +33,13 @@ export function checkSecrets(secrets: readonly Secret[]): void {
     if (seen.has(name)) throw invalid(at, `"${name}" is given twice`);
     seen.add(name);
   }
+  const bytes = secrets.reduce((sum, { name }) => sum + 2 * Buffer.byteLength(name) + REFERENCE_BYTES, 0);
+  if (bytes > DEFINITION_BYTES - REST_BYTES)
+    throw invalid(
+      ['secrets'],
+      `${secrets.length} variables take ${bytes} bytes of the task definition, in which ECS leaves ` +
+        `${DEFINITION_BYTES - REST_BYTES} for them: use fewer, or shorter names`,
+    );
   if (Buffer.byteLength(JSON.stringify(valuesOf(secrets))) > SECRET_BYTES)
     throw invalid(['secrets'], `the values together are larger than ${SECRET_BYTES} bytes`);
 }
@@ -47,7 +59,7 @@ export function environmentOf(
   digestKey: Buffer,
 ): Variable[] {
   const environment = secrets.map(({ name, value }, i): Variable => {
-    if (typeof value === 'string') return { name, versionId: versionId!, digest: digest(digestKey, value) };
+    if (typeof value === 'string') return { name, versionId: versionId!, digest: digestOf(digestKey, value) };
     const kept = before.find((variable) => variable.name === name);
     if (!kept) throw invalid(['secrets', i, 'value'], `"${name}" has no value yet: give it one`, 'missing');
     return kept;
@@ -61,8 +73,6 @@ export function environmentOf(
 /** Checked before the values are written, so that a request which names an unknown variable leaves nothing behind. */
 export const checkKept = (secrets: readonly Secret[], before: readonly Variable[]): void =>
   void environmentOf(secrets, before, 'not written yet', Buffer.alloc(32));
-
-const digest = (key: Buffer, value: string): string => createHmac('sha256', key).update(value).digest('hex');
 
 const SUPPORTED = new Set(['min_scale', 'max_scale', 'cpu', 'memory_mb']);
 /** Mean nothing on ECS, and clients send them: a task has no burst, images come from the place's own registry. */

@@ -1,10 +1,8 @@
 /** Places, which are listeners on the wire (`compute_type: "ecs"`): the CLI and Terraform know how to name those. */
 import { createRoute, z } from '@hono/zod-openapi';
-import { isDeepStrictEqual } from 'node:util';
 import {
   addPlace,
   changePlace,
-  deploymentsIn,
   findPlace,
   listPlaces,
   placeOf,
@@ -22,8 +20,6 @@ const answer = (description: string) => ({
   content: { 'application/json': { schema: schemas.listener } },
 });
 const tags = ['listeners'];
-/** What a deployment's resources are found by: a place in use keeps these. */
-const IDENTITY = ['accountId', 'region', 'partition', 'prefix', 'vpcId'] as const;
 
 export function addListeners(app: App, options: ApiOptions): void {
   const { db, cloud, principalArn } = options;
@@ -61,7 +57,7 @@ export function addListeners(app: App, options: ApiOptions): void {
     const failed = checks.find((check) => !check.ok);
     const state = failed || checks.length === 0 ? 'unverified' : 'verified';
     const message = failed ? (failed.message ?? failed.name) : null;
-    await setVerification(db, row.id, { state, message, checks });
+    await setVerification(db, row, { state, message, checks });
   };
 
   app.openapi(
@@ -145,16 +141,14 @@ export function addListeners(app: App, options: ApiOptions): void {
       const body = c.req.valid('json');
       const row = await find(c.get('workspaceId'), listener_id);
       const outputs = body.compute_config?.place ?? undefined;
-      if (outputs !== undefined && row.outputs !== null && (await deploymentsIn(db, row.id)) > 0)
-        for (const name of IDENTITY)
-          if (!isDeepStrictEqual(row.outputs[name], outputs[name]))
-            throw bad(
-              `Listener ID ${row.id} is used by deployments: its ${name} ("${row.outputs[name]}") cannot change`,
-            );
-      await changePlace(db, row.id, {
+      const moved = await changePlace(db, row.id, {
         ...(outputs === undefined ? {} : { outputs }),
         ...(body.version ? { version: body.version } : {}),
       });
+      if (moved !== undefined)
+        throw bad(
+          `Listener ID ${row.id} is used by deployments: its ${moved} ("${row.outputs?.[moved]}") cannot change`,
+        );
       if (outputs !== undefined) await verify(await find(c.get('workspaceId'), listener_id));
       return c.json(shown(await find(c.get('workspaceId'), listener_id)), 200);
     },

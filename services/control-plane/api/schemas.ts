@@ -11,6 +11,7 @@ export const errorBody = z
       z.string(),
       z.array(z.object({ loc: z.array(z.union([z.string(), z.number()])), msg: z.string(), type: z.string() })),
     ]),
+    request_id: z.string().optional().describe('Of an internal error: as in the log.'),
   })
   .openapi('Error');
 
@@ -214,10 +215,15 @@ export const revision = z
 export const placeOutputs = z
   .object({
     version: z.literal(1),
-    accountId: z.string().regex(/^\d{12}$/),
-    region: z.string().min(1),
-    partition: z.string().min(1),
-    prefix: z.string().regex(/^[a-z][a-z0-9-]{0,11}$/),
+    accountId: z.string().regex(/^\d{12}$/, 'not twelve digits'),
+    region: z.string().regex(/^[a-z]{2,}(-[a-z]+)+-\d{1,2}$/, 'not an AWS region'),
+    partition: z.string().regex(/^aws(-[a-z]+)*$/, 'not an AWS partition'),
+    prefix: z
+      .string()
+      .regex(
+        /^(?!internal$)[a-z](?!.*--)([a-z0-9-]{0,10}[a-z0-9])?$/,
+        'at most 12 lower-case letters, digits and single hyphens; a letter first, no hyphen last, not "internal"',
+      ),
     roleArn: z.string().startsWith('arn:'),
     vpcId: z.string(),
     privateSubnetIds: z.array(z.string()).min(1),
@@ -283,6 +289,22 @@ export const listenerPatch = z
       .nullish(),
   })
   .openapi('ListenerPatchRequest');
+
+export const receipt = z
+  .object({
+    deployment_id: id,
+    name: z.string(),
+    made: z
+      .array(
+        z
+          .object({ id: z.string(), kind: z.string(), name: z.string().nullable(), arn: z.string().nullable() })
+          .openapi('Made'),
+      )
+      .describe('What there was in the account when the removal began, in the order in which it came to be.'),
+    kept: z.array(z.string()).describe('What stays in the account, a sentence each, with the reason.'),
+    gone_at: instant.nullable().describe('Null while it is being removed.'),
+  })
+  .openapi('Receipt');
 
 export const timeline = z
   .object({

@@ -118,14 +118,26 @@ export interface DeploymentStatuses {
   looked_at: Moment;
 }
 
-/** What is known of a deployment that is gone. */
+/** A resource as a receipt names it. */
+export interface Made {
+  /** Within its deployment. */
+  readonly id: string;
+  readonly kind: string;
+  readonly name: string | null;
+  readonly arn: string | null;
+}
+
+/** What is known of a deployment that is being removed or has gone. */
 export interface Receipts {
   deployment_id: string;
   workspace_id: string;
   name: string;
-  /** What AWS keeps after a delete, one sentence each. */
+  /** What there was when its removal began. */
+  made: Json<Made[]>;
+  /** What stays in the account, one sentence each. */
   remainders: Json<string[]>;
-  gone_at: Created;
+  /** Null while it is being removed. */
+  gone_at: Date | null;
 }
 
 export interface RevisionStatuses {

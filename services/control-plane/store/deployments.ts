@@ -2,8 +2,12 @@
 import { sql, type Selectable } from 'kysely';
 import type { ServerResources } from '../../reconciler/spec.ts';
 import type { DeploymentStatus, RevisionStatus } from '../../reconciler/status.ts';
-import { json, now, type Database, type Resources, type Tx, type Variable } from './database.ts';
+import { json, now, type Database, type Made, type Resources, type Tx, type Variable } from './database.ts';
 import type { Looks } from './looks.ts';
+import { beginReceipt, endReceipt } from './receipts.ts';
+
+/** Of each deployment, beside the one that serves. */
+export const REVISIONS_KEPT = 1000;
 
 export interface DeploymentRow {
   readonly id: string;
@@ -256,9 +260,13 @@ export interface DeploymentChange {
   readonly customUrl?: string;
 }
 
+/** Its delete was asked for, perhaps while a request was under way. */
+export class BeingDeleted extends Error {}
+
 /**
  * Changes a deployment, and adds the revision that `next` makes of the newest one, if any. One at a time: two requests
  * at once each see the other's outcome.
+ * @throws BeingDeleted
  */
 export async function changeDeployment(
   db: Database,
@@ -268,7 +276,13 @@ export async function changeDeployment(
   next: ((newest: RevisionRow | undefined, tx: Tx) => Promise<RevisionIntent | null>) | null,
 ): Promise<string | null> {
   return db.transaction().execute(async (tx) => {
-    await tx.selectFrom('deployments').select('id').where('id', '=', id).forUpdate().executeTakeFirstOrThrow();
+    const row = await tx
+      .selectFrom('deployments')
+      .select('deleted_at')
+      .where('id', '=', id)
+      .forUpdate()
+      .executeTakeFirst();
+    if (row === undefined || row.deleted_at !== null) throw new BeingDeleted(id);
     const intent = next === null ? null : await next((await newestRevisions(tx, [id])).get(id), tx);
     await tx
       .updateTable('deployments')
@@ -281,6 +295,7 @@ export async function changeDeployment(
       .execute();
     if (intent === null) return null;
     const revision = await addRevision(tx, id, intent);
+    await pruneRevisions(tx, id);
     await looks.ask(tx, id);
     return revision;
   });
@@ -321,6 +336,15 @@ async function addRevision(tx: Tx, deploymentId: string, intent: RevisionIntent)
   return id;
 }
 
+/** Old revisions that ended go; what serves stays, however old. */
+async function pruneRevisions(tx: Tx, deploymentId: string): Promise<void> {
+  await sql`
+    delete from revisions r using revision_statuses s
+    where r.deployment_id = ${deploymentId} and s.revision_id = r.id and s.ended_at is not null
+      and r.number <= (select max(number) from revisions where deployment_id = ${deploymentId}) - ${REVISIONS_KEPT}::int
+      and not exists (select from deployment_statuses d where d.active_revision_id = r.id)`.execute(tx);
+}
+
 /** Asks for everything to be removed. Asking twice is asking once. */
 export async function deleteDeployment(db: Database, looks: Looks, id: string): Promise<void> {
   await db.transaction().execute(async (tx) => {
@@ -336,12 +360,19 @@ export async function deleteDeployment(db: Database, looks: Looks, id: string): 
 /** Forgets a deployment as it is: what is in the account stays there. */
 export async function forgetDeployment(db: Database, row: DeploymentRow): Promise<void> {
   await db.transaction().execute(async (tx) => {
-    const resources = await tx.selectFrom('resources').select('id').where('deployment_id', '=', row.id).execute();
-    const remainders = resources.map(({ id }) => `left in the account by a forced delete: ${id}`);
-    await tx
-      .insertInto('receipts')
-      .values({ deployment_id: row.id, workspace_id: row.workspace_id, name: row.name, remainders: json(remainders) })
+    const left = await tx
+      .selectFrom('resources')
+      .selectAll()
+      .where('deployment_id', '=', row.id)
+      .where('inputs', 'is not', null)
+      .orderBy('seq')
       .execute();
+    const remainders = left.map((resource) => {
+      const { kind, name, arn } = madeOf(resource);
+      return `left in the account by a forced delete: ${kind} ${arn ?? name ?? resource.id}`;
+    });
+    await beginReceipt(tx, { ...row, workspaceId: row.workspace_id });
+    await endReceipt(tx, row.id, remainders);
     await tx
       .updateTable('deployment_statuses')
       .set({ active_revision_id: null })
@@ -352,6 +383,19 @@ export async function forgetDeployment(db: Database, row: DeploymentRow): Promis
 }
 
 export type ResourceRow = Selectable<Resources>;
+
+/** What it is called in the account, as far as that is known. */
+export const madeOf = ({ id, kind, inputs, outputs }: ResourceRow): Made => ({
+  id,
+  kind,
+  name: textIn(inputs, 'name'),
+  arn: textIn(outputs, 'arn'),
+});
+
+const textIn = (value: unknown, name: string): string | null => {
+  const found = (value as Record<string, unknown> | null)?.[name];
+  return typeof found === 'string' ? found : null;
+};
 
 export const listResources = (db: Database, deploymentId: string): Promise<ResourceRow[]> =>
   db.selectFrom('resources').selectAll().where('deployment_id', '=', deploymentId).orderBy('seq').limit(500).execute();

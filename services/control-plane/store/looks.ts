@@ -2,8 +2,7 @@
  * Looks: "run a pass over deployment d", carried by pg-boss over the store's own database.
  *
  * A deployment has one look at most, waiting or running (policy `exclusive`). A wish that comes while it runs is
- * counted
- * in the deployment's own row, and the look that ends sees the count: then the next is due at once. (Under `stately` a
+ * counted in the deployment's own row, and the look that ends sees the count: then the next is due at once. (Under `stately` a
  * waiting look may be due beside the running one; every fetch would try it first, fail on its unique index, and come
  * back empty: one busy deployment would hold up all others.)
  */
@@ -99,10 +98,10 @@ export class Looks {
   }
 
   /** Carries out looks, so many at once. One that throws is tried again, later and later. */
-  async work(concurrency: number, carryOut: (look: Look, signal: AbortSignal) => Promise<void>): Promise<void> {
+  async work(concurrency: number, carryOut: (look: Look) => Promise<void>): Promise<void> {
     const options = { localConcurrency: concurrency, pollingIntervalSeconds: 0.5, notifyPollingIntervalSeconds: 0.5 };
     await this.#boss.work(QUEUE, options, async ([job]: Job<{ deploymentId: string }>[]) => {
-      if (job) await carryOut({ deploymentId: job.data.deploymentId, job: job.id }, job.signal);
+      if (job) await carryOut({ deploymentId: job.data.deploymentId, job: job.id });
     });
   }
 

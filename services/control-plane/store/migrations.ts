@@ -140,6 +140,17 @@ const steps: Record<string, Migration> = {
       await sql`create index events_by_age on events (at)`.execute(db);
     },
   },
+  '0002_receipts_that_are_read': {
+    async up(db: Kysely<unknown>) {
+      await sql`alter table resources add column if not exists asked_at timestamptz`.execute(db);
+      // A receipt is begun with the removal, while it is still known what there is.
+      await sql`
+        alter table receipts
+          add column made jsonb not null default '[]',
+          alter column gone_at drop not null,
+          alter column gone_at drop default`.execute(db);
+    },
+  },
 };
 
 /** Brings the schema up to date. Safe when several processes do so at once: the migrator holds a lock. */

@@ -1,5 +1,9 @@
-/** Observation: what the worker reads to run a pass, and all that it writes. Every write carries the pass's epoch. */
-import { sql } from 'kysely';
+/**
+ * Observation: what the worker reads to run a pass, and all that it writes. Each write holds the pass's epoch while it
+ * is made, but for two that an older pass may make too: events, which say what was done, and the mark that a revision
+ * was started.
+ */
+import { sql, type Expression, type ExpressionBuilder, type SqlBool } from 'kysely';
 import type { Place } from '../../reconciler/place.ts';
 import { Superseded, type Row, type Rows, type State } from '../../reconciler/pass.ts';
 import {
@@ -9,11 +13,15 @@ import {
   type RevisionStatus,
   type Verdict,
 } from '../../reconciler/status.ts';
-import { json, now, type Database, type Tx, type Variable } from './database.ts';
+import { json, now, type Database, type Tables, type Tx, type Variable } from './database.ts';
 import { newestRevisions, type RevisionRow } from './deployments.ts';
 import { placeOf } from './places.ts';
+import { beginReceipt, endReceipt } from './receipts.ts';
 
 const EVENTS_KEPT = 2000;
+/** Revisions that a pass is told of, beside the newest and the active one. */
+const OPEN_SEEN = 100;
+const DEPLOYED_SEEN = 25;
 
 export interface SeenRevision {
   readonly id: string;
@@ -42,7 +50,10 @@ export interface Seen {
   readonly activeRevisionId: string | null;
   /** The last that was seen while the place could be entered. */
   readonly knownStatus: DeploymentStatus | null;
-  /** Newest first: all without a verdict, the active one, and the last 25 that were deployed. */
+  /**
+   * Newest first: the newest, the active one, the last 100 without a verdict (older ones follow when these have one),
+   * and the last 25 that were deployed.
+   */
   readonly revisions: readonly SeenRevision[];
 }
 
@@ -86,6 +97,15 @@ export async function begin(db: Database, deploymentId: string): Promise<Seen | 
 async function seenRevisions(tx: Tx, deploymentId: string, active: string | null): Promise<SeenRevision[]> {
   const newest = (await newestRevisions(tx, [deploymentId])).get(deploymentId);
   if (newest === undefined) return [];
+  const last = (which: (e: ExpressionBuilder<Tables, 'revision_statuses'>) => Expression<SqlBool>, limit: number) =>
+    tx
+      .selectFrom('revisions')
+      .leftJoin('revision_statuses', 'revision_statuses.revision_id', 'revisions.id')
+      .select('revisions.id')
+      .where('revisions.deployment_id', '=', deploymentId)
+      .where((e) => which(e as never))
+      .orderBy('revisions.number', 'desc')
+      .limit(limit);
   const rows = await tx
     .selectFrom('revisions as r')
     .leftJoin('revision_statuses as s', 's.revision_id', 'r.id')
@@ -94,14 +114,20 @@ async function seenRevisions(tx: Tx, deploymentId: string, active: string | null
     .where('r.deployment_id', '=', deploymentId)
     .where((e) =>
       e.or([
-        e('s.ended_at', 'is', null),
-        e('r.id', '=', newest.id),
-        ...(active === null ? [] : [e('r.id', '=', active)]),
-        e('s.status', '=', 'DEPLOYED'),
+        e('r.id', 'in', active === null ? [newest.id] : [newest.id, active]),
+        e(
+          'r.id',
+          'in',
+          last((of) => of('revision_statuses.ended_at', 'is', null), OPEN_SEEN),
+        ),
+        e(
+          'r.id',
+          'in',
+          last((of) => of('revision_statuses.status', '=', 'DEPLOYED'), DEPLOYED_SEEN),
+        ),
       ]),
     )
     .orderBy('r.number', 'desc')
-    .limit(100)
     .execute();
   return rows.map((row) => ({
     id: row.id,
@@ -163,27 +189,42 @@ export function rowsOf(db: Database, deploymentId: string, epoch: number): Rows 
       if (!numAffectedRows) throw new Superseded('another pass has begun');
     },
     async drop(id) {
-      await requireEpoch(db, deploymentId, epoch);
-      await db.deleteFrom('resources').where('deployment_id', '=', deploymentId).where('id', '=', id).execute();
+      const { rows } = await sql<{ mine: boolean }>`
+        with mine as (
+          select deployment_id from deployment_statuses
+          where deployment_id = ${deploymentId} and epoch = ${epoch} for share
+        ), dropped as (
+          delete from resources r using mine where r.deployment_id = mine.deployment_id and r.id = ${id}
+        )
+        select exists (select from mine) as mine`.execute(db);
+      if (!rows[0]?.mine) throw new Superseded('another pass has begun');
     },
   };
 }
 
 const orNull = (value: unknown): string | null => (value === null || value === undefined ? null : json(value));
 
-/** @throws Superseded when another pass has begun, or the deployment has gone */
-export async function requireEpoch(db: Database | Tx, deploymentId: string, epoch: number): Promise<void> {
-  const found = await db
+const epochRow = (db: Database | Tx, deploymentId: string, epoch: number) =>
+  db
     .selectFrom('deployment_statuses')
     .select('epoch')
     .where('deployment_id', '=', deploymentId)
-    .where('epoch', '=', epoch)
-    .executeTakeFirst();
+    .where('epoch', '=', epoch);
+
+/** Before a write to AWS. @throws Superseded when another pass has begun, or the deployment has gone */
+export async function requireEpoch(db: Database, deploymentId: string, epoch: number): Promise<void> {
+  const found = await epochRow(db, deploymentId, epoch).executeTakeFirst();
+  if (found === undefined) throw new Superseded('another pass has begun');
+}
+
+/** The same before writes to the store: until the transaction ends, no other pass begins. */
+export async function holdEpoch(tx: Tx, deploymentId: string, epoch: number): Promise<void> {
+  const found = await epochRow(tx, deploymentId, epoch).forNoKeyUpdate().executeTakeFirst();
   if (found === undefined) throw new Superseded('another pass has begun');
 }
 
 export async function say(
-  db: Database,
+  db: Database | Tx,
   event: { deploymentId: string; revisionId: string | null; resource: string | null; message: string },
 ): Promise<void> {
   await sql`
@@ -257,12 +298,11 @@ export async function setDeploymentStatus(
 
 /** Everything is removed: all that stays is the receipt. */
 export async function forget(tx: Tx, seen: Seen, remainders: readonly string[]): Promise<void> {
-  const { id, workspaceId, name } = seen.deployment;
-  if (!seen.isDraft)
-    await tx
-      .insertInto('receipts')
-      .values({ deployment_id: id, workspace_id: workspaceId, name, remainders: json(remainders) })
-      .execute();
+  const { id } = seen.deployment;
+  if (!seen.isDraft) {
+    await beginReceipt(tx, seen.deployment);
+    await endReceipt(tx, id, remainders);
+  }
   await tx
     .updateTable('deployment_statuses')
     .set({ active_revision_id: null })
@@ -271,17 +311,24 @@ export async function forget(tx: Tx, seen: Seen, remainders: readonly string[]):
   await tx.deleteFrom('deployments').where('id', '=', id).execute();
 }
 
-/** Keeps the tables that grow with time bounded: a batch at a time. */
-export async function prune(db: Database, days: number): Promise<void> {
-  const old = sql<Date>`now() - ${days} * interval '1 day'`;
-  await sql`delete from events where id in (select id from events where at < ${old} limit 10000)`.execute(db);
-  await sql`delete from receipts where deployment_id in (select deployment_id from receipts where gone_at < ${old} limit 1000)`.execute(
-    db,
-  );
+/** Keeps a deployment's events bounded. Called by the looks that added any, so that there are few to delete. */
+export async function trimEvents(tx: Tx, deploymentId: string): Promise<void> {
   await sql`
-    delete from events e using (
-      select deployment_id, min(id) as first from (
-        select deployment_id, id, row_number() over (partition by deployment_id order by id desc) as n from events
-      ) numbered where n <= ${EVENTS_KEPT} group by deployment_id having count(*) = ${EVENTS_KEPT}
-    ) kept where e.deployment_id = kept.deployment_id and e.id < kept.first`.execute(db);
+    delete from events where deployment_id = ${deploymentId} and id <= (
+      select id from events where deployment_id = ${deploymentId} order by id desc offset ${EVENTS_KEPT} limit 1
+    )`.execute(tx);
+}
+
+/** Deletes what is too old: a batch, by one process at a time. */
+export async function prune(db: Database, days: number): Promise<void> {
+  await db.transaction().execute(async (tx) => {
+    const { rows } = await sql<{ mine: boolean }>`
+      select pg_try_advisory_xact_lock(hashtext('freehold prune')) as mine`.execute(tx);
+    if (!rows[0]?.mine) return;
+    const old = sql<Date>`now() - ${days} * interval '1 day'`;
+    await sql`delete from events where id in (select id from events where at < ${old} limit 10000)`.execute(tx);
+    await sql`
+      delete from receipts where deployment_id in (
+        select deployment_id from receipts where gone_at < ${old} limit 1000)`.execute(tx);
+  });
 }

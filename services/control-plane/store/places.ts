@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import type { Selectable } from 'kysely';
+import { sql, type Selectable } from 'kysely';
 import type { Place, PlaceOutputs } from '../../reconciler/place.ts';
 import { json, now, type Check, type Database, type PlaceState, type Places, type Tx } from './database.ts';
 
@@ -55,31 +55,64 @@ export const registeredPlaces = (db: Database, workspaceId: string): Promise<Pla
     .limit(2)
     .execute();
 
+/** What a deployment's resources are found by, or are made in: a place in use keeps these. */
+const IDENTITY = [
+  'accountId',
+  'region',
+  'partition',
+  'prefix',
+  'vpcId',
+  'clusterArn',
+  'loadBalancerArn',
+  'listenerArn',
+  'namespaceId',
+  'databaseSubnetGroup',
+  'logGroupRoot',
+] as const;
+
+/** Other outputs have to be verified anew: what was found of the ones before says nothing about them. */
+const UNVERIFIED = { state: 'unverified', message: null, checks: json([]), verified_at: null } as const;
+
+/**
+ * One at a time with the deployments that are added to it.
+ * @returns the field that cannot change, since deployments use the place; then nothing has changed
+ */
 export async function changePlace(
   db: Database,
   id: string,
-  change: { outputs?: PlaceOutputs; version?: string },
-): Promise<void> {
-  await db
-    .updateTable('places')
-    .set({
-      ...(change.outputs === undefined ? {} : { outputs: json(change.outputs), state: 'unverified' as const }),
-      ...(change.version === undefined ? {} : { version: change.version }),
-      updated_at: now,
-    })
-    .where('id', '=', id)
-    .execute();
+  { outputs, version }: { outputs?: PlaceOutputs; version?: string },
+): Promise<(typeof IDENTITY)[number] | undefined> {
+  return db.transaction().execute(async (tx) => {
+    const row = await tx.selectFrom('places').select('outputs').where('id', '=', id).forUpdate().executeTakeFirst();
+    const before = row?.outputs ?? null;
+    if (outputs !== undefined && before !== null) {
+      const moved = IDENTITY.find((field) => before[field] !== outputs[field]);
+      if (moved !== undefined && (await deploymentsIn(tx, id)) > 0) return moved;
+    }
+    await tx
+      .updateTable('places')
+      .set({
+        ...(outputs === undefined ? {} : { outputs: json(outputs), ...UNVERIFIED }),
+        ...(version === undefined ? {} : { version }),
+        updated_at: now,
+      })
+      .where('id', '=', id)
+      .execute();
+    return undefined;
+  });
 }
 
+/** Of these outputs: when they have changed since, it says nothing. */
 export async function setVerification(
   db: Database,
-  id: string,
+  { id, outputs }: PlaceRow,
   found: { state: PlaceState; message: string | null; checks: readonly Check[] },
 ): Promise<void> {
   await db
     .updateTable('places')
     .set({ state: found.state, message: found.message, checks: json(found.checks), verified_at: now })
     .where('id', '=', id)
+    .where(sql<boolean>`outputs = ${json(outputs)}::jsonb`)
     .execute();
 }
 
