@@ -1,0 +1,93 @@
+/** The store by itself: what an older pass may not write, and what is kept how long. */
+import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
+import { after, before, test } from 'node:test';
+import { sql } from 'kysely';
+import { Superseded } from '../../services/reconciler/pass.ts';
+import {
+  begin,
+  holdEpoch,
+  prune,
+  requireEpoch,
+  rowsOf,
+  setDeploymentStatus,
+} from '../../services/control-plane/store/observed.ts';
+import { openControlPlane, type ControlPlane } from './open.ts';
+
+let api: ControlPlane;
+let id: string;
+
+before(async () => {
+  api = await openControlPlane();
+  const place = await api.place();
+  const made = await api.call('POST', '/v2/deployments', {
+    name: 'agent',
+    source: 'external_docker',
+    source_config: { listener_id: place.id },
+    source_revision_config: { image_uri: 'repo/agent:1' },
+    secrets: [],
+  });
+  id = made.body.id;
+});
+after(() => api.close());
+
+const rows = () => api.db.selectFrom('resources').select('id').where('deployment_id', '=', id).execute();
+
+test('an older pass neither adds nor drops a row, and may not write to AWS', async () => {
+  const old = (await begin(api.db, id))!;
+  const row = {
+    ...api.cloud.environment({} as never, { name: 'agent' }),
+    needs: [],
+    state: { state: 'waiting', message: 'new' } as const,
+    generation: 'one',
+    since: new Date(),
+    askedAt: null,
+    busySince: null,
+    tries: 0,
+    notBefore: null,
+    gaveUp: null,
+    outputs: null,
+  };
+  await rowsOf(api.db, id, old.epoch).put(row);
+  const now = (await begin(api.db, id))!;
+  await assert.rejects(rowsOf(api.db, id, old.epoch).drop(row.id), Superseded);
+  await assert.rejects(rowsOf(api.db, id, old.epoch).put({ ...row, id: 'other' }), Superseded);
+  await assert.rejects(requireEpoch(api.db, id, old.epoch), Superseded);
+  assert.deepEqual(await rows(), [{ id: row.id }]);
+  await requireEpoch(api.db, id, now.epoch);
+  await rowsOf(api.db, id, now.epoch).drop(row.id);
+  assert.deepEqual(await rows(), []);
+});
+
+test('while a look settles, no other begins', async () => {
+  const { epoch } = (await begin(api.db, id))!;
+  const order: string[] = [];
+  let next: Promise<unknown> | undefined;
+  await api.db.transaction().execute(async (tx) => {
+    await holdEpoch(tx, id, epoch);
+    next = begin(api.db, id).then(() => order.push('the next began'));
+    await new Promise((resolve) => setTimeout(resolve, 200)); // were it not held up, it would begin now
+    await setDeploymentStatus(tx, id, { status: 'READY', message: null }, null);
+    order.push('settled');
+  });
+  await next;
+  assert.deepEqual(order, ['settled', 'the next began']);
+});
+
+test('old events and receipts go; receipts of what is still being removed stay', async () => {
+  await sql`
+    insert into events (deployment_id, message, at) values (${id}, 'old', now() - interval '31 days'), (${id}, 'new', now())
+  `.execute(api.db);
+  const [old, fresh, open] = [randomUUID(), randomUUID(), randomUUID()];
+  await sql`
+    insert into receipts (deployment_id, workspace_id, name, remainders, gone_at) values
+      (${old}, ${api.workspaceId}, 'old', '[]', now() - interval '31 days'),
+      (${fresh}, ${api.workspaceId}, 'fresh', '[]', now()),
+      (${open}, ${api.workspaceId}, 'open', '[]', null)`.execute(api.db);
+  await prune(api.db, 30);
+  const events = await api.db.selectFrom('events').select('message').execute();
+  assert.deepEqual(events, [{ message: 'new' }]);
+  const receipts = await api.db.selectFrom('receipts').select('name').orderBy('name').execute();
+  assert.deepEqual(receipts, [{ name: 'fresh' }, { name: 'open' }]);
+  assert.equal((await api.call('GET', `/v2/deployments/${fresh}/receipt`)).body.name, 'fresh');
+});
