@@ -23,6 +23,18 @@ const cases: { reason: string; error: unknown; terminal: boolean; message: strin
     message: 'invalid parameter: ecs:CreateService: Unable to Start a service that is still Draining',
   },
   {
+    reason: 'Application Auto Scaling sees a service a while after ECS has made it',
+    error: error('ValidationException', "ECS service doesn't exist: service/freehold/freehold-1"),
+    terminal: false,
+    message: "validation: ecs:CreateService: ECS service doesn't exist: service/freehold/freehold-1",
+  },
+  {
+    reason: 'deletion protection goes a moment after RDS was asked to take it off',
+    error: error('InvalidParameterCombination', 'Cannot delete protected DB Instance, please disable it.'),
+    terminal: false,
+    message: 'invalid parameter combination: ecs:CreateService: Cannot delete protected DB Instance, please disable it',
+  },
+  {
     reason: 'denied names the action and the resource',
     error: error(
       'AccessDeniedException',

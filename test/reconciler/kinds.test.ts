@@ -3,6 +3,8 @@
  * converge → ready, nothing to change → the same again changes nothing → other inputs are exactly those changes →
  * refused when it is not ours → removed, twice → absent.
  */
+import { DescribeDBSnapshotsCommand, RDSClient } from '@aws-sdk/client-rds';
+import { PutSecretValueCommand } from '@aws-sdk/client-secrets-manager';
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
@@ -56,7 +58,7 @@ describe('kinds', { timeout: 240_000 }, () => {
   });
 
   const deployment = (): { id: string; name: string } => ({ id: randomUUID(), name: 'agent' });
-  const cxOf = (id: string, node: string): Cx => ({ aws, tags: ownerTags(t.place, id, node) });
+  const cxOf = (id: string, node: string): Cx => ({ aws, tags: ownerTags(t.place, id, node), fence: async () => {} });
 
   interface Contract<In, Out> {
     readonly inputs: In;
@@ -119,7 +121,7 @@ describe('kinds', { timeout: 240_000 }, () => {
       const [after] = await untilReady(kind, cx, other.inputs);
       assert.deepEqual(kind.diff(other.inputs, after), []);
     }
-    const theirs: Cx = { aws, tags: { ...cx.tags, 'freehold:deployment': randomUUID() } };
+    const theirs: Cx = { ...cx, tags: { ...cx.tags, 'freehold:deployment': randomUUID() } };
     await assert.rejects(
       async () => kind.observe(theirs, other?.inputs ?? inputs),
       (error) => error instanceof Terminal && /exists and is not ours/.test(error.message),
@@ -211,7 +213,8 @@ describe('kinds', { timeout: 240_000 }, () => {
     });
     const now = await targetGroup.observe(cx, inputs);
     assert.equal(now.is, 'ready');
-    if (now.is === 'ready') await targetGroup.remove(cx, inputs, now.live);
+    if (now.is === 'ready')
+      assert.equal(await targetGroup.remove(cx, inputs, now.live), 'still used by a rule of the listener');
     assert.equal((await targetGroup.observe(cx, inputs)).is, 'ready', 'kept while the rule forwards to it');
     await goes(listenerRule, ruleCx, rule);
     await goes(targetGroup, cx, inputs);
@@ -290,14 +293,90 @@ describe('kinds', { timeout: 240_000 }, () => {
     const [live] = await untilReady(databaseUri, uriCx, uri);
     assert.deepEqual(databaseUri.diff(uri, live), []);
     assert.equal(t.calls.filter((call) => call.operation === 'PutSecretValue').length, made, 'bound: never again');
+    // Another worker, paused until now, puts a password of its own.
+    await aws.secrets.send(new PutSecretValueCommand({ SecretId: uri.name, SecretString: 'postgresql://stray' }));
+    const stray = await databaseUri.observe(uriCx, uri);
+    assert.equal(stray.is, 'busy');
+    if (stray.is !== 'busy') return;
+    const fields = (live: typeof stray.live) => databaseUri.diff(uri, live).map((change) => change.field);
+    assert.deepEqual(fields({ ...stray.live, status: 'modifying' }), [], 'RDS would refuse it');
+    assert.deepEqual(fields(stray.live), ['database']);
+    for (const allowed of [0, 1, 2]) {
+      let asked = 0;
+      const taken: Cx = {
+        ...uriCx,
+        fence: async () => {
+          if (asked++ === allowed) throw new Error('another pass has taken over');
+        },
+      };
+      const before = t.calls.length;
+      await assert.rejects(async () => databaseUri.converge(taken, uri, stray.live, []), /taken over/);
+      const writes = t.calls.slice(before).map((call) => call.operation);
+      assert.deepEqual(writes, ['ModifyDBInstance', 'PutSecretValue', 'TagResource'].slice(0, allowed));
+    }
+    await untilReady(databaseUri, uriCx, uri);
     const anew = { ...uri, database: { ...database, resourceId: 'db-ANOTHER' } };
     assert.deepEqual(
       databaseUri.diff(anew, live).map((change) => change.field),
       ['database'],
     );
     await goes(databaseUri, uriCx, uri);
+    await untilReady(databaseUri, uriCx, uri); // taken out of its recovery window
+    await goes(databaseUri, uriCx, uri);
+
+    for (const [other, says] of [
+      [{ user: 'another' }, /^cannot be changed in place: ".*": user is "langgraph", asked for is "another": /],
+      [{ subnetGroup: 'another', databaseName: 'x' }, /databaseName is .*, subnetGroup is /],
+      [{ version: '17' }, /version is "16", asked for is "17"/],
+    ] as const) {
+      const kept = await rdsPostgres.observe(cx, larger);
+      assert.ok(kept.is === 'ready');
+      assert.throws(
+        () => rdsPostgres.diff({ ...larger, ...other }, kept.live),
+        (error) => error instanceof Terminal && says.test(error.message),
+      );
+      assert.deepEqual(rdsPostgres.diff({ ...larger, version: '15' }, kept.live), [], 'a newer one is fine');
+    }
+    const kept = await eventually('the database is at rest', async () => {
+      const now = await rdsPostgres.observe(cx, larger);
+      return now.is === 'ready' && now.live.status === 'available' && now;
+    });
+    assert.equal(await rdsPostgres.remove(cx, larger, kept.live), 'its deletion protection is taken off');
     await goes(rdsPostgres, cx, larger);
+    assert.equal((await snapshotsOf(inputs.name)).length, 1);
   });
+
+  test('a database that RDS gave up on is removed without a final snapshot, and says so', async () => {
+    const d = deployment();
+    const cx = cxOf(d.id, 'database');
+    const inputs = {
+      name: names(t.place, d).database,
+      databaseName: 'langgraph',
+      user: 'langgraph',
+      class: 'db.t4g.micro',
+      storageGb: 20,
+      maxStorageGb: null,
+      version: '16',
+      subnetGroup: t.place.databaseSubnetGroup,
+      securityGroupId: t.place.loadBalancerSecurityGroupId,
+      multiAz: false,
+      backupDays: 0,
+      protected: false,
+    };
+    const [live] = await untilReady(rdsPostgres, cx, inputs);
+    const production = { ...inputs, protected: true };
+    const said = await rdsPostgres.remove(cx, production, { ...live, status: 'incompatible-network' });
+    assert.equal(said, 'without a final snapshot: RDS takes none while the database is incompatible network');
+    await untilAbsent(rdsPostgres, cx, production);
+    assert.deepEqual(await snapshotsOf(inputs.name), []);
+  });
+
+  /** As the customer sees them. */
+  async function snapshotsOf(DBInstanceIdentifier: string) {
+    const credentials = rehearsal.root(ACCOUNT);
+    const rds = new RDSClient({ region: t.place.region, endpoint: rehearsal.endpoint, credentials });
+    return (await rds.send(new DescribeDBSnapshotsCommand({ DBInstanceIdentifier }))).DBSnapshots ?? [];
+  }
 
   test('task-definition, ecs-service and scalable-target', async () => {
     const d = deployment();

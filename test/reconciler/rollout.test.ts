@@ -145,7 +145,11 @@ describe('in the emulated account', { timeout: 240_000, concurrency: 3 }, () => 
   async function prepared() {
     const deployment = { id: randomUUID(), name: 'agent' };
     const called = names(t.place, deployment);
-    const cx = (node: string): Cx => ({ aws, tags: ownerTags(t.place, deployment.id, node) });
+    const cx = (node: string): Cx => ({
+      aws,
+      tags: ownerTags(t.place, deployment.id, node),
+      fence: async () => {},
+    });
     await ready(logGroup, cx('log-group'), { name: called.logGroup, retentionDays: 7 });
     const group = await ready(securityGroup, cx('service-group'), {
       name: called.serviceGroup,

@@ -49,7 +49,8 @@ const PASSES = [
   /service[- ]linked role/i,
   /unable to assume the (service linked )?role/i,
   /does not have an associated load balancer/i,
-  /cannot be found|could not be found|does not exist|not found/i,
+  /cannot be found|could not be found|do(es)?( not|n't|n’t) exist|not found/i,
+  /cannot delete protected DB instance/i, // its protection is being taken off
   /being created|in progress|not in (an? )?available state/i,
 ];
 
@@ -76,8 +77,9 @@ export function codeOf(error: unknown): string {
   return typeof name === 'string' ? name : '';
 }
 
-export const isNotFound = (error: unknown, ...codes: string[]): boolean => codes.includes(codeOf(error));
-export const isAlreadyExists = isNotFound;
+/** By AWS's code; some services spell the same one with and without `Exception` or `Fault`. */
+export const hasCode = (error: unknown, ...codes: string[]): boolean => codes.includes(codeOf(error));
+export const isDenied = (error: unknown): boolean => DENIED.test(codeOf(error));
 /** The session itself is no longer accepted: another one may be. */
 export const isSessionLost = (error: unknown): boolean => SESSION.test(codeOf(error));
 
@@ -97,7 +99,7 @@ export function explain(error: unknown): Explained {
   const at = call === undefined ? '' : `: ${call}`;
   const passing = (message: string) => ({ terminal: false, message });
 
-  if (DENIED.test(code)) return passing(denied(text, call));
+  if (isDenied(error)) return passing(denied(text, call));
   if (THROTTLED.test(code)) return passing(`AWS asks us to slow down${at}`);
   if (QUOTA.test(code)) return passing(`quota reached: "${code}"${at}: ${text}`);
   if (NETWORK.test(code)) return passing(`AWS cannot be reached${at}: ${code}`);

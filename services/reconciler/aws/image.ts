@@ -1,7 +1,7 @@
 /** An image as a user names it, resolved to the one thing that a name can never be moved away from: its digest. */
 import { DescribeImagesCommand } from '@aws-sdk/client-ecr';
 import type { Account } from './account.ts';
-import { Terminal, isNotFound } from './errors.ts';
+import { Terminal, hasCode } from './errors.ts';
 
 const ECR =
   /^(\d{12})\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com(\.cn)?\/([a-z0-9][a-z0-9._/-]*?)(?::([\w][\w.-]{0,127}))?(?:@(sha256:[0-9a-f]{64}))?$/;
@@ -64,13 +64,13 @@ export async function resolveImage(
     if (resolved === undefined) throw imageMissing(repository, which);
     return { uri: `${image.registry}/${repository}@${resolved}`, digest: resolved };
   } catch (error) {
-    if (isNotFound(error, 'RepositoryNotFoundException')) {
+    if (hasCode(error, 'RepositoryNotFoundException')) {
       throw new Terminal(
         `no such repository in ECR: "${repository}": make it in account ${place.accountId}, region ${place.region}, ` +
           'and push the image to it',
       );
     }
-    if (isNotFound(error, 'ImageNotFoundException')) throw imageMissing(repository, which);
+    if (hasCode(error, 'ImageNotFoundException')) throw imageMissing(repository, which);
     throw error;
   }
 }

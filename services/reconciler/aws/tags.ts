@@ -5,7 +5,7 @@ export const TAG = {
   place: 'freehold:place',
   deployment: 'freehold:deployment',
   resource: 'freehold:resource',
-  /** On a database's URI secret: the `DbiResourceId` of the database that has the password in it. */
+  /** On a database's URI secret: `<DbiResourceId>/<version id>` of the database whose password is in that version. */
   bound: 'freehold:bound',
 } as const;
 

@@ -6,7 +6,7 @@ import {
   type ServiceSummary,
 } from '@aws-sdk/client-servicediscovery';
 import { arn, changesOurs, createsOurs } from '../aws/arn.ts';
-import { isAlreadyExists, isNotFound } from '../aws/errors.ts';
+import { hasCode } from '../aws/errors.ts';
 import { requireOurs, tagList, tagRecord } from '../aws/tags.ts';
 import type { Cx, Kind } from '../resource.ts';
 
@@ -81,7 +81,7 @@ export const cloudMapService: Kind<CloudMapServiceInputs, Live, { arn: string }>
         }),
       );
     } catch (error) {
-      if (!isAlreadyExists(error, 'ServiceAlreadyExists')) throw error;
+      if (!hasCode(error, 'ServiceAlreadyExists')) throw error;
     }
   },
 
@@ -89,8 +89,8 @@ export const cloudMapService: Kind<CloudMapServiceInputs, Live, { arn: string }>
     try {
       await aws.discovery.send(new DeleteServiceCommand({ Id: live.id }));
     } catch (error) {
-      // In use: ECS has not taken the last task out yet. The next look tries again.
-      if (!isNotFound(error, 'ServiceNotFound', 'ResourceInUse')) throw error;
+      if (hasCode(error, 'ResourceInUse')) return 'still has the address of a task';
+      if (!hasCode(error, 'ServiceNotFound')) throw error;
     }
   },
 };

@@ -1,37 +1,34 @@
 import { DescribeDBInstancesCommand, ModifyDBInstanceCommand } from '@aws-sdk/client-rds';
-import { CreateSecretCommand, PutSecretValueCommand, TagResourceCommand } from '@aws-sdk/client-secrets-manager';
+import { PutSecretValueCommand, TagResourceCommand } from '@aws-sdk/client-secrets-manager';
 import { randomBytes, randomUUID } from 'node:crypto';
 import type { Account } from '../aws/account.ts';
-import { isAlreadyExists, isNotFound } from '../aws/errors.ts';
-import { TAG, requireOurs, tagList, tagRecord } from '../aws/tags.ts';
+import { hasCode } from '../aws/errors.ts';
+import { TAG, tagList, tagRecord } from '../aws/tags.ts';
 import type { Kind } from '../resource.ts';
-import { databaseGrants } from './rds-postgres.ts';
-import { describe, isInRecovery, remove, restore, secretGrants } from './secrets.ts';
+import { databaseGrants, type Database } from './rds-postgres.ts';
+import { findOurs, make, remove, secretGrants } from './secrets.ts';
 
 export interface DatabaseUriInputs {
   readonly name: string;
-  readonly database: {
-    readonly identifier: string;
-    /** `DbiResourceId`: another one when the database was made anew under the same name. */
-    readonly resourceId: string;
-    readonly host: string;
-    readonly port: number;
-    readonly user: string;
-    readonly databaseName: string;
-  };
+  readonly database: Database;
 }
 
 interface Live {
   readonly arn: string;
-  /** The database that has the password which is in the secret. */
+  /** `<DbiResourceId>/<version id>`: the database, and the version of the secret that has its password. */
   readonly bound: string | undefined;
+  /** The secret's version that servers read. */
+  readonly current: string | undefined;
+  /** Of the database, undefined when it is gone: it takes a password only when it is available. */
+  readonly status: string | undefined;
 }
 
 /**
  * The database's whole URI, as the server wants it. We may not read secrets, so password and secret are set together:
- * the database gets a new password, the secret gets the URI, and only then is the secret bound to the database. Cut off
- * before that, all is done anew with another password; bound, never again. (A password that AWS rotates by itself would
- * break running servers, which read their secrets only when they start.)
+ * the database gets a new password, the secret gets the URI, and only then is that version of the secret bound to the
+ * database. Cut off before that, all is done anew with another password; bound, never again. A version that somebody
+ * else puts after it is not the bound one, so it is done anew too. (A password that AWS rotates by itself would break
+ * running servers, which read their secrets only when they start.)
  */
 export const databaseUri: Kind<DatabaseUriInputs, Live, { arn: string }> = {
   kind: 'database-uri',
@@ -39,33 +36,33 @@ export const databaseUri: Kind<DatabaseUriInputs, Live, { arn: string }> = {
   pollSeconds: 2,
   limitSeconds: 1800,
 
-  async observe({ aws, tags }, { name, database }) {
-    const found = await describe(aws, name);
-    if (found === undefined || found.DeletedDate !== undefined) return { is: 'absent' };
-    const foundTags = tagRecord(found.Tags);
-    requireOurs(foundTags, tags, name);
-    const live = { arn: found.ARN!, bound: foundTags[TAG.bound] };
-    if (live.bound !== database.resourceId) return { is: 'busy', live, why: 'the database has no password yet' };
-    return (await takesPassword(aws, database.identifier))
-      ? { is: 'busy', live, why: 'the database takes its password' }
-      : { is: 'ready', live, out: { arn: live.arn } };
+  async observe(cx, { name, database }) {
+    const found = await findOurs(cx, name);
+    if (found === undefined) return { is: 'absent' };
+    const versions = Object.entries(found.VersionIdsToStages ?? {});
+    const current = versions.find(([, stages]) => stages.includes('AWSCURRENT'))?.[0];
+    const { status, takesPassword } = await look(cx.aws, database.identifier);
+    const live = { arn: found.ARN!, bound: tagRecord(found.Tags)[TAG.bound], current, status };
+    if (!isBound(database, live)) return { is: 'busy', live, why: 'the database has no password yet' };
+    if (takesPassword) return { is: 'busy', live, why: 'the database takes its password' };
+    return { is: 'ready', live, out: { arn: live.arn } };
   },
 
   diff: ({ database }, live) =>
-    live.bound === database.resourceId ? [] : [{ field: 'database', from: live.bound, to: database.resourceId }],
+    live.status !== 'available' || isBound(database, live)
+      ? []
+      : [{ field: 'database', from: live.bound, to: database.resourceId }],
 
-  async converge({ aws, tags }, { name, database }, live) {
+  /** Without a secret, only that: whether the database needs another password shows when the secret is seen. */
+  async converge(cx, { name, database }, live) {
+    const { aws, tags } = cx;
     if (live === undefined) {
-      try {
-        const Description = 'URI of the deployment’s database';
-        await aws.secrets.send(new CreateSecretCommand({ Name: name, Description, Tags: tagList(tags) }));
-      } catch (error) {
-        if (isInRecovery(error)) await restore(aws, name);
-        else if (!isAlreadyExists(error, 'ResourceExistsException')) throw error;
-      }
+      await make(cx, { Name: name, Description: 'URI of the deployment’s database' });
+      return;
     }
     const password = randomBytes(24).toString('hex');
     try {
+      await cx.fence();
       await aws.rds.send(
         new ModifyDBInstanceCommand({
           DBInstanceIdentifier: database.identifier,
@@ -75,32 +72,40 @@ export const databaseUri: Kind<DatabaseUriInputs, Live, { arn: string }> = {
       );
     } catch (error) {
       // It is being changed or backed up: the next look tries again.
-      if (isNotFound(error, 'InvalidDBInstanceState', 'InvalidDBInstanceStateFault')) return;
+      if (hasCode(error, 'InvalidDBInstanceState', 'InvalidDBInstanceStateFault')) return;
       throw error;
     }
     const { user, host, port, databaseName } = database;
+    const version = randomUUID();
+    await cx.fence();
     await aws.secrets.send(
       new PutSecretValueCommand({
         SecretId: name,
-        ClientRequestToken: randomUUID(),
+        ClientRequestToken: version,
         SecretString: `postgresql://${user}:${password}@${host}:${port}/${databaseName}?sslmode=require`,
       }),
     );
-    const bound = { ...tags, [TAG.bound]: database.resourceId };
+    const bound = { ...tags, [TAG.bound]: binding(database, version) };
+    await cx.fence();
     await aws.secrets.send(new TagResourceCommand({ SecretId: name, Tags: tagList(bound) }));
   },
 
   remove: ({ aws }, inputs) => remove(aws, inputs.name),
 };
 
-async function takesPassword(aws: Account, identifier: string): Promise<boolean> {
+const binding = ({ resourceId }: Database, version: string | undefined): string => `${resourceId}/${version}`;
+const isBound = (database: Database, { bound, current }: Live): boolean => bound === binding(database, current);
+
+async function look(aws: Account, identifier: string): Promise<{ status: string | undefined; takesPassword: boolean }> {
   try {
     const found = await aws.rds.send(new DescribeDBInstancesCommand({ DBInstanceIdentifier: identifier }));
     const database = found.DBInstances?.[0];
     const pending = database?.PendingModifiedValues?.MasterUserPassword !== undefined;
-    return pending || database?.DBInstanceStatus === 'resetting-master-credentials';
+    const status = database?.DBInstanceStatus;
+    return { status, takesPassword: pending || status === 'resetting-master-credentials' };
   } catch (error) {
-    if (isNotFound(error, 'DBInstanceNotFound', 'DBInstanceNotFoundFault')) return false;
+    if (hasCode(error, 'DBInstanceNotFound', 'DBInstanceNotFoundFault'))
+      return { status: undefined, takesPassword: false };
     throw error;
   }
 }

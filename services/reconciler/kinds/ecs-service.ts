@@ -11,7 +11,7 @@ import {
 } from '@aws-sdk/client-ecs';
 import type { Account } from '../aws/account.ts';
 import { arn, changesOurs, createsOurs } from '../aws/arn.ts';
-import { isNotFound } from '../aws/errors.ts';
+import { hasCode } from '../aws/errors.ts';
 import { ecsTagList, requireOurs, tagRecord } from '../aws/tags.ts';
 import type { Change, Kind } from '../resource.ts';
 import { compare } from './compare.ts';
@@ -181,11 +181,11 @@ export const ecsService: Kind<EcsServiceInputs, Live, { arn: string; name: strin
   },
 
   async remove({ aws }, inputs, live) {
-    if (live.status === 'DRAINING') return;
+    if (live.status === 'DRAINING') return 'its tasks are being stopped';
     try {
       await aws.ecs.send(new DeleteServiceCommand({ cluster: inputs.clusterArn, service: inputs.name, force: true }));
     } catch (error) {
-      if (!isNotFound(error, 'ServiceNotFoundException', 'ServiceNotActiveException')) throw error;
+      if (!hasCode(error, 'ServiceNotFoundException', 'ServiceNotActiveException')) throw error;
     }
   },
 };
@@ -248,18 +248,16 @@ const balancers = ({ balanced, container }: EcsServiceInputs) =>
     { targetGroupArn: balanced.targetGroupArn, containerName: container.name, containerPort: container.port },
   ];
 
-/** Counts, so that people see it move. */
+/** Counts, so that people see it move; how long it has lasted is the row's to say. */
 function progress(found: Service, primary: Deployment): string {
   const { runningCount: running = 0, desiredCount: desired = 0, failedTasks: failures = 0 } = primary;
   const old = (found.deployments ?? [])
     .filter((deployment) => deployment !== primary)
     .reduce((sum, deployment) => sum + (deployment.runningCount ?? 0), 0);
-  const seconds = Math.max(0, Math.round((Date.now() - (primary.createdAt?.getTime() ?? Date.now())) / 1000));
   return [
     `${running} of ${desired} tasks running`,
     ...(old > 0 ? [`${old} of the last revision still there`] : []),
     ...(failures > 0 ? [`${failures} failed`] : []),
-    `${seconds} s`,
   ].join(', ');
 }
 

@@ -1,5 +1,4 @@
 import {
-  CreateSecretCommand,
   ListSecretVersionIdsCommand,
   PutSecretValueCommand,
   UpdateSecretVersionStageCommand,
@@ -7,11 +6,11 @@ import {
 } from '@aws-sdk/client-secrets-manager';
 import { randomUUID } from 'node:crypto';
 import type { Account } from '../aws/account.ts';
-import { Terminal, isAlreadyExists } from '../aws/errors.ts';
+import { Terminal } from '../aws/errors.ts';
 import { secretName } from '../aws/names.ts';
-import { ownerTags, requireOurs, tagList, tagRecord } from '../aws/tags.ts';
+import { ownerTags } from '../aws/tags.ts';
 import type { Kind } from '../resource.ts';
-import { describe, remove, restore, secretGrants } from './secrets.ts';
+import { findOurs, make, remove, secretGrants } from './secrets.ts';
 
 export interface EnvironmentInputs {
   readonly name: string;
@@ -30,8 +29,11 @@ interface Live {
 /** The node's id, and the last part of the secret's name. */
 export const ENVIRONMENT = 'environment';
 
-/** A request writes its version before the revision that uses it is accepted: what is younger may be that. */
-const YOUNG_SECONDS = 3600;
+/**
+ * A request writes its version before the revision that uses it is accepted: what is younger may be that. Not longer,
+ * for a secret has at most 20 labels: two of AWS's own, one for each version that is kept, and the young ones'.
+ */
+const YOUNG_SECONDS = 600;
 
 /** Keeps a version alive: Secrets Manager deletes versions without a label. */
 const labelOf = (versionId: string): string => `freehold-${versionId}`;
@@ -46,12 +48,12 @@ export const environment: Kind<EnvironmentInputs, Live, { arn: string }> = {
   iam: secretGrants,
   pollSeconds: 2,
   limitSeconds: 300,
+  stateful: true,
 
-  async observe({ aws, tags }, inputs) {
-    const found = await describe(aws, inputs.name);
-    if (found === undefined || found.DeletedDate !== undefined) return { is: 'absent' };
-    requireOurs(tagRecord(found.Tags), tags, inputs.name);
-    const versions = await listVersions(aws, inputs.name);
+  async observe(cx, inputs) {
+    const found = await findOurs(cx, inputs.name);
+    if (found === undefined) return { is: 'absent' };
+    const versions = await listVersions(cx.aws, inputs.name);
     const ids = new Set(versions.map((version) => version.VersionId));
     const used = new Set([...Object.keys(inputs.versions), ...inputs.keep]);
     const oldEnough = Date.now() - YOUNG_SECONDS * 1000;
@@ -112,14 +114,9 @@ export async function writeEnvironment(
 ): Promise<string> {
   const name = secretName(place, deployment.id, ENVIRONMENT);
   const tags = ownerTags(place, deployment.id, ENVIRONMENT);
-  const found = await describe(aws, name);
-  if (found !== undefined) requireOurs(tagRecord(found.Tags), tags, name);
-  if (found?.DeletedDate !== undefined) await restore(aws, name);
-  if (found === undefined) {
+  if ((await findOurs({ aws, tags }, name)) === undefined) {
     const Description = `Environment of deployment ${deployment.id}; each version holds what one request set`;
-    await aws.secrets.send(new CreateSecretCommand({ Name: name, Description, Tags: tagList(tags) })).catch((error) => {
-      if (!isAlreadyExists(error, 'ResourceExistsException')) throw error;
-    });
+    await make({ aws, tags }, { Name: name, Description });
   }
   const versionId = randomUUID();
   await aws.secrets.send(

@@ -9,7 +9,7 @@ import {
 } from '@aws-sdk/client-elastic-load-balancing-v2';
 import type { Account } from '../aws/account.ts';
 import { arn, changesOurs, createsOurs } from '../aws/arn.ts';
-import { isNotFound } from '../aws/errors.ts';
+import { hasCode } from '../aws/errors.ts';
 import { requireOurs, tagList, tagRecord } from '../aws/tags.ts';
 import type { Kind } from '../resource.ts';
 import { compare } from './compare.ts';
@@ -97,7 +97,7 @@ export const listenerRule: Kind<ListenerRuleInputs, Live, { arn: string }> = {
         );
         return;
       } catch (error) {
-        if (tries === TRIES || !isNotFound(error, 'PriorityInUse', 'PriorityInUseException')) throw error;
+        if (tries === TRIES || !hasCode(error, 'PriorityInUse', 'PriorityInUseException')) throw error;
       }
     }
   },
@@ -106,7 +106,7 @@ export const listenerRule: Kind<ListenerRuleInputs, Live, { arn: string }> = {
     try {
       await aws.elb.send(new DeleteRuleCommand({ RuleArn: live.arn }));
     } catch (error) {
-      if (!isNotFound(error, 'RuleNotFound', 'RuleNotFoundException')) throw error;
+      if (!hasCode(error, 'RuleNotFound', 'RuleNotFoundException')) throw error;
     }
   },
 };
@@ -120,7 +120,7 @@ async function list(aws: Account, ListenerArn: string): Promise<Rule[]> {
       rules.push(...(page.Rules ?? []));
       Marker = page.NextMarker;
     } catch (error) {
-      if (isNotFound(error, 'ListenerNotFound', 'ListenerNotFoundException')) return [];
+      if (hasCode(error, 'ListenerNotFound', 'ListenerNotFoundException')) return [];
       throw error;
     }
   } while (Marker !== undefined);

@@ -7,7 +7,7 @@ import {
   type LogGroup,
 } from '@aws-sdk/client-cloudwatch-logs';
 import { arn, changesOurs, createsOurs } from '../aws/arn.ts';
-import { isAlreadyExists, isNotFound } from '../aws/errors.ts';
+import { hasCode } from '../aws/errors.ts';
 import { requireOurs } from '../aws/tags.ts';
 import type { Cx, Kind } from '../resource.ts';
 import { compare } from './compare.ts';
@@ -64,7 +64,7 @@ export const logGroup: Kind<LogGroupInputs, Live, { name: string }> = {
       try {
         await aws.logs.send(new CreateLogGroupCommand({ logGroupName: name, tags: { ...tags } }));
       } catch (error) {
-        if (!isAlreadyExists(error, 'ResourceAlreadyExistsException')) throw error;
+        if (!hasCode(error, 'ResourceAlreadyExistsException')) throw error;
         return; // whose it is, the next look sees
       }
     }
@@ -75,7 +75,7 @@ export const logGroup: Kind<LogGroupInputs, Live, { name: string }> = {
     try {
       await aws.logs.send(new DeleteLogGroupCommand({ logGroupName: name }));
     } catch (error) {
-      if (!isNotFound(error, 'ResourceNotFoundException')) throw error;
+      if (!hasCode(error, 'ResourceNotFoundException')) throw error;
     }
   },
 };

@@ -7,7 +7,7 @@ import {
 } from '@aws-sdk/client-rds';
 import { randomBytes } from 'node:crypto';
 import { arn, changesOurs, createsOurs } from '../aws/arn.ts';
-import { isAlreadyExists, isNotFound } from '../aws/errors.ts';
+import { Terminal, hasCode } from '../aws/errors.ts';
 import type { Grant, Scope } from '../aws/grant.ts';
 import { requireOurs, tagList, tagRecord } from '../aws/tags.ts';
 import type { Kind } from '../resource.ts';
@@ -46,10 +46,20 @@ interface Live {
   readonly status: string;
   readonly settings: Settings;
   readonly resourceId: string;
+  readonly fixed: Fixed;
+}
+
+/** What only another database could have. */
+interface Fixed {
+  readonly databaseName: string;
+  readonly user: string;
+  readonly subnetGroup: string;
+  readonly version: string;
 }
 
 export interface Database {
   readonly identifier: string;
+  /** `DbiResourceId`: another one when the database was made anew under the same name. */
   readonly resourceId: string;
   readonly host: string;
   readonly port: number;
@@ -75,9 +85,13 @@ const USABLE = new Set([
   'storage-optimization',
   'upgrading',
 ]);
-const GIVEN_UP = /^(failed|incompatible-|inaccessible-encryption-credentials$|restore-error|storage-full)/;
+const GIVEN_UP =
+  /^(failed|incompatible-|inaccessible-encryption-credentials$|insufficient-capacity$|restore-error|storage-full)/;
 
-const isGone = (error: unknown) => isNotFound(error, 'DBInstanceNotFound', 'DBInstanceNotFoundFault');
+/** RDS API reference, DeleteDBInstance: these it deletes only without a final snapshot. */
+const NO_SNAPSHOT = new Set(['failed', 'incompatible-network', 'incompatible-restore', 'insufficient-capacity']);
+
+const isGone = (error: unknown) => hasCode(error, 'DBInstanceNotFound', 'DBInstanceNotFoundFault');
 
 export function databaseGrants(scope: Scope): Grant[] {
   const databases = arn(scope, 'rds', `db:${scope.prefix}-*`);
@@ -125,6 +139,7 @@ export const rdsPostgres: Kind<RdsPostgresInputs, Live, Database> = {
   ],
   pollSeconds: 15,
   limitSeconds: 3600,
+  stateful: true,
 
   async observe({ aws, tags }, inputs) {
     let found: DBInstance;
@@ -138,7 +153,7 @@ export const rdsPostgres: Kind<RdsPostgresInputs, Live, Database> = {
     }
     requireOurs(tagRecord(found.TagList), tags, inputs.name);
     const status = found.DBInstanceStatus ?? 'unknown';
-    const live = { status, settings: settingsOf(found), resourceId: found.DbiResourceId! };
+    const live = { status, settings: settingsOf(found), resourceId: found.DbiResourceId!, fixed: fixedOf(found) };
     if (GIVEN_UP.test(status)) return { is: 'broken', live, why: `the database is not usable: "${status}"` };
     const { Address: host, Port: port } = found.Endpoint ?? {};
     if (!USABLE.has(status) || host === undefined || port === undefined) {
@@ -149,6 +164,7 @@ export const rdsPostgres: Kind<RdsPostgresInputs, Live, Database> = {
   },
 
   diff(inputs, live) {
+    requireFixed(inputs, live.fixed);
     // RDS takes changes only when it is at rest.
     if (live.status !== 'available' && live.status !== 'storage-full') return [];
     const wanted: Settings = {
@@ -210,28 +226,62 @@ export const rdsPostgres: Kind<RdsPostgresInputs, Live, Database> = {
         }),
       );
     } catch (error) {
-      if (!isAlreadyExists(error, 'DBInstanceAlreadyExists', 'DBInstanceAlreadyExistsFault')) throw error;
+      if (!hasCode(error, 'DBInstanceAlreadyExists', 'DBInstanceAlreadyExistsFault')) throw error;
     }
   },
 
   async remove({ aws }, inputs, live) {
-    if (live.status === 'deleting') return;
+    const state = `the database is ${live.status.replaceAll('-', ' ')}`;
+    if (live.status === 'deleting') return state;
     try {
       if (live.settings.protected) {
+        // Takes effect a moment later: the next look deletes it.
         const off = { DeletionProtection: false, ApplyImmediately: true };
         await aws.rds.send(new ModifyDBInstanceCommand({ DBInstanceIdentifier: inputs.name, ...off }));
+        return 'its deletion protection is taken off';
       }
-      const snapshot = inputs.protected
+      const keeps = inputs.protected && !NO_SNAPSHOT.has(live.status);
+      const snapshot = keeps
         ? { FinalDBSnapshotIdentifier: finalSnapshot(inputs.name, live.resourceId) }
         : { SkipFinalSnapshot: true };
       await aws.rds.send(new DeleteDBInstanceCommand({ DBInstanceIdentifier: inputs.name, ...snapshot }));
+      if (inputs.protected && !keeps) return `without a final snapshot: RDS takes none while ${state}`;
     } catch (error) {
-      // It is being changed, or its protection is being taken off: the next look tries again.
-      const later = isNotFound(error, 'InvalidDBInstanceState', 'InvalidDBInstanceStateFault');
-      if (!isGone(error) && !later) throw error;
+      // It is being changed: the next look tries again.
+      if (hasCode(error, 'InvalidDBInstanceState', 'InvalidDBInstanceStateFault')) return state;
+      if (!isGone(error)) throw error;
     }
   },
 };
+
+/**
+ * We make no new database in place of one that holds data. A newer PostgreSQL than asked for is fine: AWS upgrades what
+ * it no longer supports, and so may the account's owner.
+ * @throws Terminal naming what differs
+ */
+function requireFixed(inputs: RdsPostgresInputs, live: Fixed): void {
+  const { databaseName, user } = inputs;
+  const isNewer = Number(live.version) > Number(inputs.version);
+  const wanted: Fixed = {
+    databaseName,
+    user,
+    subnetGroup: inputs.subnetGroup.toLowerCase(), // as RDS keeps it
+    version: isNewer ? live.version : inputs.version,
+  };
+  const differs = compare(wanted, live).map(({ field, from, to }) => `${field} is "${from}", asked for is "${to}"`);
+  if (differs.length === 0) return;
+  throw new Terminal(
+    `cannot be changed in place: "${inputs.name}": ${differs.join(', ')}: ` +
+      'make another deployment, and move the data there',
+  );
+}
+
+const fixedOf = (found: DBInstance): Fixed => ({
+  databaseName: found.DBName ?? '',
+  user: found.MasterUsername ?? '',
+  subnetGroup: (found.DBSubnetGroup?.DBSubnetGroupName ?? '').toLowerCase(),
+  version: (found.EngineVersion ?? '').split('.')[0]!,
+});
 
 /** One name for each database that ever had this name. */
 export const finalSnapshot = (name: string, resourceId: string): string =>

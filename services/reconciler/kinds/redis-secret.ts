@@ -1,9 +1,6 @@
-import { CreateSecretCommand } from '@aws-sdk/client-secrets-manager';
-import { randomBytes, randomUUID } from 'node:crypto';
-import { isAlreadyExists } from '../aws/errors.ts';
-import { requireOurs, tagList, tagRecord } from '../aws/tags.ts';
+import { randomBytes } from 'node:crypto';
 import type { Kind } from '../resource.ts';
-import { describe, isInRecovery, remove, restore, secretGrants } from './secrets.ts';
+import { findOurs, make, remove, secretGrants } from './secrets.ts';
 
 export interface RedisSecretInputs {
   readonly name: string;
@@ -22,32 +19,19 @@ export const redisSecret: Kind<RedisSecretInputs, Live, { arn: string }> = {
   pollSeconds: 2,
   limitSeconds: 300,
 
-  async observe({ aws, tags }, inputs) {
-    const found = await describe(aws, inputs.name);
-    if (found === undefined || found.DeletedDate !== undefined) return { is: 'absent' };
-    requireOurs(tagRecord(found.Tags), tags, inputs.name);
+  async observe(cx, inputs) {
+    const found = await findOurs(cx, inputs.name);
+    if (found === undefined) return { is: 'absent' };
     return { is: 'ready', live: { arn: found.ARN! }, out: { arn: found.ARN! } };
   },
 
   diff: () => [],
 
-  async converge({ aws, tags }, { name, host, port }) {
+  async converge(cx, { name, host, port }) {
     const password = randomBytes(24).toString('hex');
     const value = { password, uri: `redis://:${password}@${host}:${port}/0` };
-    try {
-      await aws.secrets.send(
-        new CreateSecretCommand({
-          Name: name,
-          Description: 'Password and URI of the deployment’s Redis',
-          ClientRequestToken: randomUUID(),
-          SecretString: JSON.stringify(value),
-          Tags: tagList(tags),
-        }),
-      );
-    } catch (error) {
-      if (isInRecovery(error)) await restore(aws, name);
-      else if (!isAlreadyExists(error, 'ResourceExistsException')) throw error;
-    }
+    const Description = 'Password and URI of the deployment’s Redis';
+    await make(cx, { Name: name, Description, SecretString: JSON.stringify(value) });
   },
 
   remove: ({ aws }, inputs) => remove(aws, inputs.name),

@@ -5,7 +5,7 @@
 import { GetLogEventsCommand } from '@aws-sdk/client-cloudwatch-logs';
 import { DescribeTasksCommand, ListTasksCommand, type Task } from '@aws-sdk/client-ecs';
 import type { Account } from '../aws/account.ts';
-import { explain, isNotFound } from '../aws/errors.ts';
+import { explain, hasCode } from '../aws/errors.ts';
 import { familyOf } from './task-definition.ts';
 
 export interface Watched {
@@ -126,7 +126,7 @@ async function lastLines(aws: Account, service: Watched, task: Task): Promise<st
       .filter((line) => line !== '')
       .slice(-LINES);
   } catch (error) {
-    if (isNotFound(error, 'ResourceNotFoundException')) return [];
+    if (hasCode(error, 'ResourceNotFoundException')) return [];
     return [`the logs cannot be read: ${explain(error).message}`];
   }
 }

@@ -5,7 +5,7 @@ import {
   RegisterScalableTargetCommand,
 } from '@aws-sdk/client-application-auto-scaling';
 import { arn, changesOurs, createsOurs } from '../aws/arn.ts';
-import { codeOf, isNotFound } from '../aws/errors.ts';
+import { codeOf, hasCode } from '../aws/errors.ts';
 import { requireOurs } from '../aws/tags.ts';
 import type { Kind } from '../resource.ts';
 import { compare } from './compare.ts';
@@ -104,7 +104,7 @@ export const scalableTarget: Kind<ScalableTargetInputs, Live, { arn: string }> =
     try {
       await aws.scaling.send(new DeregisterScalableTargetCommand(identity(inputs)));
     } catch (error) {
-      if (!isNotFound(error, 'ObjectNotFoundException')) throw error;
+      if (!hasCode(error, 'ObjectNotFoundException')) throw error;
     }
   },
 };

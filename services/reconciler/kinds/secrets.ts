@@ -1,20 +1,22 @@
 /** What the kinds that are secrets share. Their values are written here and never read. */
 import {
+  CreateSecretCommand,
   DeleteSecretCommand,
   DescribeSecretCommand,
   RestoreSecretCommand,
   type DescribeSecretCommandOutput,
 } from '@aws-sdk/client-secrets-manager';
+import { randomUUID } from 'node:crypto';
 import type { Account } from '../aws/account.ts';
 import { arn, changesOurs, createsOurs } from '../aws/arn.ts';
-import { isNotFound } from '../aws/errors.ts';
+import { explain, hasCode } from '../aws/errors.ts';
 import type { Grant, Scope } from '../aws/grant.ts';
+import { requireOurs, tagList, tagRecord, type Tags } from '../aws/tags.ts';
+import type { Cx } from '../resource.ts';
 
 const RECOVERY_DAYS = 7;
 
-export const isNoSecret = (error: unknown): boolean => isNotFound(error, 'ResourceNotFoundException');
-/** Among other things: it is in its recovery window. */
-export const isInRecovery = (error: unknown): boolean => isNotFound(error, 'InvalidRequestException');
+const isNoSecret = (error: unknown): boolean => hasCode(error, 'ResourceNotFoundException');
 
 export type Found = DescribeSecretCommandOutput;
 
@@ -28,15 +30,47 @@ export async function describe(aws: Account, name: string): Promise<Found | unde
   }
 }
 
-/** Takes it out of its recovery window. */
-export const restore = (aws: Account, name: string): Promise<unknown> =>
-  aws.secrets.send(new RestoreSecretCommand({ SecretId: name }));
+/**
+ * Ours, and not in its recovery window.
+ * @throws Terminal when it is not ours
+ */
+export async function findOurs({ aws, tags }: Pick<Cx, 'aws' | 'tags'>, name: string): Promise<Found | undefined> {
+  const found = await describe(aws, name);
+  if (found === undefined || found.DeletedDate !== undefined) return undefined;
+  requireOurs(tagRecord(found.Tags), tags, name);
+  return found;
+}
 
-export async function remove(aws: Account, name: string): Promise<void> {
+/**
+ * Makes it with its tags, or takes it out of its recovery window, with the values that it had.
+ * @throws Terminal when there is one that is not ours
+ */
+export async function make(
+  { aws, tags }: { readonly aws: Account; readonly tags: Tags },
+  secret: { readonly Name: string; readonly Description: string; readonly SecretString?: string },
+): Promise<void> {
+  try {
+    const ClientRequestToken = secret.SecretString === undefined ? undefined : randomUUID();
+    await aws.secrets.send(new CreateSecretCommand({ ...secret, ClientRequestToken, Tags: tagList(tags) }));
+  } catch (error) {
+    // It exists; or it waits for its end, which Secrets Manager says with a code that means other things too.
+    if (!hasCode(error, 'ResourceExistsException', 'InvalidRequestException')) throw error;
+    const found = await describe(aws, secret.Name);
+    if (found === undefined) throw error;
+    requireOurs(tagRecord(found.Tags), tags, secret.Name);
+    if (found.DeletedDate !== undefined) await aws.secrets.send(new RestoreSecretCommand({ SecretId: secret.Name }));
+  }
+}
+
+/** Answers why it cannot go yet. */
+export async function remove(aws: Account, name: string): Promise<string | void> {
   try {
     await aws.secrets.send(new DeleteSecretCommand({ SecretId: name, RecoveryWindowInDays: RECOVERY_DAYS }));
   } catch (error) {
-    if (!isNoSecret(error) && !isInRecovery(error)) throw error;
+    if (isNoSecret(error)) return;
+    // Already in its recovery window, and then it is not found any more; or it has replicas in other regions.
+    if (hasCode(error, 'InvalidRequestException')) return explain(error).message;
+    throw error;
   }
 }
 

@@ -7,7 +7,7 @@ import {
   type IpPermission,
 } from '@aws-sdk/client-ec2';
 import { arn, changesOurs, createsOurs } from '../aws/arn.ts';
-import { isAlreadyExists, isNotFound } from '../aws/errors.ts';
+import { hasCode } from '../aws/errors.ts';
 import { requireOurs, tagList, tagRecord } from '../aws/tags.ts';
 import type { Cx, Kind } from '../resource.ts';
 import { compare } from './compare.ts';
@@ -96,7 +96,8 @@ export const securityGroup: Kind<SecurityGroupInputs, Live, { id: string }> = {
       await aws.ec2.send(new DeleteSecurityGroupCommand({ GroupId: live.id }));
     } catch (error) {
       // Network interfaces of stopped tasks and deleted databases go a while after them: the next look tries again.
-      if (!isNotFound(error, 'InvalidGroup.NotFound', 'DependencyViolation')) throw error;
+      if (hasCode(error, 'DependencyViolation')) return 'still used by a network interface or another group';
+      if (!hasCode(error, 'InvalidGroup.NotFound')) throw error;
     }
   },
 };
@@ -122,7 +123,7 @@ async function create(cx: Cx, inputs: SecurityGroupInputs): Promise<void> {
     const rules = wanted(inputs).map(([, rule]) => rule);
     if (rules.length > 0) await authorize(cx, made.GroupId!, rules);
   } catch (error) {
-    if (!isAlreadyExists(error, 'InvalidGroup.Duplicate')) throw error;
+    if (!hasCode(error, 'InvalidGroup.Duplicate')) throw error;
   }
 }
 
@@ -130,7 +131,7 @@ async function authorize({ aws }: Cx, GroupId: string, IpPermissions: IpPermissi
   try {
     await aws.ec2.send(new AuthorizeSecurityGroupIngressCommand({ GroupId, IpPermissions }));
   } catch (error) {
-    if (!isAlreadyExists(error, 'InvalidPermission.Duplicate')) throw error;
+    if (!hasCode(error, 'InvalidPermission.Duplicate')) throw error;
   }
 }
 

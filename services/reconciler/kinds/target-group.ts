@@ -9,7 +9,7 @@ import {
   type TargetGroup,
 } from '@aws-sdk/client-elastic-load-balancing-v2';
 import { arn, changesOurs, createsOurs } from '../aws/arn.ts';
-import { isAlreadyExists, isNotFound } from '../aws/errors.ts';
+import { hasCode } from '../aws/errors.ts';
 import { requireOurs, tagList, tagRecord } from '../aws/tags.ts';
 import type { Kind } from '../resource.ts';
 import { compare } from './compare.ts';
@@ -127,7 +127,7 @@ export const targetGroup: Kind<TargetGroupInputs, Live, { arn: string }> = {
         );
         TargetGroupArn = made.TargetGroups![0]!.TargetGroupArn!;
       } catch (error) {
-        if (isAlreadyExists(error, 'DuplicateTargetGroupName', 'DuplicateTargetGroupNameException')) return;
+        if (hasCode(error, 'DuplicateTargetGroupName', 'DuplicateTargetGroupNameException')) return;
         throw error;
       }
     } else if (changes.some((change) => change.field.startsWith('health.'))) {
@@ -143,13 +143,13 @@ export const targetGroup: Kind<TargetGroupInputs, Live, { arn: string }> = {
     try {
       await aws.elb.send(new DeleteTargetGroupCommand({ TargetGroupArn: live.arn }));
     } catch (error) {
-      // In use: a rule that forwards to it is still being removed. The next look tries again.
-      if (!isNoTargetGroup(error) && !isNotFound(error, 'ResourceInUse', 'ResourceInUseException')) throw error;
+      if (hasCode(error, 'ResourceInUse', 'ResourceInUseException')) return 'still used by a rule of the listener';
+      if (!isNoTargetGroup(error)) throw error;
     }
   },
 };
 
-const isNoTargetGroup = (error: unknown) => isNotFound(error, 'TargetGroupNotFound', 'TargetGroupNotFoundException');
+const isNoTargetGroup = (error: unknown) => hasCode(error, 'TargetGroupNotFound', 'TargetGroupNotFoundException');
 
 const healthCheck = (health: TargetHealthCheck) => ({
   HealthCheckEnabled: true,

@@ -5,7 +5,7 @@ import {
   RegisterTaskDefinitionCommand,
 } from '@aws-sdk/client-ecs';
 import { arn, createsOurs } from '../aws/arn.ts';
-import { codeOf, isNotFound } from '../aws/errors.ts';
+import { codeOf, hasCode } from '../aws/errors.ts';
 import { ecsTagList, requireOurs, tagRecord } from '../aws/tags.ts';
 import type { Kind } from '../resource.ts';
 import type { FargateSize } from './fargate.ts';
@@ -161,7 +161,7 @@ export const familyOf = (taskDefinitionArn: string): string =>
 
 /** ECS says it with its general code for anything wrong with a request. */
 const isNoTaskDefinition = (error: unknown): boolean =>
-  isNotFound(error, 'ResourceNotFoundException') ||
+  hasCode(error, 'ResourceNotFoundException') ||
   (codeOf(error) === 'ClientException' && /unable to (describe|find)|not found|inactive/i.test(String(error)));
 
 const healthCheck = (command: string) => ({
