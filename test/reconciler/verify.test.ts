@@ -76,6 +76,14 @@ describe('a place is verified', { timeout: 120_000 }, () => {
     assert.deepEqual(wrong(await verifyPlace(t.accounts, t.place)), []);
   });
 
+  test('that AWS asks us to slow down does not show that the external id is asked for', async () => {
+    const slow = { service: 'sts', action: 'AssumeRole', code: 'ThrottlingException', status: 400, message: 'Rate' };
+    // The first entering is let through; the second is not, however often it is tried.
+    await rehearsal.fault({ ...slow, resource: t.place.roleArn, nth: 2, times: 3 });
+    const found = wrong(await verifyPlace(t.accounts, t.place)).join();
+    assert.match(found, /^external id: .*slow down/);
+  });
+
   test('each missing permission is named, and it is well again when it is given', async () => {
     const all = grants(scopeOf(t.place));
     const without = (...actions: string[]) =>

@@ -1,7 +1,7 @@
 /**
  * The way into a customer's account: the control plane's own credentials assume the place's role, with the place's
- * external id, for one hour at a time (the most that AWS allows a role which assumes a role). Endpoints, credentials
- * and regions are given, never looked up in the environment.
+ * external id, for one hour at a time (the most that AWS allows a role which assumes a role). Regions and, for an
+ * emulated account, the endpoint are given; its own credentials too, or the SDK's usual chain finds them.
  */
 import { ApplicationAutoScalingClient } from '@aws-sdk/client-application-auto-scaling';
 import { CloudWatchLogsClient } from '@aws-sdk/client-cloudwatch-logs';
@@ -16,7 +16,7 @@ import { SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
 import { ServiceDiscoveryClient } from '@aws-sdk/client-servicediscovery';
 import { AssumeRoleCommand, STSClient } from '@aws-sdk/client-sts';
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { PlaceUnavailable, codeOf, explain, isSessionLost, noteCall } from './errors.ts';
+import { PlaceUnavailable, codeOf, explain, isDenied, isSessionLost, noteCall } from './errors.ts';
 
 /** One customer account in one region, entered. Clients are made when first used. */
 export interface Account {
@@ -44,8 +44,11 @@ export interface Credentials {
 }
 
 export interface AccountsOptions {
-  /** The control plane's own; a function is asked again whenever a role is assumed. */
-  readonly credentials: Credentials | (() => Promise<Credentials>);
+  /**
+   * The control plane's own; a function is asked again whenever a role is assumed. @default the SDK's chain: the
+   * environment, a profile, the role of the task or machine it runs on
+   */
+  readonly credentials?: Credentials | (() => Promise<Credentials>);
   /** Of every AWS API, for an emulated account. @default AWS's own */
   readonly endpoint?: string;
   /** Calls at once for one account, region and service. @default 10 */
@@ -76,10 +79,6 @@ export interface Entrance {
 export interface Session {
   /** 2-64 characters of `[A-Za-z0-9_=,.@-]`. */
   readonly name: string;
-  readonly sourceIdentity?: string;
-  readonly tags?: Readonly<Record<string, string>>;
-  /** A session policy (JSON, at most 2,048 characters) that cuts the role's permissions down. */
-  readonly policy?: string;
 }
 
 const SESSION_SECONDS = 3600;
@@ -185,9 +184,6 @@ export class Accounts {
           RoleSessionName: session.name,
           ExternalId: place.externalId,
           DurationSeconds: SESSION_SECONDS,
-          SourceIdentity: session.sourceIdentity,
-          Policy: session.policy,
-          Tags: session.tags && Object.entries(session.tags).map(([Key, Value]) => ({ Key, Value })),
         }),
       );
       return {
@@ -287,15 +283,14 @@ interface Watchable {
 function unavailable(error: unknown, place: Entrance): PlaceUnavailable {
   const which = `the account cannot be entered: "${place.roleArn}"`;
   const code = codeOf(error);
-  const detail =
-    code === 'AccessDenied' || code === 'AccessDeniedException'
-      ? 'the role does not exist, does not trust this control plane, or expects another external id: ' +
-        "deploy the customer's stack with this control plane's principal and this place's external id"
-      : code === 'RegionDisabledException'
-        ? `the region "${place.region}" is not switched on in the account: switch it on`
-        : code === 'ValidationError'
-          ? 'its ARN or the external id is not well-formed: register the place again'
-          : `${explain(error).message}: it is tried again`;
+  const detail = isDenied(error)
+    ? 'the role does not exist, does not trust this control plane, or expects another external id: ' +
+      "deploy the customer's stack with this control plane's principal and this place's external id"
+    : code === 'RegionDisabledException'
+      ? `the region "${place.region}" is not switched on in the account: switch it on`
+      : code === 'ValidationError'
+        ? 'its ARN or the external id is not well-formed: register the place again'
+        : `${explain(error).message}: it is tried again`;
   return new PlaceUnavailable(`${which}: ${detail}`, place.roleArn, { cause: error });
 }
 

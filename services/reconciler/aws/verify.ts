@@ -11,7 +11,7 @@ import { GetNamespaceCommand } from '@aws-sdk/client-servicediscovery';
 import { GetCallerIdentityCommand } from '@aws-sdk/client-sts';
 import { randomUUID } from 'node:crypto';
 import type { Account, Accounts } from './account.ts';
-import { PlaceUnavailable, explain } from './errors.ts';
+import { PlaceUnavailable, explain, isDenied } from './errors.ts';
 import type { Grant } from './grant.ts';
 import { grants, scopeOf } from './grants.ts';
 import { tagRecord } from './tags.ts';
@@ -80,7 +80,8 @@ async function externalIdIsAskedFor(accounts: Accounts, place: Place): Promise<s
   try {
     await accounts.enter({ ...place, externalId: `not-${randomUUID()}` }, { name: 'freehold-verify-external-id' });
   } catch (error) {
-    if (error instanceof PlaceUnavailable) return [];
+    // Only a refusal shows it, and not that AWS could not be reached or asks us to slow down.
+    if (error instanceof PlaceUnavailable && isDenied(error.cause)) return [];
     throw error;
   }
   return [
