@@ -1,6 +1,5 @@
 /** The real cloud: customers' AWS accounts, entered by assuming the role that each made for us. */
 import type { Account, Accounts } from '../reconciler/aws/account.ts';
-import { Terminal } from '../reconciler/aws/errors.ts';
 import { names, shortId, url } from '../reconciler/aws/names.ts';
 import { ownerTags } from '../reconciler/aws/tags.ts';
 import { resolveImage } from '../reconciler/aws/image.ts';
@@ -22,7 +21,6 @@ export function awsCloud(accounts: Accounts): Cloud {
     url,
     taskSize({ cpu, memoryMb }) {
       const size = fargateSize(cpu, memoryMb);
-      if (size === undefined) throw new Terminal(`larger than Fargate has: "${cpu} CPU, ${memoryMb} MB": ask for less`);
       return { cpu: size.cpu / 1024, memoryMb: size.memoryMb };
     },
     async enter(place, deployment) {

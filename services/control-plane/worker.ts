@@ -54,8 +54,8 @@ export interface WorkerOptions {
 
 /** How long a place that cannot be entered, or a delete that found leftovers, is left alone. */
 const RETRY_SECONDS = 30;
-/** Several versions at most; AWS keeps twenty labelled ones. */
-const VERSIONS_KEPT = 16;
+/** Secrets Manager keeps twenty labels: two are its own, and the rest is for versions of requests just now. */
+const VERSIONS_KEPT = 10;
 /**
  * Of deployments that are not settled; all are dropped when there are more, which costs some calls and nothing else.
  */

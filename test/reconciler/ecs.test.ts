@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Place } from '../../services/reconciler/place.ts';
 import { connectionsPerTask, ecs } from '../../services/reconciler/platforms/ecs.ts';
-import { RESERVED } from '../../services/reconciler/platforms/index.ts';
+import { RESERVED } from '../../services/reconciler/platforms/environment.ts';
 import { kinds } from '../../services/reconciler/kinds/index.ts';
 import type { EcsServiceInputs } from '../../services/reconciler/kinds/ecs-service.ts';
 import type { TaskDefinitionInputs } from '../../services/reconciler/kinds/task-definition.ts';

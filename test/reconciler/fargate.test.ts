@@ -29,14 +29,16 @@ const cases: { cpus: number; memoryMb: number; size: [number, number] | undefine
 
 for (const { cpus, memoryMb, size, reason } of cases) {
   test(`${cpus} CPU, ${memoryMb} MB: ${reason}`, () => {
-    assert.deepEqual(fargateSize(cpus, memoryMb), size && { cpu: size[0], memoryMb: size[1] });
+    if (size === undefined)
+      assert.throws(() => fargateSize(cpus, memoryMb), /^Error: larger than Fargate has: ".*": ask/);
+    else assert.deepEqual(fargateSize(cpus, memoryMb), { cpu: size[0], memoryMb: size[1] });
   });
 }
 
 test('nothing is rounded down, and what Fargate has is left as it is', () => {
   for (let cpus = 0.25; cpus <= 16; cpus += 0.25) {
     for (let memoryMb = 256; memoryMb <= 122_880; memoryMb += 1024) {
-      const size = fargateSize(cpus, memoryMb)!;
+      const size = fargateSize(cpus, memoryMb);
       assert.ok(size.cpu >= cpus * 1024 && size.memoryMb >= memoryMb);
       assert.deepEqual(fargateSize(size.cpu / 1024, size.memoryMb), size);
     }

@@ -1,6 +1,6 @@
 /** From a request and what was asked before to what a revision asks for. Pure: no store, no account. */
 import type { z } from '@hono/zod-openapi';
-import { RESERVED } from '../../reconciler/platforms/index.ts';
+import { RESERVED } from '../../reconciler/platforms/environment.ts';
 import type { ServerResources } from '../../reconciler/spec.ts';
 import { digestOf } from '../redact.ts';
 import type { Variable } from '../store/database.ts';

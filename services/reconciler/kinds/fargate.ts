@@ -1,3 +1,5 @@
+import { Terminal } from '../aws/errors.ts';
+
 /** CPU units (1024 = one CPU) and MB, as one of the pairs that Fargate has. */
 export interface FargateSize {
   readonly cpu: number;
@@ -19,12 +21,12 @@ const SIZES = [
 /**
  * The smallest task that a container of this size fits into. Fargate has no 1 CPU with 1 GB, and no 2 with 2.
  * @param cpus whole or part CPUs, as asked
- * @returns undefined when it is more than Fargate has
+ * @throws Terminal when it is more than Fargate has
  */
-export function fargateSize(cpus: number, memoryMb: number): FargateSize | undefined {
+export function fargateSize(cpus: number, memoryMb: number): FargateSize {
   for (const { cpu, least, most, step } of SIZES) {
     if (cpu < cpus * 1024 || most < memoryMb) continue;
     return { cpu, memoryMb: least + Math.ceil(Math.max(0, memoryMb - least) / step) * step };
   }
-  return undefined;
+  throw new Terminal(`larger than Fargate has: "${cpus} CPU, ${memoryMb} MB": ask for less`);
 }

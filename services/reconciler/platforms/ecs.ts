@@ -6,7 +6,7 @@ import { cloudMapService } from '../kinds/cloud-map-service.ts';
 import { databaseUri } from '../kinds/database-uri.ts';
 import { ecsService } from '../kinds/ecs-service.ts';
 import { environment } from '../kinds/environment.ts';
-import { fargateSize, type FargateSize } from '../kinds/fargate.ts';
+import { fargateSize } from '../kinds/fargate.ts';
 import { listenerRule } from '../kinds/listener-rule.ts';
 import { logGroup } from '../kinds/log-group.ts';
 import { rdsPostgres } from '../kinds/rds-postgres.ts';
@@ -15,12 +15,10 @@ import { scalableTarget } from '../kinds/scalable-target.ts';
 import { securityGroup } from '../kinds/security-group.ts';
 import { targetGroup, type TargetHealthCheck } from '../kinds/target-group.ts';
 import { taskDefinition } from '../kinds/task-definition.ts';
-import { Terminal } from '../aws/errors.ts';
 import type { Place } from '../place.ts';
 import { Graph, type Node } from '../resource.ts';
-import { OWN_POSTGRES, OWN_REDIS, sets, type ServerResources, type ServerSpec } from '../spec.ts';
+import { OWN_POSTGRES, OWN_REDIS, sets, type ServerSpec } from '../spec.ts';
 import { PORT, STOP_SECONDS, platformEnvironment } from './environment.ts';
-import type { Platform } from './index.ts';
 
 const SERVER = 'server';
 const REDIS = 'redis';
@@ -54,7 +52,8 @@ const SIZES = {
   },
 } as const;
 
-export const ecs: Platform = (spec, place) => {
+/** Pure: everything that a revision needs, as resources. */
+export function ecs(spec: ServerSpec, place: Place): Graph {
   const g = new Graph();
   const called = names(place, spec.deployment);
   const size = SIZES[spec.type];
@@ -93,7 +92,7 @@ export const ecs: Platform = (spec, place) => {
     { logs, ...(env && { env }), ...(database && { database }), ...(redis && { redis: redis.secret }) },
     (got: { logs: { name: string }; env?: { arn: string }; database?: { arn: string }; redis?: { arn: string } }) => ({
       family: called.taskFamily(spec.revision.number),
-      size: taskSize(spec.resources),
+      size: fargateSize(spec.resources.cpu, spec.resources.memoryMb),
       executionRoleArn: place.executionRoleArn,
       taskRoleArn: place.taskRoleArn,
       region: place.region,
@@ -132,7 +131,7 @@ export const ecs: Platform = (spec, place) => {
     max: spec.resources.maxScale,
   }));
   return g;
-};
+}
 
 /** None when the deployment has no variables of its own. */
 function environmentOf(g: Graph, spec: ServerSpec, place: Place): Node<{ arn: string }> | undefined {
@@ -254,15 +253,6 @@ function serverSecrets(
   secrets['DATABASE_URI'] = got.database?.arn ?? secrets[OWN_POSTGRES]!;
   secrets['REDIS_URI'] = got.redis === undefined ? secrets[OWN_REDIS]! : `${got.redis.arn}:uri::`;
   return secrets;
-}
-
-/** @throws Terminal when Fargate has no task that large */
-function taskSize(resources: Pick<ServerResources, 'cpu' | 'memoryMb'>): FargateSize {
-  const size = fargateSize(resources.cpu, resources.memoryMb);
-  if (size === undefined) {
-    throw new Terminal(`larger than Fargate has: "${resources.cpu} CPU, ${resources.memoryMb} MB": ask for less`);
-  }
-  return size;
 }
 
 /**
