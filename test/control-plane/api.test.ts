@@ -52,6 +52,18 @@ test('docs/openapi.json is what the routes say', () => {
   assert.equal(readFileSync(file, 'utf8'), openapi(), 'npm run openapi');
 });
 
+test('docs/control-plane.md has every setting', () => {
+  const read = (...path: string[]): string => readFileSync(join(import.meta.dirname, '..', '..', ...path), 'utf8');
+  const settings = read('services', 'control-plane', 'settings.ts');
+  const names = new Set([...settings.matchAll(/(?:text|number)\('([A-Z_]+)'/g)].map(([, name]) => name!));
+  assert(names.size > 10);
+  const table = read('docs', 'control-plane.md');
+  assert.deepEqual(
+    [...names].filter((name) => !table.includes(`\`${name}\``)),
+    [],
+  );
+});
+
 test('the document is OpenAPI 3.1, open to all, the same under both prefixes', async () => {
   const [one, other] = await Promise.all([
     api.call('GET', '/openapi.json', undefined, { 'X-Api-Key': '' }),

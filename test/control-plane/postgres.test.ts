@@ -1,6 +1,15 @@
 /** The embedded store: it keeps what it finds, says what it will not touch, and does not outlive or outwait anyone. */
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
@@ -50,6 +59,17 @@ test('a directory with other things in it is refused, and they stay', async () =
   await assert.rejects(start(), new RegExp(`${directory}.*"thesis.txt".*an empty directory`));
   assert.deepEqual(readdirSync(directory), ['thesis.txt']);
   assert.equal(readFileSync(join(directory, 'thesis.txt'), 'utf8'), 'all of it');
+});
+
+test('a store that was made in the directory itself, by an earlier version, is found', async () => {
+  const first = await start();
+  await query(first.url, 'create table kept as select 7 as n');
+  await first.stop();
+  renameSync(join(directory, 'data'), `${directory}-moved`);
+  rmSync(directory, { recursive: true });
+  renameSync(`${directory}-moved`, directory);
+  const second = await start();
+  assert.deepEqual(await query(second.url, 'select n from kept'), [{ n: 7 }]);
 });
 
 test('a store whose password file was lost is refused, and serves again when it is back', async () => {
