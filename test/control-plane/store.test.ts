@@ -91,3 +91,15 @@ test('old events and receipts go; receipts of what is still being removed stay',
   assert.deepEqual(receipts, [{ name: 'fresh' }, { name: 'open' }]);
   assert.equal((await api.call('GET', `/v2/deployments/${fresh}/receipt`)).body.name, 'fresh');
 });
+
+test('a connection that is lost in the middle of a transaction fails that transaction, and nothing else', async () => {
+  await assert.rejects(
+    api.db.transaction().execute(async (tx) => {
+      const { rows } = await sql<{ pid: number }>`select pg_backend_pid() as pid`.execute(tx);
+      await sql`select pg_terminate_backend(${rows[0]!.pid}, 5000)`.execute(api.db);
+      await new Promise((resolve) => setTimeout(resolve, 50)); // it is told of the loss while it asks for nothing
+      await sql`select 1`.execute(tx);
+    }),
+  );
+  assert.equal((await api.call('GET', '/ok')).status, 200);
+});

@@ -233,6 +233,23 @@ test('a search for leftovers that fails is a state with its cause, and is made a
   await eventually('it is gone', async () => (await api.call('GET', `/v2/deployments/${made.id}`)).status === 404);
 });
 
+test('a forced delete of what cannot be removed: its receipt names what is left', async () => {
+  await api.startWorker();
+  const made = await create();
+  await becomes(made.id, made.latest_revision_id, 'DEPLOYED');
+  cloud.closed = 'the role is gone';
+  await api.call('DELETE', `/v2/deployments/${made.id}`);
+  await eventually('the removal has begun', async () => {
+    const { status, body: begun } = await api.call('GET', `/v2/deployments/${made.id}/receipt`);
+    return status === 200 && begun.gone_at === null;
+  });
+  assert.equal((await api.call('DELETE', `/v2/deployments/${made.id}?force=true`)).status, 204);
+  const { body: receipt } = await api.call('GET', `/v2/deployments/${made.id}/receipt`);
+  assert.equal(receipt.made.length, 3);
+  assert(receipt.gone_at);
+  assert(receipt.kept.includes('left in the account by a forced delete: thing arn:sim:agent/service'), receipt.kept);
+});
+
 test('events are trimmed to the last two thousand of a deployment', async () => {
   const made = await create();
   await sql`
@@ -338,7 +355,7 @@ test('secret versions that a revision may need are retained, newest first, and n
   const versions = [...cloud.written.keys()];
   const spec = cloud.specs.at(-1)!;
   assert.equal(spec.environment[0]?.versionId, versions.at(-1));
-  assert.deepEqual(new Set(spec.retainedSecretVersions), new Set(versions.slice(-16)));
+  assert.deepEqual(new Set(spec.retainedSecretVersions), new Set(versions.slice(-10)));
 });
 
 test('two replicas share the work: each thing is made once, no deployment is worked on twice at a time', async () => {
@@ -385,4 +402,23 @@ test('two replicas share the work: each thing is made once, no deployment is wor
   } finally {
     await second.stop(1);
   }
+});
+
+test('where the data is cannot change once a revision has served', async () => {
+  await api.startWorker();
+  const own = { name: 'POSTGRES_URI_CUSTOM', value: 'postgresql://user:pw@theirs:5432/db' };
+  const change = (id: string, secrets: Json[]) => api.call('PATCH', `/v2/deployments/${id}`, { secrets });
+
+  const made = await create('made-for-it', { secrets: [{ name: 'A', value: '1' }] });
+  await becomes(made.id, made.latest_revision_id, 'DEPLOYED');
+  const added = await change(made.id, [own]);
+  assert.equal(added.status, 400);
+  assert.match(added.body.detail, /POSTGRES_URI_CUSTOM.*cannot be added/);
+
+  const theirs = await create('theirs', { secrets: [own] });
+  await becomes(theirs.id, theirs.latest_revision_id, 'DEPLOYED');
+  const left = await change(theirs.id, [{ name: 'A', value: '1' }]);
+  assert.equal(left.status, 400);
+  assert.match(left.body.detail, /POSTGRES_URI_CUSTOM.*cannot be left out/);
+  assert.equal((await change(theirs.id, [{ name: own.name }, { name: 'A', value: '1' }])).status, 200);
 });

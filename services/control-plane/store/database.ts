@@ -208,7 +208,9 @@ export function openDatabase(url: string, options: { connections: number; onErro
         oid === INT8 ? Number : pg.types.getTypeParser(oid, format),
     },
   });
-  pool.on('error', options.onError); // an idle connection was lost; the next query opens another
+  // A connection was lost. An idle one: the next query opens another; one in use: its query fails besides.
+  pool.on('error', options.onError);
+  pool.on('connect', (client) => client.on('error', options.onError));
   return new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) });
 }
 
