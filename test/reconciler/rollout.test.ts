@@ -10,7 +10,7 @@ import { ownerTags } from '../../services/reconciler/aws/tags.ts';
 import { ecsService, type EcsServiceInputs } from '../../services/reconciler/kinds/ecs-service.ts';
 import { listenerRule } from '../../services/reconciler/kinds/listener-rule.ts';
 import { logGroup } from '../../services/reconciler/kinds/log-group.ts';
-import { classify, conceal } from '../../services/reconciler/kinds/rollout.ts';
+import { classify, conceal, lastWords } from '../../services/reconciler/kinds/rollout.ts';
 import { securityGroup } from '../../services/reconciler/kinds/security-group.ts';
 import { targetGroup } from '../../services/reconciler/kinds/target-group.ts';
 import { taskDefinition } from '../../services/reconciler/kinds/task-definition.ts';
@@ -99,9 +99,79 @@ for (const [line, shown] of [
   ['Authorization: Bearer abc.def', 'Authorization: …'],
   ['used lsv2_pt_0123456789abcdef twice', 'used lsv2_… twice'],
   ['KeyError: REDIS_URI', 'KeyError: REDIS_URI'],
+  ['aws_secret_access_key=wJalr/XUtn+FEMI is wrong', 'aws_secret_access_key=… is wrong'],
+  ['AWS_SECRET_ACCESS_KEY: wJalr/XUtn+FEMI', 'AWS_SECRET_ACCESS_KEY: …'],
+  ['used AKIAIOSFODNN7EXAMPLE twice', 'used AKIA… twice'],
+  ['PRIVATE_KEY=MIIEvQIBADAN', 'PRIVATE_KEY=…'],
+  ['PRIVATE_KEY="two words" DEBUG=1', 'PRIVATE_KEY="…" DEBUG=1'],
+  ['key -----BEGIN RSA PRIVATE KEY----- MIIEvQ', 'key …'],
+  ['{"db_password_prod": "hunter2"}', '{"db_password_prod": "…"}'],
+  ["{'db_password_prod': 'hunt\"er2', 'n': 1}", "{'db_password_prod': '…', 'n': 1}"],
+  ['body {\\"token\\": \\"hunter2\\"}', 'body {\\"token\\": \\"…\\"}'],
+  ['got eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln back', 'got eyJ… back'],
+  ['redis://:pa/ss@host:6379 is down', 'redis://…@host:6379 is down'],
+  ['postgresql://u:p@ss@host/x and "redis://:x@y"', 'postgresql://…@host/x and "redis://…@y"'],
+  ['credentials: hunter2', 'credentials: …'],
+  ['sent Bearer abcdefghijklmnopqrst', 'sent Bearer …'],
+  ['denied: secretsmanager:GetSecretValue on x', 'denied: secretsmanager:GetSecretValue on x'],
+  ['could not connect to https://host/path: 500', 'could not connect to https://host/path: 500'],
 ]) {
   test(`in a log line: ${shown}`, () => assert.equal(conceal(line!), shown));
 }
+
+const json = (level: string, event: string, more: object = {}): string =>
+  JSON.stringify({ level, event, timestamp: '2026-01-01T00:00:00Z', thread: 'MainThread', ...more });
+const traceback = [
+  'Traceback (most recent call last):',
+  '  File "/app/agent.py", line 3, in <module>',
+  '    connect()',
+  'ConnectionRefusedError: [Errno 111] Connection refused',
+];
+for (const [reason, lines, shown] of [
+  [
+    'plain lines',
+    ['starting', 'listening', 'boom: no configuration'],
+    ['starting', 'listening', 'boom: no configuration'],
+  ],
+  ['of JSON lines the sentence', [json('info', 'starting'), json('info', 'started')], ['starting', 'started']],
+  ['errors before anything else', [json('error', 'no graph "a"'), json('info', 'shutting down')], ['no graph "a"']],
+  ['of a traceback the exception', ['starting', ...traceback, ''], [traceback.at(-1)!]],
+  ['also when its beginning is cut off', traceback.slice(1), [traceback.at(-1)!]],
+  [
+    'a traceback in a JSON line',
+    [json('error', 'startup failed', { exception: traceback.join('\n') }), json('info', 'bye')],
+    [traceback.at(-1)!],
+  ],
+  [
+    'a chain of exceptions',
+    [
+      ...traceback,
+      '',
+      'During handling of the above exception, another exception occurred:',
+      '',
+      ...traceback.slice(0, 3),
+      'ValueError: no',
+    ],
+    [traceback.at(-1)!, 'ValueError: no'],
+  ],
+  [
+    'a group of exceptions',
+    ['  + Exception Group Traceback (most recent call last):', '  |   File "x.py", line 1', '  | ValueError: no'],
+    ['ValueError: no'],
+  ],
+  ['a stack of Node', ['Error: no such file', '    at open (node:fs:1:2)'], ['Error: no such file']],
+  ['a line once', ['error: a', 'error: a'], ['error: a']],
+  ['concealed', [json('error', 'bad password=hunter2')], ['bad password=…']],
+  ['no half of a word', [`${'word '.repeat(34)}hunter2hunter2`], [`${'word '.repeat(34)}…`]],
+  ['what has no sentence', [JSON.stringify({ value: 'hunter2' }), ''], []],
+] as [string, string[], string[]][]) {
+  test(`the end of a log: ${reason}`, () => assert.deepEqual(lastWords(lines), shown));
+}
+
+test('the end of a log is short, however much was said', () => {
+  const said = lastWords(Array.from({ length: 100 }, (_, i) => `error ${i}: ${'x '.repeat(300)}`));
+  assert.ok(said.length > 0 && said.join('" "').length <= 260, String(said.join().length));
+});
 
 describe('in the emulated account', { timeout: 240_000, concurrency: 3 }, () => {
   let rehearsal: Rehearsal;

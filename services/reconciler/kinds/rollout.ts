@@ -17,8 +17,11 @@ export interface Watched {
   readonly events: readonly string[];
 }
 
-const LINES = 3;
-const LINE_LENGTH = 200;
+/** Of a task's log: enough to hold a whole traceback. */
+const LINES_READ = 100;
+/** What is shown of it, in characters. */
+const SHOWN = 240;
+const LINE_LENGTH = 180;
 
 export async function whyTasksStopped(aws: Account, service: Watched): Promise<string> {
   const stopped = await stoppedTasks(aws, service);
@@ -112,31 +115,121 @@ const tidy = (text: string): string =>
     .replace(/[;,]? ?request ?id: ?\S+/gi, '')
     .replace(/\s+/g, ' ')
     .trim()
-    .slice(0, 400);
+    .slice(0, 280);
 
 async function lastLines(aws: Account, service: Watched, task: Task): Promise<string[]> {
   const { name, logGroup } = service.container;
   const logStreamName = `${name}/${name}/${task.taskArn!.split('/').at(-1)}`;
   try {
     const page = await aws.logs.send(
-      new GetLogEventsCommand({ logGroupName: logGroup, logStreamName, limit: LINES * 4, startFromHead: false }),
+      new GetLogEventsCommand({ logGroupName: logGroup, logStreamName, limit: LINES_READ, startFromHead: false }),
     );
-    return (page.events ?? [])
-      .map((event) => conceal((event.message ?? '').trim()).slice(0, LINE_LENGTH))
-      .filter((line) => line !== '')
-      .slice(-LINES);
+    return lastWords((page.events ?? []).map((event) => event.message ?? ''));
   } catch (error) {
     if (hasCode(error, 'ResourceNotFoundException')) return [];
     return [`the logs cannot be read: ${explain(error).message}`];
   }
 }
 
+interface Said {
+  readonly text: string;
+  readonly isError: boolean;
+}
+
+/**
+ * Pure: the end of a log, oldest line first, in a few words: errors if there are any, and of each the sentence alone.
+ * Servers write JSON lines (`LOG_JSON`), and tracebacks when they cannot even do that.
+ */
+export function lastWords(lines: readonly string[]): string[] {
+  const said = sentences(lines);
+  const errors = said.filter((each) => each.isError);
+  const shown: string[] = [];
+  let left = SHOWN;
+  for (const { text } of (errors.length > 0 ? errors : said).toReversed()) {
+    const line = cut(conceal(text.replace(/\s+/g, ' ').trim()));
+    if (line === '' || shown.includes(line)) continue;
+    left -= line.length;
+    if (left < 0) break;
+    shown.unshift(line);
+  }
+  return shown;
+}
+
+function sentences(lines: readonly string[]): Said[] {
+  const said: Said[] = [];
+  /** The last line of the traceback that is being read: its exception stands last, and is not indented. */
+  let traceback: string | undefined;
+  for (const line of lines.flatMap((each) => each.split('\n')).map((each) => each.trimEnd())) {
+    const isIndented = /^\s/.test(line);
+    if (/^\s*[+|]?\s*(Exception Group )?Traceback \(most recent call last\)|^\s+File ".*", line \d+/.test(line)) {
+      traceback = '';
+    } else if (traceback === undefined) {
+      // The rest of a stack: it says nothing without its first line.
+      if (!isIndented) said.push(sentence(line));
+    } else if (isIndented || line === '') {
+      traceback = line.replace(/^[\s|+-]+/, '') || traceback;
+    } else {
+      said.push({ text: line, isError: true });
+      traceback = undefined;
+    }
+  }
+  if (traceback) said.push({ text: traceback, isError: true });
+  return said;
+}
+
+function sentence(line: string): Said {
+  const json = objectIn(line);
+  if (json === undefined)
+    return { text: line, isError: /^[\w.]*(Error|Exception)\b|\b(error|fatal|panic)\b/i.test(line) };
+  const level = json['level'] ?? json['severity'] ?? json['levelname'];
+  const text = lastOf(json['exception']) ?? json['event'] ?? json['message'] ?? json['msg'];
+  return {
+    text: typeof text === 'string' ? text : '',
+    isError: typeof level === 'string' && /^(error|critical|fatal|exception)$/i.test(level),
+  };
+}
+
+/** Of a traceback as one text, its exception. */
+const lastOf = (traceback: unknown): string | undefined =>
+  typeof traceback === 'string' ? sentences([traceback]).at(-1)?.text : undefined;
+
+function objectIn(line: string): Record<string, unknown> | undefined {
+  if (!line.startsWith('{')) return undefined;
+  try {
+    return JSON.parse(line) as Record<string, unknown>;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Whole words: half of a secret is not recognised any more by whoever conceals it later. */
+const cut = (line: string): string =>
+  line.length <= LINE_LENGTH ? line : `${line.slice(0, LINE_LENGTH).replace(/\S*$/, '')}…`;
+
+const SECRET_NAME =
+  '(?:api|access|private|secret|signing|encryption)[-_]?key|token(?!iz)|secret(?!smanager)|password|passwd|passphrase|' +
+  'credential|authorization|cookie';
+
+const CONCEALED: readonly (readonly [RegExp, string])[] = [
+  [/-----BEGIN [A-Z ]*PRIVATE KEY-----.*/g, '…'],
+  // In URIs. To the last @, for passwords may hold one, and slashes too.
+  [/([a-z][a-z0-9+.-]*:\/\/)[^\s"'`]*@/gi, '$1…@'],
+  // `NAME=value`, `name: value`, `"name": "value"`, where the name has such a word in it.
+  [
+    new RegExp(
+      `(?<![\\w-])([\\w-]*(?:${SECRET_NAME})[\\w-]*\\\\?["']?\\s*[=:]\\s*)` +
+        `(?:(\\\\?["'])(?:(?!\\2).)*(\\2)?|(?:(?:bearer|basic)\\s+)?[^\\s"']+)`,
+      'gi',
+    ),
+    '$1$2…$3',
+  ],
+  [/\b(bearer\s+)[\w.~+/=-]{16,}/gi, '$1…'],
+  [/\b(eyJ)[\w-]{8,}[\w.-]*/g, '$1…'], // a JSON web token
+  [/\b(AKIA|ASIA)[A-Z0-9]{12,}/g, '$1…'],
+  [/\b(sk|pk|lsv2|lcl|gh[opsu]|github_pat|glpat|xox[a-z])[-_][A-Za-z0-9_-]{8,}/g, '$1_…'],
+  [/[A-Za-z0-9+/]{60,}={0,2}/g, '…'], // a line of a key
+];
+
 /** Servers print what they should not: passwords in URIs, and values of what is called a key, token or password. */
 export const conceal = (line: string): string =>
-  line
-    .replace(/([a-z][a-z0-9+.-]*:\/\/)[^\s/@"']*@/gi, '$1…@')
-    .replace(
-      /((?:api[-_]?key|token|secret|password|passwd|authorization)["']?\s*[=:]\s*["']?)(?:bearer |basic )?[^\s"',;]+/gi,
-      '$1…',
-    )
-    .replace(/\b(sk|pk|lsv2|lcl|ghp|xox[a-z])[-_][A-Za-z0-9_-]{8,}/g, '$1_…');
+  CONCEALED.reduce((left, [pattern, instead]) => left.replace(pattern, instead), line.slice(0, 4000));
