@@ -1,11 +1,13 @@
-/** `npm run template`: writes the customer's stack as plain CloudFormation to templates/. A test compares the two. */
+/** `npm run template`: writes what comes from the customer's stack, templates/ and docs/iam.md. Tests compare them. */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { rights } from '../lib/rights.ts';
 import { templates } from '../lib/templates.ts';
 
-const directory = join(import.meta.dirname, '..', 'templates');
-mkdirSync(directory, { recursive: true });
-for (const [file, content] of Object.entries(templates())) {
-  writeFileSync(join(directory, file), content);
-  console.log(`templates/${file}: ${Buffer.byteLength(content)} bytes`);
+const root = join(import.meta.dirname, '..');
+mkdirSync(join(root, 'templates'), { recursive: true });
+const files = Object.entries(templates()).map(([file, content]) => [`templates/${file}`, content] as const);
+for (const [path, content] of [...files, ['docs/iam.md', rights()] as const]) {
+  writeFileSync(join(root, path), content);
+  console.log(`${path}: ${Buffer.byteLength(content)} bytes`);
 }

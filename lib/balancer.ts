@@ -17,6 +17,7 @@ export interface BalancerProps {
   readonly network: INetwork;
   /**
    * A certificate in ACM, in the same region, for `*.<domain>`. With it the balancer speaks HTTPS and redirects HTTP.
+   * It can be added and exchanged later, and not taken away: the listener would want port 80 while the redirect has it.
    *
    * @default - HTTP, inside the network
    */
@@ -28,13 +29,14 @@ export interface BalancerProps {
    */
   readonly domain?: string;
   /**
-   * Whether the load balancer has public addresses. Needs a certificate, and `allowedCidrs`.
+   * Whether the load balancer has public addresses. Needs a certificate, and `allowedCidrs`. It cannot be changed
+   * later: AWS makes a new load balancer for it, and the name is taken by the old one.
    *
    * @default false
    */
   readonly internetFacing?: boolean;
   /**
-   * The IPv4 ranges that may connect.
+   * The IPv4 ranges that may connect. Clients in a secondary range of the VPC need it named here.
    *
    * @default - the VPC's primary range
    */
@@ -110,7 +112,9 @@ export class Balancer extends Construct {
           ipProtocol: 'tcp',
           fromPort: SERVER_PORT,
           toPort: SERVER_PORT,
-          cidrIp: network.cidrBlock,
+          // Not the VPC's range: CloudFormation can name only the primary one, and private subnets may lie in a secondary
+          // one. A load balancer opens connections to its registered targets alone; their own group lets it in.
+          cidrIp: '0.0.0.0/0',
           description: 'Servers',
         },
       ],
@@ -165,8 +169,8 @@ export class Balancer extends Construct {
       defaultActions: [nothingHere],
     });
     this.listenerArn = listener.ref;
-    if (certificateArn !== undefined)
-      new elbv2.CfnListener(this, 'Redirect', {
+    if (certificateArn !== undefined) {
+      const redirect = new elbv2.CfnListener(this, 'Redirect', {
         loadBalancerArn: balancer.ref,
         port: 80,
         protocol: 'HTTP',
@@ -174,5 +178,8 @@ export class Balancer extends Construct {
           { type: 'redirect', redirectConfig: { protocol: 'HTTPS', port: '443', statusCode: 'HTTP_301' } },
         ],
       });
+      // When HTTPS is added to a stack that had HTTP, the listener must have left port 80 first.
+      redirect.addResourceDependency(listener);
+    }
   }
 }

@@ -41,6 +41,7 @@ export interface ControlPlaneRoleProps {
   /**
    * `scoped`: each call that the control plane makes, on this place's own names and tags.
    * `managed`: the five broad AWS policies of the product that this one replaces, and the calls that they do not allow.
+   * Either way reading secrets is denied, which those five would allow.
    *
    * @default 'scoped'
    */
@@ -86,7 +87,8 @@ export class ControlPlaneRole extends Construct {
             Condition: { StringEquals: { 'sts:ExternalId': props.externalId } },
           },
           {
-            // Names the deployment and the person behind each call in CloudTrail. Opens nothing without the above.
+            // Nothing sends these yet: ready for a control plane that names the person behind a call, for CloudTrail. A
+            // trust without it would refuse such sessions until each customer deployed anew. Alone it opens nothing.
             Effect: 'Allow',
             Principal: principal,
             Action: ['sts:TagSession', 'sts:SetSourceIdentity'],
@@ -129,7 +131,7 @@ export class ControlPlaneRole extends Construct {
     } satisfies Scope);
     const documents = pack(
       policies === 'managed' ? granted.map(lacking).filter((grant) => grant !== undefined) : granted,
-      policies === 'managed' ? [] : [NEVER_READ_SECRETS],
+      [NEVER_READ_SECRETS],
     );
     const attached = documents.length + (role.managedPolicyArns?.length ?? 0);
     if (attached > POLICIES_PER_ROLE)

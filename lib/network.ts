@@ -189,7 +189,11 @@ export class ExistingNetwork extends Construct implements INetwork {
     const vpc = arn(`vpc/${props.vpcId}`);
     const subnets = [...props.privateSubnetIds, ...publicSubnetIds];
     const mark = `${NETWORK_MARK}${props.prefix}`;
-    const onlyOurKeys = { 'ForAllValues:StringEquals': { 'aws:TagKeys': [ENABLED_TAG, PRIVATE_TAG, mark] } };
+    const onlyOurKeys = {
+      'ForAllValues:StringEquals': { 'aws:TagKeys': [ENABLED_TAG, PRIVATE_TAG, mark] },
+      // "All of none" is true, and DeleteTags without keys would remove every tag.
+      Null: { 'aws:TagKeys': 'false' },
+    };
 
     const log = new logs.LogGroup(this, 'Log', {
       logGroupName: `/aws/lambda/${props.prefix}-network-tags`,

@@ -7,6 +7,7 @@ import { promisify } from 'node:util';
 
 process.env['CDK_VALIDATION'] = 'false';
 const { INLINE_LIMIT, templates } = await import('../../lib/templates.ts');
+const { rights } = await import('../../lib/rights.ts');
 
 const ROOT = join(import.meta.dirname, '..', '..');
 const DIRECTORY = join(ROOT, 'templates');
@@ -16,6 +17,30 @@ test('the published templates are what the code makes (after a change: npm run t
   assert.deepEqual(readdirSync(DIRECTORY).sort(), Object.keys(files).sort());
   for (const [file, content] of Object.entries(files))
     assert.equal(readFileSync(join(DIRECTORY, file), 'utf8'), content, `templates/${file} is not what the code makes`);
+});
+
+test('docs/iam.md is what the policies are made from (after a change: npm run template)', () => {
+  assert.equal(readFileSync(join(ROOT, 'docs', 'iam.md'), 'utf8'), rights());
+});
+
+test('docs/iam.md: every action of the policies, and a condition or a reason wherever a right is on everything', () => {
+  const page = rights();
+  const template = JSON.parse(files['customer-account-new-vpc-http.template.json']!);
+  const allowed = Object.values<{
+    Type: string;
+    Properties: { PolicyDocument: { Statement: object[] }; Roles?: object };
+  }>(template.Resources)
+    .filter((each) => each.Type === 'AWS::IAM::ManagedPolicy' && each.Properties.Roles)
+    .flatMap((each) => each.Properties.PolicyDocument.Statement as { Effect: string; Action: string | string[] }[])
+    .filter((each) => each.Effect === 'Allow')
+    .flatMap((each) => each.Action);
+  assert.deepEqual(
+    [...new Set(allowed)].filter((action) => !page.includes(`\`${action}\``)),
+    [],
+  );
+  const everywhere = page.split(/^- /m).filter((right) => /^ {2}- on `\*`$/m.test(right));
+  assert.ok(everywhere.length > 3);
+  for (const right of everywhere) assert.match(right, /no narrower scope|^ {2}- if /m);
 });
 
 for (const [file, content] of Object.entries(files))

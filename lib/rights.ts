@@ -1,0 +1,69 @@
+/** docs/iam.md: all that the role may call, from the same list as its policies. */
+import type { Grant, Scope } from '../services/reconciler/aws/grant.ts';
+import { grants } from '../services/reconciler/aws/grants.ts';
+
+/** As a reader knows them: what the stack was given, and what it makes. */
+const NAMES: Scope = {
+  partition: 'aws',
+  region: '<region>',
+  account: '<account>',
+  prefix: '<prefix>',
+  vpcId: '<vpc>',
+  clusterArn: 'arn:aws:ecs:<region>:<account>:cluster/<prefix>',
+  executionRoleArn: 'arn:aws:iam::<account>:role/<prefix>-execution',
+  taskRoleArn: 'arn:aws:iam::<account>:role/<prefix>-task',
+  controlRoleArn: 'arn:aws:iam::<account>:role/<prefix>-control-plane',
+  listenerArn: 'arn:aws:elasticloadbalancing:<region>:<account>:listener/app/<prefix>/<balancer>/<listener>',
+  loadBalancerArn: 'arn:aws:elasticloadbalancing:<region>:<account>:loadbalancer/app/<prefix>/<balancer>',
+  namespaceId: '<namespace>',
+  databaseSubnetGroup: '<prefix>',
+  logGroupRoot: '/aws/ecs/<prefix>',
+};
+
+const INTRODUCTION = `# What the role of the control plane may do
+
+\`npm run template\` writes this page, from the list of which the policies of \`<prefix>-control-plane\` are made; a test
+compares the two. With \`policies=managed\` the role has five broad AWS policies instead, and of this list only what
+those lack. Either way \`secretsmanager:GetSecretValue\` and \`secretsmanager:BatchGetSecretValue\` are denied on
+everything: the control plane writes secrets and reads none.
+
+Each right says what for; then on what, and under which condition. Where it is on \`*\` without a condition, the reason
+says that AWS offers nothing narrower. An ARN ends in \`*\` where AWS makes the rest of it, or where there is one for each
+deployment.
+`;
+
+const code = (text: string) => `\`${text}\``;
+
+function conditions(grant: Grant): string[] {
+  return Object.entries(grant.conditions ?? {}).flatMap(([operator, keys]) =>
+    Object.entries(keys).map(
+      ([key, value]) => `  - if ${code(key)} ${operator} ${[value].flat().map(code).join(' or ')}`,
+    ),
+  );
+}
+
+const sentence = (why: string) => `${why[0]!.toUpperCase()}${why.slice(1)}`;
+
+/** The page as Markdown. */
+export function rights(): string {
+  const granted = grants(NAMES);
+  const services = [...new Set(granted.flatMap((grant) => grant.actions.map(serviceOf)))].toSorted();
+  const section = (service: string) =>
+    granted
+      .filter((grant) => grant.actions.some((action) => serviceOf(action) === service))
+      .map((grant) =>
+        [
+          `- ${sentence(grant.why)}`,
+          `  - may call ${grant.actions
+            .filter((action) => serviceOf(action) === service)
+            .map(code)
+            .join(', ')}`,
+          ...grant.resources.map((resource) => `  - on ${code(resource)}`),
+          ...conditions(grant),
+        ].join('\n'),
+      )
+      .join('\n');
+  return [INTRODUCTION, ...services.map((service) => `## ${service}\n\n${section(service)}\n`)].join('\n');
+}
+
+const serviceOf = (action: string) => action.split(':')[0]!;
