@@ -409,6 +409,22 @@ describe('kinds', { timeout: 240_000 }, () => {
       ready: (out) => assert.equal(out.family, one.family),
     });
 
+    const injecting = (suffix: string, version: string): TaskDefinitionInputs => {
+      const three = definition(3, {});
+      const secret = `arn:aws:secretsmanager:us-east-1:${ACCOUNT}:secret:freehold/x/environment-${suffix}`;
+      return { ...three, container: { ...three.container, secrets: { KEY: `${secret}:KEY::${version}` } } };
+    };
+    const lost = cxOf(d.id, 'task-r3');
+    await keeps(taskDefinition, lost, {
+      inputs: injecting('AAAAAA', '1'),
+      other: { inputs: injecting('BBBBBB', '1'), fields: ['secret KEY'] },
+      madeOnce: false,
+    });
+    const [again] = await untilReady(taskDefinition, lost, injecting('BBBBBB', '1'));
+    assert.deepEqual(taskDefinition.diff(injecting('BBBBBB', '2'), again), [], 'only another secret');
+    assert.deepEqual(taskDefinition.diff(definition(3, { OTHER: 'default' }), again), []);
+    await goes(taskDefinition, lost, injecting('BBBBBB', '1'));
+
     const inputs: EcsServiceInputs = {
       name: called.service,
       clusterArn: t.place.clusterArn,

@@ -38,11 +38,15 @@ export interface Container {
 
 interface Live {
   readonly arn: string;
+  /** As in the inputs. */
+  readonly secrets: Readonly<Record<string, string>>;
 }
 
 /**
- * What runs in a task. Never changed: another definition has another family, so an old revision's tasks can always be
- * started again as they were.
+ * What runs in a task. Another definition has another family, so an old revision's tasks can always be started again as
+ * they were. So nothing is compared (or another version of Freehold, with a default of its own, would roll out every
+ * server anew) but which secrets are injected: one that was lost and made anew has another ARN, no task with the old one
+ * can start any more, and the family gets another version.
  */
 export const taskDefinition: Kind<TaskDefinitionInputs, Live, { arn: string; family: string }> = {
   kind: 'task-definition',
@@ -82,16 +86,23 @@ export const taskDefinition: Kind<TaskDefinitionInputs, Live, { arn: string; fam
         new DescribeTaskDefinitionCommand({ taskDefinition: family, include: ['TAGS'] }),
       );
       requireOurs(tagRecord(found.tags), tags, family);
-      const { taskDefinitionArn, status } = found.taskDefinition!;
+      const { taskDefinitionArn, status, containerDefinitions } = found.taskDefinition!;
       if (status !== 'ACTIVE') return { is: 'absent' };
-      return { is: 'ready', live: { arn: taskDefinitionArn! }, out: { arn: taskDefinitionArn!, family } };
+      const injected = containerDefinitions?.[0]?.secrets ?? [];
+      const secrets = Object.fromEntries(injected.map(({ name, valueFrom }) => [name!, valueFrom!]));
+      const live = { arn: taskDefinitionArn!, secrets };
+      return { is: 'ready', live, out: { arn: live.arn, family } };
     } catch (error) {
       if (isNoTaskDefinition(error)) return { is: 'absent' };
       throw error;
     }
   },
 
-  diff: () => [],
+  diff: ({ container }, live) =>
+    sorted(container.secrets).flatMap(([name, valueFrom]) => {
+      const [from, to] = [live.secrets[name], valueFrom].map((each) => each && secretArn(each));
+      return from === undefined || from === to ? [] : [{ field: `secret ${name}`, from, to }];
+    }),
 
   async converge({ aws, tags }, inputs) {
     const { container, size } = inputs;
@@ -158,6 +169,9 @@ export const taskDefinition: Kind<TaskDefinitionInputs, Live, { arn: string; fam
 /** Of `arn:…:task-definition/<family>:<version>`. */
 export const familyOf = (taskDefinitionArn: string): string =>
   taskDefinitionArn.replace(/^.*task-definition\//, '').replace(/:\d+$/, '');
+
+/** Of `<secret ARN>:<JSON key>:<stage>:<version id>`. */
+const secretArn = (valueFrom: string): string => valueFrom.split(':').slice(0, 7).join(':');
 
 /** ECS says it with its general code for anything wrong with a request. */
 const isNoTaskDefinition = (error: unknown): boolean =>
