@@ -270,6 +270,8 @@ test('lists: filters, pages, next offsets, unknown parameters', async () => {
   assert((await listed('name_contains=&limit=100')).resources.length >= 3);
   assert.equal((await listed('name_contains=listed-&status=READY')).resources.length, 0);
   assert.equal((await listed('name_contains=listed-&status=AWAITING_DATABASE')).resources.length, 3);
+  for (const nobodyHas of ['agent_id=x', 'agent_environment=staging', 'image_version=1', 'tag_value_ids=x'])
+    assert.equal((await listed(`name_contains=listed-&${nobodyHas}`)).resources.length, 0, nobodyHas);
   const ids = all.resources.slice(0, 2).map((one: Json) => one.id);
   assert.deepEqual(
     (await listed(`deployment_ids=${ids.join(',')}`)).resources.map((one: Json) => one.id),

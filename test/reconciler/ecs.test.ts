@@ -162,6 +162,15 @@ test('a variable of the user replaces a default of ours; ECS takes no name twice
   assert.ok('N_JOBS_PER_WORKER' in secrets);
 });
 
+test('runs that the user sends to endpoints of their own are traced, unless the user says otherwise', () => {
+  const runs = variable('LANGSMITH_RUNS_ENDPOINTS');
+  assert.equal(task(inputsOf({ environment: [runs] })).environment['LANGSMITH_TRACING'], 'true');
+  assert.equal('LANGSMITH_TRACING' in task(inputsOf()).environment, false);
+  const both = task(inputsOf({ environment: [runs, variable('LANGSMITH_TRACING')] }));
+  assert.equal('LANGSMITH_TRACING' in both.environment, false);
+  assert.ok('LANGSMITH_TRACING' in both.secrets);
+});
+
 test('names that cut a server off from the platform are reserved; those that bring a database or Redis are not', () => {
   const set = Object.keys(task(inputsOf()).environment);
   const settable = [

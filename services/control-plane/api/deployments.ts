@@ -36,6 +36,7 @@ import { ApiError, bad, inAccount, invalid } from './errors.ts';
 import {
   checkCustomUrl,
   checkKept,
+  checkDatabase,
   checkRevisionConfig,
   checkSecrets,
   checkSource,
@@ -187,6 +188,7 @@ export function addDeployments(app: App, options: ApiOptions): void {
     if (secrets) {
       checkSecrets(secrets);
       checkKept(secrets, newest?.environment ?? []);
+      checkDatabase(secrets, await servingEnvironment(row));
     }
     const spec = request.source_config?.resource_spec ?? null;
     const resources = spec && resourcesOf(row.type, spec);
@@ -212,6 +214,9 @@ export function addDeployments(app: App, options: ApiOptions): void {
     return id!;
   };
 
+  const servingEnvironment = async (row: DeploymentRow): Promise<readonly Variable[] | undefined> =>
+    row.active_revision_id === null ? undefined : (await findRevision(db, row.id, row.active_revision_id))?.environment;
+
   const writeSecrets = async (place: Place, owner: Owner, secrets: readonly Secret[]): Promise<string | null> => {
     const values = valuesOf(secrets);
     return Object.keys(values).length > 0 ? inAccount(cloud.writeEnvironment(place, owner, values)) : null;
@@ -229,6 +234,10 @@ export function addDeployments(app: App, options: ApiOptions): void {
           status: z.string().optional(),
           deployment_type: z.string().optional(),
           deployment_ids: z.string().optional().describe('Separated by commas.'),
+          agent_id: z.string().optional().describe('No deployment has an agent: finds none.'),
+          agent_environment: z.string().optional().describe('No deployment has an agent: finds none.'),
+          image_version: z.string().optional().describe('No deployment has one: finds none.'),
+          tag_value_ids: z.string().optional().describe('No deployment has tags: finds none.'),
         }),
       },
       responses: {
@@ -248,6 +257,9 @@ export function addDeployments(app: App, options: ApiOptions): void {
             { loc: ['query', 'deployment_ids'], msg: `"${id}" is not a UUID`, type: 'uuid_parsing' },
           ]);
       const workspaceId = c.get('workspaceId');
+      // A client that looks for its agent's deployment must not take another for it.
+      if (query.agent_id || query.agent_environment || query.image_version || query.tag_value_ids)
+        return c.json({ resources: [], offset: query.offset }, 200);
       const rows = await listDeployments(
         db,
         workspaceId,
@@ -489,6 +501,7 @@ export function addDeployments(app: App, options: ApiOptions): void {
       const row = await findChangeable(workspaceId, deployment_id);
       const old = await findRevision(db, row.id, revision_id);
       if (old === undefined) throw new ApiError(404, `Deployment ID ${deployment_id} not found.`);
+      checkDatabase(old.environment, await servingEnvironment(row));
       const place = await placeFor(workspaceId, row.place_id);
       await inAccount(cloud.image(place, old.image)); // by digest: the same image, if it is still there
       const intent: RevisionIntent = {

@@ -1,7 +1,7 @@
 /** From a request and what was asked before to what a revision asks for. Pure: no store, no account. */
 import type { z } from '@hono/zod-openapi';
 import { RESERVED } from '../../reconciler/platforms/environment.ts';
-import type { ServerResources } from '../../reconciler/spec.ts';
+import { OWN_POSTGRES, type ServerResources } from '../../reconciler/spec.ts';
 import { digestOf } from '../redact.ts';
 import type { Variable } from '../store/database.ts';
 import { bad, invalid } from './errors.ts';
@@ -73,6 +73,23 @@ export function environmentOf(
 /** Checked before the values are written, so that a request which names an unknown variable leaves nothing behind. */
 export const checkKept = (secrets: readonly Secret[], before: readonly Variable[]): void =>
   void environmentOf(secrets, before, 'not written yet', Buffer.alloc(32));
+
+/**
+ * Where a deployment's data is cannot change under it: neither would the data move, nor would a redeploy of an earlier
+ * revision find it again.
+ * @param serving the variables of the revision that serves; undefined: nothing has run yet, so there is no data
+ */
+export function checkDatabase(names: readonly { name: string }[], serving: readonly Variable[] | undefined): void {
+  if (serving === undefined) return;
+  const isOwn = (list: readonly { name: string }[]): boolean => list.some(({ name }) => name === OWN_POSTGRES);
+  if (isOwn(names) === isOwn(serving)) return;
+  throw bad(
+    isOwn(serving)
+      ? `"${OWN_POSTGRES}" cannot be left out: the deployment's data is in that database: name it (without a value it ` +
+          `keeps the one it has), or make another deployment`
+      : `"${OWN_POSTGRES}" cannot be added: the deployment's data is in the database made for it: make another deployment`,
+  );
+}
 
 const SUPPORTED = new Set(['min_scale', 'max_scale', 'cpu', 'memory_mb']);
 /** Mean nothing on ECS, and clients send them: a task has no burst, images come from the place's own registry. */

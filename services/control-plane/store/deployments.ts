@@ -388,7 +388,13 @@ export type ResourceRow = Selectable<Resources>;
 export const madeOf = ({ id, kind, inputs, outputs }: ResourceRow): Made => ({
   id,
   kind,
-  name: textIn(inputs, 'name'),
+  // What has no name of its own is called by its family, by the service that it scales, or by its route.
+  name:
+    textIn(inputs, 'name') ??
+    textIn(inputs, 'family') ??
+    textIn(inputs, 'service') ??
+    textIn((inputs as { match?: unknown } | null)?.match, 'path') ??
+    textIn((inputs as { match?: unknown } | null)?.match, 'host'),
   arn: textIn(outputs, 'arn'),
 });
 

@@ -11,7 +11,9 @@ export async function beginReceipt(
   await sql`
     insert into receipts (deployment_id, workspace_id, name, remainders, made)
     select ${id}::uuid, ${workspaceId}::uuid, ${name}, '[]', coalesce(jsonb_agg(jsonb_build_object(
-      'id', r.id, 'kind', r.kind, 'name', r.inputs ->> 'name', 'arn', r.outputs ->> 'arn') order by r.seq), '[]')
+      'id', r.id, 'kind', r.kind, 'arn', r.outputs ->> 'arn', 'name', coalesce(r.inputs ->> 'name',
+      r.inputs ->> 'family', r.inputs ->> 'service', r.inputs -> 'match' ->> 'path', r.inputs -> 'match' ->> 'host')
+      ) order by r.seq), '[]')
     from resources r where r.deployment_id = ${id} and r.inputs is not null
     on conflict (deployment_id) do nothing`.execute(db);
 }

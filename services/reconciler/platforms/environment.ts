@@ -4,7 +4,7 @@
  */
 import { route } from '../aws/names.ts';
 import type { Place } from '../place.ts';
-import type { ServerSpec } from '../spec.ts';
+import { sets, type ServerSpec } from '../spec.ts';
 
 /** Names that a user may not set: the platform sets them, or they would cut the server off from it. */
 export const RESERVED: readonly string[] = [
@@ -67,6 +67,8 @@ export function platformEnvironment(
     LANGSMITH_HOST_PROJECT_NAME: spec.deployment.name,
     LANGSMITH_HOST_REVISION_ID: spec.revision.id,
     LANGSMITH_PROJECT: spec.deployment.name,
+    // Tracing is on by itself only with an API key; endpoints that the user names bring keys of their own.
+    ...(sets(spec, 'LANGSMITH_RUNS_ENDPOINTS') ? { LANGSMITH_TRACING: 'true' } : {}),
     LANGSMITH_TENANT_ID: spec.deployment.workspaceId,
     LSD_DEPLOYMENT_TYPE: spec.type,
     LOG_JSON: 'true',
