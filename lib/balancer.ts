@@ -112,8 +112,8 @@ export class Balancer extends Construct {
           ipProtocol: 'tcp',
           fromPort: SERVER_PORT,
           toPort: SERVER_PORT,
-          // Not the VPC's range: CloudFormation can name only the primary one, and private subnets may lie in a secondary
-          // one. A load balancer opens connections to its registered targets alone; their own group lets it in.
+          // Not the VPC's range: CloudFormation can name only the primary one, and private subnets may lie in a
+          // secondary one. A load balancer connects to its registered targets alone; their own group lets it in.
           cidrIp: '0.0.0.0/0',
           description: 'Servers',
         },
