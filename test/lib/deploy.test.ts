@@ -13,7 +13,11 @@ import {
   type Tag,
 } from '@aws-sdk/client-ec2';
 import { DescribeClustersCommand, ECSClient, ListClustersCommand } from '@aws-sdk/client-ecs';
-import { DescribeLoadBalancersCommand, ElasticLoadBalancingV2Client } from '@aws-sdk/client-elastic-load-balancing-v2';
+import {
+  DescribeListenersCommand,
+  DescribeLoadBalancersCommand,
+  ElasticLoadBalancingV2Client,
+} from '@aws-sdk/client-elastic-load-balancing-v2';
 import { IAMClient, ListPoliciesCommand, ListRolesCommand } from '@aws-sdk/client-iam';
 import { CloudWatchLogsClient, DescribeLogGroupsCommand } from '@aws-sdk/client-cloudwatch-logs';
 import { DescribeDBSubnetGroupsCommand, RDSClient } from '@aws-sdk/client-rds';
@@ -75,7 +79,8 @@ async function inventory(account: string): Promise<Record<string, string[]>> {
 test('a new network: outputs, tags, who gets in, and nothing left after destroy', async () => {
   const account = '240000000001';
   const before = await inventory(account);
-  const customer = { rehearsal, account, context: { principal: controlPlane.arn, externalId: 'fh-right' } };
+  const context: Record<string, string> = { principal: controlPlane.arn, externalId: 'fh-right' };
+  const customer = { rehearsal, account, context };
   const place = await cdkDeploy(customer);
 
   assert.equal(place.version, 1);
@@ -137,6 +142,19 @@ test('a new network: outputs, tags, who gets in, and nothing left after destroy'
   const answer = await rehearsal.fetch(`http://${place.loadBalancerDnsName}/nobody`);
   assert.equal(answer.status, 404);
   assert.deepEqual(await answer.json(), { detail: 'no deployment answers here' });
+
+  // HTTPS later: the listener moves to 443, and port 80 only redirects.
+  const certificateArn = `arn:aws:acm:${REGION}:${account}:certificate/11111111-2222-3333-4444-555555555555`;
+  Object.assign(context, { certificateArn, domain: 'agents.example.com' });
+  const moved = await cdkDeploy(customer);
+  assert.equal(moved.scheme, 'https');
+  assert.equal(moved.listenerArn, place.listenerArn);
+  const elb = new ElasticLoadBalancingV2Client(as(rehearsal.root(account)));
+  const { Listeners } = await elb.send(new DescribeListenersCommand({ LoadBalancerArn: place.loadBalancerArn }));
+  assert.deepEqual(record(Listeners!.map((each) => ({ Key: `${each.Port}`, Value: each.DefaultActions![0]!.Type }))), {
+    443: 'fixed-response',
+    80: 'redirect',
+  });
 
   await cdkDestroy(customer);
   assert.deepEqual(await inventory(account), before);
