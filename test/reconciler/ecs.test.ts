@@ -65,6 +65,7 @@ function inputsOf(given: Partial<ServerSpec> = {}, at: Place = place): Record<st
       name: `name(${node.id})`,
       identifier: `name(${node.id})`,
       resourceId: `db-(${node.id})`,
+      version: V1,
       host: 'db.example',
       port: 5432,
       user: 'langgraph',
@@ -127,7 +128,7 @@ test('each value comes from the version of the secret that it was given in', () 
   assert.deepEqual(secrets, {
     OLD: `arn(environment):OLD::${V1}`,
     NEW: `arn(environment):NEW::${V2}`,
-    DATABASE_URI: 'arn(database-uri)',
+    DATABASE_URI: `arn(database-uri):::${V1}`,
     REDIS_URI: 'arn(redis-secret):uri::',
   });
 });

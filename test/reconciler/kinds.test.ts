@@ -421,7 +421,7 @@ describe('kinds', { timeout: 240_000 }, () => {
       madeOnce: false,
     });
     const [again] = await untilReady(taskDefinition, lost, injecting('BBBBBB', '1'));
-    assert.deepEqual(taskDefinition.diff(injecting('BBBBBB', '2'), again), [], 'only another secret');
+    assert.equal(taskDefinition.diff(injecting('BBBBBB', '2'), again).length, 1, 'another version has another value');
     assert.deepEqual(taskDefinition.diff(definition(3, { OTHER: 'default' }), again), []);
     await goes(taskDefinition, lost, injecting('BBBBBB', '1'));
 

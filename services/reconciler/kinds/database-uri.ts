@@ -30,7 +30,7 @@ interface Live {
  * else puts after it is not the bound one, so it is done anew too. (A password that AWS rotates by itself would break
  * running servers, which read their secrets only when they start.)
  */
-export const databaseUri: Kind<DatabaseUriInputs, Live, { arn: string }> = {
+export const databaseUri: Kind<DatabaseUriInputs, Live, { arn: string; version: string }> = {
   kind: 'database-uri',
   iam: (scope) => [...secretGrants(scope), ...databaseGrants(scope)],
   pollSeconds: 2,
@@ -45,7 +45,7 @@ export const databaseUri: Kind<DatabaseUriInputs, Live, { arn: string }> = {
     const live = { arn: found.ARN!, bound: tagRecord(found.Tags)[TAG.bound], current, status };
     if (!isBound(database, live)) return { is: 'busy', live, why: 'the database has no password yet' };
     if (takesPassword) return { is: 'busy', live, why: 'the database takes its password' };
-    return { is: 'ready', live, out: { arn: live.arn } };
+    return { is: 'ready', live, out: { arn: live.arn, version: current! } };
   },
 
   diff: ({ database }, live) =>

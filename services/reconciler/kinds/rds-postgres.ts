@@ -268,9 +268,8 @@ function requireFixed(inputs: RdsPostgresInputs, live: Fixed): void {
     subnetGroup: inputs.subnetGroup.toLowerCase(), // as RDS keeps it
     version: isNewer ? live.version : inputs.version,
   };
-  const differs = compare(wanted, live).map(
-    ({ field, from, to }) => `${field} is "${String(from)}", asked for is "${String(to)}"`,
-  );
+  const told = compare(wanted, live).filter((change) => change.from !== '');
+  const differs = told.map(({ field, from, to }) => `${field} is "${String(from)}", asked for is "${String(to)}"`);
   if (differs.length === 0) return;
   throw new Terminal(
     `cannot be changed in place: "${inputs.name}": ${differs.join(', ')}: ` +

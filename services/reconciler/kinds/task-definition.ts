@@ -45,8 +45,8 @@ interface Live {
 /**
  * What runs in a task. Another definition has another family, so an old revision's tasks can always be started again as
  * they were. So nothing is compared (or another version of Freehold, with a default of its own, would roll out every
- * server anew) but which secrets are injected: one that was lost and made anew has another ARN, no task with the old one
- * can start any more, and the family gets another version.
+ * server anew) but where the injected secrets are: with one that was made anew, or a database that got another password,
+ * tasks can no longer start or work, so the family gets another version and the service rolls it out.
  */
 export const taskDefinition: Kind<TaskDefinitionInputs, Live, { arn: string; family: string }> = {
   kind: 'task-definition',
@@ -100,8 +100,8 @@ export const taskDefinition: Kind<TaskDefinitionInputs, Live, { arn: string; fam
 
   diff: ({ container }, live) =>
     sorted(container.secrets).flatMap(([name, valueFrom]) => {
-      const [from, to] = [live.secrets[name], valueFrom].map((each) => each && secretArn(each));
-      return from === undefined || from === to ? [] : [{ field: `secret ${name}`, from, to }];
+      const from = live.secrets[name];
+      return from === undefined || from === valueFrom ? [] : [{ field: `secret ${name}`, from, to: valueFrom }];
     }),
 
   async converge({ aws, tags }, inputs) {
@@ -169,9 +169,6 @@ export const taskDefinition: Kind<TaskDefinitionInputs, Live, { arn: string; fam
 /** Of `arn:…:task-definition/<family>:<version>`. */
 export const familyOf = (taskDefinitionArn: string): string =>
   taskDefinitionArn.replace(/^.*task-definition\//, '').replace(/:\d+$/, '');
-
-/** Of `<secret ARN>:<JSON key>:<stage>:<version id>`. */
-const secretArn = (valueFrom: string): string => valueFrom.split(':').slice(0, 7).join(':');
 
 /** ECS says it with its general code for anything wrong with a request. */
 const isNoTaskDefinition = (error: unknown): boolean =>

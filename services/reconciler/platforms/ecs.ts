@@ -90,7 +90,7 @@ export function ecs(spec: ServerSpec, place: Place): Graph {
     `task-r${spec.revision.number}`,
     taskDefinition,
     { logs, ...(env && { env }), ...(database && { database }), ...(redis && { redis: redis.secret }) },
-    (got: { logs: { name: string }; env?: { arn: string }; database?: { arn: string }; redis?: { arn: string } }) => ({
+    (got: { logs: { name: string }; env?: { arn: string }; database?: DatabaseSecret; redis?: { arn: string } }) => ({
       family: called.taskFamily(spec.revision.number),
       size: fargateSize(spec.resources.cpu, spec.resources.memoryMb),
       executionRoleArn: place.executionRoleArn,
@@ -145,7 +145,12 @@ function environmentOf(g: Graph, spec: ServerSpec, place: Place): Node<{ arn: st
   }));
 }
 
-function databaseOf(g: Graph, spec: ServerSpec, place: Place, users: Node<{ id: string }>): Node<{ arn: string }> {
+interface DatabaseSecret {
+  readonly arn: string;
+  readonly version: string;
+}
+
+function databaseOf(g: Graph, spec: ServerSpec, place: Place, users: Node<{ id: string }>): Node<DatabaseSecret> {
   const called = names(place, spec.deployment);
   const { database: size, databaseSafety: safety } = SIZES[spec.type];
   const group = g.add('database-group', securityGroup, { users }, (got) => ({
@@ -246,11 +251,12 @@ function redisOf(
  */
 function serverSecrets(
   spec: ServerSpec,
-  got: { env?: { arn: string }; database?: { arn: string }; redis?: { arn: string } },
+  got: { env?: { arn: string }; database?: DatabaseSecret; redis?: { arn: string } },
 ): Record<string, string> {
   const secrets: Record<string, string> = {};
   for (const { name, versionId } of spec.environment) secrets[name] = `${got.env!.arn}:${name}::${versionId}`;
-  secrets['DATABASE_URI'] = got.database?.arn ?? secrets[OWN_POSTGRES]!;
+  // By its version: another password is another version, and tasks have to be started with it.
+  secrets['DATABASE_URI'] = got.database ? `${got.database.arn}:::${got.database.version}` : secrets[OWN_POSTGRES]!;
   secrets['REDIS_URI'] = got.redis === undefined ? secrets[OWN_REDIS]! : `${got.redis.arn}:uri::`;
   return secrets;
 }
