@@ -1,5 +1,6 @@
 /**
- * Takes secret values out of a text, by their keyed digests: the values themselves are not known here. Servers print what
+ * Takes secret values out of a text, by their keyed digests: the values themselves are not known here. Servers print
+ * what
  * they should not in their last words, and those become the cause of a failed revision.
  */
 import { createHmac } from 'node:crypto';

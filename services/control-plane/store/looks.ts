@@ -2,7 +2,8 @@
  * Looks: "run a pass over deployment d", carried by pg-boss over the store's own database.
  *
  * A deployment has one look at most, waiting or running (policy `exclusive`). A wish that comes while it runs is
- * counted in the deployment's own row, and the look that ends sees the count: then the next is due at once. (Under `stately` a
+ * counted in the deployment's own row, and the look that ends sees the count: then the next is due at once. (Under
+ * `stately` a
  * waiting look may be due beside the running one; every fetch would try it first, fail on its unique index, and come
  * back empty: one busy deployment would hold up all others.)
  */

@@ -22,7 +22,7 @@ interface Live {
 }
 
 /** Where a deployment's containers write. Removed with the deployment. */
-export const logGroup: Kind<LogGroupInputs, Live, { name: string }> = {
+export const logGroup: Kind<LogGroupInputs, Live, { name: string; arn: string }> = {
   kind: 'log-group',
   iam: (scope) => [
     { actions: ['logs:DescribeLogGroups'], resources: ['*'], why: 'CloudWatch Logs has no narrower scope for listing' },
@@ -54,7 +54,8 @@ export const logGroup: Kind<LogGroupInputs, Live, { name: string }> = {
     const resourceArn = found.logGroupArn ?? found.arn!.replace(/:\*$/, '');
     const { tags } = await cx.aws.logs.send(new ListTagsForResourceCommand({ resourceArn }));
     requireOurs(tags ?? {}, cx.tags, inputs.name);
-    return { is: 'ready', live: { retentionDays: found.retentionInDays ?? null }, out: { name: inputs.name } };
+    const live = { retentionDays: found.retentionInDays ?? null };
+    return { is: 'ready', live, out: { name: inputs.name, arn: resourceArn } };
   },
 
   diff: ({ retentionDays }, live) => compare({ retentionDays }, live),

@@ -58,6 +58,7 @@ interface Fixed {
 }
 
 export interface Database {
+  readonly arn: string;
   readonly identifier: string;
   /** `DbiResourceId`: another one when the database was made anew under the same name. */
   readonly resourceId: string;
@@ -160,7 +161,11 @@ export const rdsPostgres: Kind<RdsPostgresInputs, Live, Database> = {
       return { is: 'busy', live, why: `the database is ${status.replaceAll('-', ' ')}` };
     }
     const { name: identifier, user, databaseName } = inputs;
-    return { is: 'ready', live, out: { identifier, resourceId: live.resourceId, host, port, user, databaseName } };
+    return {
+      is: 'ready',
+      live,
+      out: { arn: found.DBInstanceArn!, identifier, resourceId: live.resourceId, host, port, user, databaseName },
+    };
   },
 
   diff(inputs, live) {

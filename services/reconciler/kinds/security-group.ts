@@ -3,6 +3,7 @@ import {
   CreateSecurityGroupCommand,
   DeleteSecurityGroupCommand,
   DescribeSecurityGroupsCommand,
+  type SecurityGroup,
   RevokeSecurityGroupIngressCommand,
   type IpPermission,
 } from '@aws-sdk/client-ec2';
@@ -34,7 +35,7 @@ const permission = (port: number, fromGroup: string): IpPermission => ({
 });
 
 /** A firewall of one service or one database: nothing comes in but what `ingress` says; everything may go out. */
-export const securityGroup: Kind<SecurityGroupInputs, Live, { id: string }> = {
+export const securityGroup: Kind<SecurityGroupInputs, Live, { id: string; arn: string }> = {
   kind: 'security-group',
   iam: (scope) => [
     { actions: ['ec2:DescribeSecurityGroups'], resources: ['*'], why: 'EC2 has no narrower scope for reading' },
@@ -70,7 +71,7 @@ export const securityGroup: Kind<SecurityGroupInputs, Live, { id: string }> = {
     if (found === undefined) return { is: 'absent' };
     requireOurs(tagRecord(found.Tags), cx.tags, inputs.name);
     const live = { id: found.GroupId!, ingress: new Map((found.IpPermissions ?? []).flatMap(single)) };
-    return { is: 'ready', live, out: { id: live.id } };
+    return { is: 'ready', live, out: { id: live.id, arn: arnOf(found, cx.aws.region) } };
   },
 
   diff: (inputs, live) =>
@@ -101,6 +102,10 @@ export const securityGroup: Kind<SecurityGroupInputs, Live, { id: string }> = {
     }
   },
 };
+
+/** Older answers of EC2 do not carry it. */
+const arnOf = (found: SecurityGroup, region: string): string =>
+  found.SecurityGroupArn ?? `arn:aws:ec2:${region}:${found.OwnerId}:security-group/${found.GroupId}`;
 
 async function find({ aws }: Cx, inputs: SecurityGroupInputs) {
   const Filters = [

@@ -45,7 +45,8 @@ interface Live {
 /**
  * What runs in a task. Another definition has another family, so an old revision's tasks can always be started again as
  * they were. So nothing is compared (or another version of Freehold, with a default of its own, would roll out every
- * server anew) but where the injected secrets are: with one that was made anew, or a database that got another password,
+ * server anew) but where the injected secrets are: with one that was made anew, or a database that got another
+ * password,
  * tasks can no longer start or work, so the family gets another version and the service rolls it out.
  */
 export const taskDefinition: Kind<TaskDefinitionInputs, Live, { arn: string; family: string }> = {
