@@ -138,8 +138,7 @@ async function buildOne(p: Pass, node: Node, row: Row, got: Map<string, unknown>
   if (live === undefined || changes.length > 0) {
     if (gaveUp) return failed(gaveUp.message);
     if (p.observeOnly) return failed('not made or changed any more: its revision has failed');
-    if (live === undefined && node.kind.stateful && wasReady(row))
-      throw new Terminal(`deleted by somebody else, with what it held: "${node.id}": restore it under its name`);
+    if (live === undefined && node.kind.stateful && wasReady(row)) throw new Terminal(lost(node, inputs));
     await cx.fence();
     if (live === undefined) {
       row.askedAt = p.now();
@@ -297,6 +296,10 @@ function newRow(p: Pass, id: string, kind: string): Row {
 }
 
 const needsOf = (node: Node): string[] => Object.values(node.needs).map((need) => need.id);
+const lost = ({ id, kind: { stateful } }: Node, inputs: unknown): string =>
+  typeof stateful === 'function'
+    ? stateful(inputs)
+    : `deleted by somebody else, with what it held: "${id}": restore it under its name`;
 /** What never was ready was never used, so it holds nothing. */
 const wasReady = (row: Row): boolean => row.outputs !== null;
 const isReady = (row: Row): boolean => row.state.state === 'ready';

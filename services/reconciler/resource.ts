@@ -55,9 +55,10 @@ export interface Kind<In = any, Live = any, Out = any> {
   readonly limitSeconds: number;
   /**
    * It holds what cannot be made again. It is kept until the deployment is deleted, also when a revision no longer
-   * wants it; and when it has vanished, that is a failure with a name, never a reason to make an empty one.
+   * wants it; and when it has vanished, that is a failure with a name, never a reason to make an empty one. A function
+   * says what was lost and what to do.
    */
-  readonly stateful?: true;
+  readonly stateful?: true | ((inputs: In) => string);
   /** Read-only. Finds it by its name or tags. */
   observe(cx: Cx, inputs: In): Promise<Observed<Live, Out>>;
   /** Pure. Empty: in sync, or not changeable just now. */

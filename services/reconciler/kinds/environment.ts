@@ -48,7 +48,7 @@ export const environment: Kind<EnvironmentInputs, Live, { arn: string }> = {
   iam: secretGrants,
   pollSeconds: 2,
   limitSeconds: 300,
-  stateful: true,
+  stateful: ({ versions }) => deleted(Object.values(versions).flat()),
 
   async observe(cx, inputs) {
     const found = await findOurs(cx, inputs.name);
