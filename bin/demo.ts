@@ -37,6 +37,7 @@ const say = (line: string): void => void process.stdout.write(`${line}\n`);
 const step = (line: string): void => say(`\n${seconds()}  ${line}`);
 const detail = (line: string): void => say(`          ${line}`);
 
+const stopping = new AbortController();
 let closing: Promise<void> | undefined;
 /** Everything that was started, last first; once, whoever asks. */
 const close = (): Promise<void> =>
@@ -70,6 +71,7 @@ async function main(): Promise<void> {
     account: CUSTOMER,
     region: REGION,
     context: { principal: principal.arn, externalId: place.place.external_id },
+    signal: stopping.signal,
     onLine: (line) => {
       const event = /(\d+\/\d+) \| .*?\| (CREATE_COMPLETE|CREATE_FAILED)\s+\| (AWS::\S+)\s+\| (\S+)/.exec(line);
       if (event) detail(`${event[1]!.trim().padStart(6)}  ${event[3]!.padEnd(44)} ${event[4]}`);
@@ -114,7 +116,7 @@ async function main(): Promise<void> {
   if (once) return;
   step('Everything stays up. Things to try (Ctrl-C ends it all):');
   say(hints(rehearsal, controlPlane, deployment.id, url));
-  await new Promise(() => {});
+  await new Promise((resolve) => stopping.signal.addEventListener('abort', resolve));
 }
 
 function hints(rehearsal: Rehearsal, controlPlane: ControlPlane, id: string, url: string): string {
@@ -194,7 +196,11 @@ async function ask(rehearsal: Rehearsal, url: string): Promise<unknown> {
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
   process.once(signal, () => {
     say('\nStopping: the servers, the databases, the control plane, the emulated AWS');
-    void close().then(() => process.exit(once ? 1 : 0));
+    process.exitCode = once ? 1 : 0;
+    stopping.abort();
+    void close();
+    // What is under way ends with what it stands on; if not, this ends all the same.
+    setTimeout(() => process.exit(), 10_000).unref();
   });
 
 try {

@@ -158,6 +158,8 @@ export interface CustomerOptions {
   readonly region?: string;
   /** CDK context: `principal`, `externalId`, and whatever else docs/customer-account.md lists. */
   readonly context: Record<string, string>;
+  /** Ends the CDK CLI. */
+  readonly signal?: AbortSignal;
   /** Each line that the CDK CLI prints. */
   readonly onLine?: (line: string) => void;
 }
@@ -187,7 +189,7 @@ export async function cdkDestroy(options: CustomerOptions): Promise<void> {
 }
 
 async function cdk(options: CustomerOptions, directory: string, args: string[]): Promise<void> {
-  const { rehearsal, account, region = 'us-east-1', context, onLine } = options;
+  const { rehearsal, account, region = 'us-east-1', context, signal, onLine } = options;
   const flags = Object.entries(context).flatMap(([key, value]) => ['-c', `${key}=${value}`]);
   const cli = join(ROOT, 'node_modules', 'aws-cdk', 'bin', 'cdk');
   const child = spawn(
@@ -205,6 +207,7 @@ async function cdk(options: CustomerOptions, directory: string, args: string[]):
     ],
     {
       cwd: ROOT,
+      ...(signal ? { signal } : {}),
       stdio: ['ignore', 'pipe', 'pipe'],
       env: {
         PATH: `${dirname(process.execPath)}:${process.env['PATH']}`,
@@ -233,7 +236,10 @@ async function cdk(options: CustomerOptions, directory: string, args: string[]):
       }
     });
   }
-  const code = await new Promise<number | null>((resolve) => child.once('close', resolve));
+  const code = await new Promise<number | null>((resolve, reject) => {
+    child.once('close', resolve);
+    child.once('error', reject);
+  });
   if (code !== 0) throw new Error(`cdk ${args[0]} ended with ${code}:\n${lines.slice(-40).join('\n')}`);
 }
 
