@@ -20,15 +20,14 @@ import {
   forgetDeployment,
   listDeployments,
   listEvents,
-  listResources,
   listRevisions,
-  madeOf,
   nameIsTaken,
   newestRevisions,
   type DeploymentRow,
   type RevisionIntent,
   type RevisionRow,
 } from '../store/deployments.ts';
+import { listResources, madeOf } from '../store/resources.ts';
 import { findPlace, placeOf, registeredPlaces, type PlaceRow } from '../store/places.ts';
 import { findReceipt } from '../store/receipts.ts';
 import { problems, type ApiOptions, type App } from './context.ts';

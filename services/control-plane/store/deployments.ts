@@ -1,10 +1,11 @@
 /** Intent: what the API writes of deployments and revisions, and what it reads back. */
-import { sql, type Selectable } from 'kysely';
+import { sql } from 'kysely';
 import type { ServerResources } from '../../reconciler/spec.ts';
 import type { DeploymentStatus, RevisionStatus } from '../../reconciler/status.ts';
-import { json, now, type Database, type Made, type Resources, type Tx, type Variable } from './database.ts';
+import { json, now, type Database, type Tx, type Variable } from './database.ts';
 import type { Looks } from './looks.ts';
 import { beginReceipt, endReceipt } from './receipts.ts';
+import { madeFor } from './resources.ts';
 
 /** Of each deployment, beside the one that serves. */
 export const REVISIONS_KEPT = 1000;
@@ -360,17 +361,9 @@ export async function deleteDeployment(db: Database, looks: Looks, id: string): 
 /** Forgets a deployment as it is: what is in the account stays there. */
 export async function forgetDeployment(db: Database, row: DeploymentRow): Promise<void> {
   await db.transaction().execute(async (tx) => {
-    const left = await tx
-      .selectFrom('resources')
-      .selectAll()
-      .where('deployment_id', '=', row.id)
-      .where('inputs', 'is not', null)
-      .orderBy('seq')
-      .execute();
-    const remainders = left.map((resource) => {
-      const { kind, name, arn } = madeOf(resource);
-      return `left in the account by a forced delete: ${kind} ${arn ?? name ?? resource.id}`;
-    });
+    const remainders = (await madeFor(tx, row.id)).map(
+      ({ id, kind, name, arn }) => `left in the account by a forced delete: ${kind} ${arn ?? name ?? id}`,
+    );
     await beginReceipt(tx, { ...row, workspaceId: row.workspace_id });
     await endReceipt(tx, row.id, remainders);
     await tx
@@ -381,30 +374,6 @@ export async function forgetDeployment(db: Database, row: DeploymentRow): Promis
     await tx.deleteFrom('deployments').where('id', '=', row.id).execute();
   });
 }
-
-export type ResourceRow = Selectable<Resources>;
-
-/** What it is called in the account, as far as that is known. */
-export const madeOf = ({ id, kind, inputs, outputs }: ResourceRow): Made => ({
-  id,
-  kind,
-  // What has no name of its own is called by its family, by the service that it scales, or by its route.
-  name:
-    textIn(inputs, 'name') ??
-    textIn(inputs, 'family') ??
-    textIn(inputs, 'service') ??
-    textIn((inputs as { match?: unknown } | null)?.match, 'path') ??
-    textIn((inputs as { match?: unknown } | null)?.match, 'host'),
-  arn: textIn(outputs, 'arn'),
-});
-
-const textIn = (value: unknown, name: string): string | null => {
-  const found = (value as Record<string, unknown> | null)?.[name];
-  return typeof found === 'string' ? found : null;
-};
-
-export const listResources = (db: Database, deploymentId: string): Promise<ResourceRow[]> =>
-  db.selectFrom('resources').selectAll().where('deployment_id', '=', deploymentId).orderBy('seq').limit(500).execute();
 
 export interface EventRow {
   readonly id: number;

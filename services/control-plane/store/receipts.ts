@@ -1,6 +1,7 @@
 /** Receipts: what was made for a deployment, and what its removal left. They outlive it. */
-import { sql, type Selectable } from 'kysely';
+import type { Selectable } from 'kysely';
 import { json, now, type Database, type Receipts, type Tx } from './database.ts';
+import { madeFor } from './resources.ts';
 
 /** Before the first removal: what there is, since each row goes with its resource. Said again, it changes nothing. */
 export async function beginReceipt(
@@ -8,14 +9,17 @@ export async function beginReceipt(
   deployment: { readonly id: string; readonly workspaceId: string; readonly name: string },
 ): Promise<void> {
   const { id, workspaceId, name } = deployment;
-  await sql`
-    insert into receipts (deployment_id, workspace_id, name, remainders, made)
-    select ${id}::uuid, ${workspaceId}::uuid, ${name}, '[]', coalesce(jsonb_agg(jsonb_build_object(
-      'id', r.id, 'kind', r.kind, 'arn', r.outputs ->> 'arn', 'name', coalesce(r.inputs ->> 'name',
-      r.inputs ->> 'family', r.inputs ->> 'service', r.inputs -> 'match' ->> 'path', r.inputs -> 'match' ->> 'host')
-      ) order by r.seq), '[]')
-    from resources r where r.deployment_id = ${id} and r.inputs is not null
-    on conflict (deployment_id) do nothing`.execute(db);
+  await db
+    .insertInto('receipts')
+    .values({
+      deployment_id: id,
+      workspace_id: workspaceId,
+      name,
+      remainders: json([]),
+      made: json(await madeFor(db, id)),
+    })
+    .onConflict((conflict) => conflict.doNothing())
+    .execute();
 }
 
 /** Nothing more will be removed. */
