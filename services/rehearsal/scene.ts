@@ -263,23 +263,6 @@ export async function onboard(
   return { id: made.id, outputs, externalId };
 }
 
-/** Polls until `done` answers something; says what it last saw when the time is over. */
-export async function until<T>(what: string, seconds: number, done: () => Promise<T | undefined | false>): Promise<T> {
-  const deadline = Date.now() + seconds * 1000;
-  let last: unknown;
-  for (;;) {
-    try {
-      const got = await done();
-      if (got !== undefined && got !== false) return got;
-      last = got;
-    } catch (error) {
-      last = error;
-    }
-    if (Date.now() > deadline) throw new Error(`${what}: not within ${seconds} s`, { cause: last });
-    await sleep(200);
-  }
-}
-
 const freePort = (): Promise<number> =>
   new Promise((resolve) => {
     const server = createServer().listen(0, '127.0.0.1', () => {

@@ -1,7 +1,7 @@
 /** The control plane is killed in the middle of a create, again and again, and what it makes is still made once. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { until } from '../../services/rehearsal/scene.ts';
+import { eventually } from '../support/eventually.ts';
 import * as stage from './stage.ts';
 
 const ACCOUNT = '440000000001';
@@ -24,7 +24,10 @@ test('kill -9 after each of several creations: it converges, and the call log sh
   const made = await stage.createDeployment(on.api, { name: 'agent', image });
 
   for (const seen of ['CreateSecurityGroup', 'CreateDBInstance', 'RegisterTaskDefinition', 'CreateService']) {
-    await until(`${seen} was called`, 60, async () => (await creations()).some((call) => call.action === seen));
+    await eventually(`${seen} was called`, async () => (await creations()).some((call) => call.action === seen), {
+      seconds: 60,
+      every: 200,
+    });
     await on.api.stop('SIGKILL');
     on.api = await on.api.restart();
   }

@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { DeleteSecretCommand, ListSecretsCommand, SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
 import type { Rehearsal } from '../../services/rehearsal/index.ts';
-import { until, type ControlPlane } from '../../services/rehearsal/scene.ts';
+import type { ControlPlane } from '../../services/rehearsal/scene.ts';
+import { eventually } from '../support/eventually.ts';
 import * as stage from './stage.ts';
 import type { Json } from './stage.ts';
 
@@ -83,8 +84,13 @@ test('a secret that is missing when the task starts', async () => {
   await rehearsal.fault({ account: ACCOUNT, service: 'ecs', action: 'UpdateService', times: 1, delaySeconds: 2 });
   const from = (await rehearsal.calls()).at(-1)?.n ?? 0;
   const failing = fails({ source_revision_config: { image_uri: await push('good-again') } });
-  await until('the task definition is registered', 30, async () =>
-    (await rehearsal.calls(from)).some((call) => call.account === ACCOUNT && call.action === 'RegisterTaskDefinition'),
+  await eventually(
+    'the task definition is registered',
+    async () =>
+      (await rehearsal.calls(from)).some(
+        (call) => call.account === ACCOUNT && call.action === 'RegisterTaskDefinition',
+      ),
+    { seconds: 30, every: 200 },
   );
   await deleteByHand();
   assert.match(await failing, /secret/i);

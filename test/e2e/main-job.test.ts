@@ -8,8 +8,9 @@ import { DescribeServicesCommand, ECSClient, ListServicesCommand, UpdateServiceC
 import { DescribeDBInstancesCommand, RDSClient } from '@aws-sdk/client-rds';
 import { ListSecretsCommand, SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
 import pg from 'pg';
-import { cdkDestroy, until, type ControlPlane } from '../../services/rehearsal/scene.ts';
+import { cdkDestroy, type ControlPlane } from '../../services/rehearsal/scene.ts';
 import type { Rehearsal } from '../../services/rehearsal/index.ts';
+import { eventually } from '../support/eventually.ts';
 import * as stage from './stage.ts';
 import type { Json } from './stage.ts';
 
@@ -95,14 +96,20 @@ test('stopping its Redis makes the server fail, and the sweep starts it again', 
   const { url } = deployments[FIRST];
 
   await ecs.send(new UpdateServiceCommand({ cluster, service, desiredCount: 0 }));
-  await until('Redis is stopped', 20, async () => {
-    const { services } = await ecs.send(new DescribeServicesCommand({ cluster, services: [service] }));
-    return services?.[0]?.runningCount === 0;
-  });
+  await eventually(
+    'Redis is stopped',
+    async () => {
+      const { services } = await ecs.send(new DescribeServicesCommand({ cluster, services: [service] }));
+      return services?.[0]?.runningCount === 0;
+    },
+    { seconds: 20, every: 200 },
+  );
   await assert.rejects(stage.run(rehearsal, url, 'echo', { text: 'no redis' }, AbortSignal.timeout(3000)));
 
-  await until('the run works again', 60, () =>
-    stage.run(rehearsal, url, 'echo', { text: 'again' }, AbortSignal.timeout(5000)),
+  await eventually(
+    'the run works again',
+    () => stage.run(rehearsal, url, 'echo', { text: 'again' }, AbortSignal.timeout(5000)),
+    { seconds: 60, every: 200 },
   );
 });
 
@@ -124,15 +131,19 @@ for (const [title, env] of [
 
     const revision = await stage.newRevision(api, id, { source_revision_config: { image_uri: image } });
     await stage.deployed(api, id, revision, 120);
-    await until('the old tasks have gone', 60, async () => {
-      const ecs = new ECSClient(stage.customerClient(rehearsal, FIRST));
-      const cluster = on.places[FIRST]!.outputs.clusterArn;
-      const { serviceArns = [] } = await ecs.send(new ListServicesCommand({ cluster }));
-      const { services = [] } = await ecs.send(new DescribeServicesCommand({ cluster, services: serviceArns }));
-      return services.every(
-        (service) => service.deployments?.length === 1 && service.runningCount === service.desiredCount,
-      );
-    });
+    await eventually(
+      'the old tasks have gone',
+      async () => {
+        const ecs = new ECSClient(stage.customerClient(rehearsal, FIRST));
+        const cluster = on.places[FIRST]!.outputs.clusterArn;
+        const { serviceArns = [] } = await ecs.send(new ListServicesCommand({ cluster }));
+        const { services = [] } = await ecs.send(new DescribeServicesCommand({ cluster, services: serviceArns }));
+        return services.every(
+          (service) => service.deployments?.length === 1 && service.runningCount === service.desiredCount,
+        );
+      },
+      { seconds: 60, every: 200 },
+    );
     await sleep(500);
     const { requests, failures, revisions } = await traffic.stop();
     assert.deepEqual(failures, []);
@@ -142,10 +153,14 @@ for (const [title, env] of [
       `/info showed ${[...revisions].join(', ')}`,
     );
     assert.match(JSON.stringify(await inFlight), /slow:8/);
-    const finished = await until('the background run ends', 60, async () => {
-      const seen = await stage.json(await rehearsal.fetch(`${runs}/${background.run_id}`));
-      return !['pending', 'running'].includes(seen.status) && seen;
-    });
+    const finished = await eventually(
+      'the background run ends',
+      async () => {
+        const seen = await stage.json(await rehearsal.fetch(`${runs}/${background.run_id}`));
+        return !['pending', 'running'].includes(seen.status) && seen;
+      },
+      { seconds: 60, every: 200 },
+    );
     assert.equal(finished.status, 'success');
     const last = await stage.json(await rehearsal.fetch(`${url}/info`));
     assert.match(JSON.stringify(last), new RegExp(revision));

@@ -6,13 +6,8 @@ import { ResourceGroupsTaggingAPIClient, paginateGetResources } from '@aws-sdk/c
 import { GetSecretValueCommand, SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Rehearsal } from '../../services/rehearsal/index.ts';
-import {
-  controlPlaneUser,
-  onboard,
-  startControlPlane,
-  until,
-  type ControlPlane,
-} from '../../services/rehearsal/scene.ts';
+import { controlPlaneUser, onboard, startControlPlane, type ControlPlane } from '../../services/rehearsal/scene.ts';
+import { eventually } from '../support/eventually.ts';
 import { openRehearsal } from '../support/rehearsal.ts';
 
 export const REGION = 'us-east-1';
@@ -92,10 +87,14 @@ const ENDED = new Set(['DEPLOYED', 'CREATE_FAILED', 'BUILD_FAILED', 'DEPLOY_FAIL
 export async function ended(api: ControlPlane, id: string, revisionId: string, seconds = 90): Promise<Json> {
   let last: Json;
   try {
-    return await until(`revision ${revisionId} ends`, seconds, async () => {
-      last = await api.call('GET', `/v2/deployments/${id}/revisions/${revisionId}`);
-      return ENDED.has(last.status) && last;
-    });
+    return await eventually(
+      `revision ${revisionId} ends`,
+      async () => {
+        last = await api.call('GET', `/v2/deployments/${id}/revisions/${revisionId}`);
+        return ENDED.has(last.status) && last;
+      },
+      { seconds, every: 200 },
+    );
   } catch (error) {
     const timeline = await api.call('GET', `/v2/deployments/${id}/timeline`).catch(() => null);
     throw new Error(`${last?.status}: ${last?.status_message}\n${JSON.stringify(timeline, null, 1)}`, { cause: error });
@@ -109,13 +108,17 @@ export async function deployed(api: ControlPlane, id: string, revisionId: string
 }
 
 export async function gone(api: ControlPlane, id: string, seconds = 60): Promise<void> {
-  await until(`deployment ${id} is gone`, seconds, async () => {
-    const status = await api.call('GET', `/v2/deployments/${id}`).then(
-      () => 200,
-      (error) => error.status as number,
-    );
-    return status === 404;
-  });
+  await eventually(
+    `deployment ${id} is gone`,
+    async () => {
+      const status = await api.call('GET', `/v2/deployments/${id}`).then(
+        () => 200,
+        (error) => error.status as number,
+      );
+      return status === 404;
+    },
+    { seconds, every: 200 },
+  );
 }
 
 /** The database URI that ECS gives the server, read as the customer; its host is a name of the emulated network. */
@@ -165,10 +168,14 @@ export async function run(
   );
   if (answer?.log?.length > 0) return answer;
   // The runtime that stands in here may answer just before the last checkpoint is seen by another process.
-  return until(`the result of ${thread.thread_id}`, 5, async () => {
-    const { values } = await json(await rehearsal.fetch(`${url}/threads/${thread.thread_id}/state`, options));
-    return values?.log?.length > 0 && values;
-  });
+  return eventually(
+    `the result of ${thread.thread_id}`,
+    async () => {
+      const { values } = await json(await rehearsal.fetch(`${url}/threads/${thread.thread_id}/state`, options));
+      return values?.log?.length > 0 && values;
+    },
+    { seconds: 5, every: 200 },
+  );
 }
 
 export interface Load {

@@ -13,7 +13,7 @@ import {
 } from '@aws-sdk/client-iam';
 import { AssumeRoleCommand, STSClient } from '@aws-sdk/client-sts';
 import type { Rehearsal } from '../../services/rehearsal/index.ts';
-import { until } from '../../services/rehearsal/scene.ts';
+import { eventually } from '../support/eventually.ts';
 import * as stage from './stage.ts';
 
 const ACCOUNT = '430000000001';
@@ -85,10 +85,14 @@ test('a role without one permission: the check names it, a deployment waits and 
   assert.match(JSON.stringify(checked.place.checks.filter((check: stage.Json) => !check.ok)), /rds:CreateDBInstance/);
 
   const made = await stage.createDeployment(on.api, { name: 'waits', image, listenerId: place.id });
-  const waiting = await until('the missing permission is named', 30, async () => {
-    const revision = await on.api.call('GET', `/v2/deployments/${made.id}/revisions/${made.latest_revision_id}`);
-    return /rds:CreateDBInstance/.test(revision.status_message ?? '') && revision;
-  });
+  const waiting = await eventually(
+    'the missing permission is named',
+    async () => {
+      const revision = await on.api.call('GET', `/v2/deployments/${made.id}/revisions/${made.latest_revision_id}`);
+      return /rds:CreateDBInstance/.test(revision.status_message ?? '') && revision;
+    },
+    { seconds: 30, every: 200 },
+  );
   assert.equal(waiting.status, 'CREATING');
 
   await iam.send(new DeleteRolePolicyCommand({ RoleName: role(), PolicyName: 'taken' }));
