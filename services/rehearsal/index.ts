@@ -97,6 +97,11 @@ export interface Rehearsal {
   names(): Promise<Record<string, string>>;
   /** Through the balancers' proxy, for http://….elb.amazonaws.com/ URLs; the body streams. */
   fetch(url: string, init?: ProxyInit): Promise<Response>;
+  /**
+   * Lets time pass at once: durations, windows, expiry and retention, not what belongs to processes. Answers the
+   * account's time, seconds since 1970.
+   */
+  skip(seconds: number): Promise<number>;
   stop(): Promise<void>;
 }
 
@@ -112,6 +117,8 @@ export interface RehearsalOptions {
   pace?: number;
   /** Divides timers that the caller configured (health checks, deregistration delay) @default 1 */
   timerPace?: number;
+  /** All chance comes from it: jitter, the order of lists, ids @default the same in every run */
+  seed?: number;
   /** @default any free one */
   port?: number;
   /** Path of the images catalogue @default services/rehearsal/images/catalogue.json */
@@ -153,6 +160,7 @@ export async function startRehearsal(options: RehearsalOptions = {}): Promise<Re
       REHEARSAL_DIR: directory,
       REHEARSAL_PACE: String(options.pace ?? 1),
       REHEARSAL_TIMER_PACE: String(options.timerPace ?? 1),
+      REHEARSAL_SEED: options.seed === undefined ? '' : String(options.seed),
       REHEARSAL_CATALOGUE: options.catalogue ?? '',
       REHEARSAL_PGBIN: options.postgres ?? (await postgresBinaries()),
       REHEARSAL_PARENT: String(process.pid),
@@ -318,6 +326,7 @@ function drive(endpoint: string, stop: () => Promise<void>): Rehearsal {
     kill: async (which) => void (await own('POST', '/processes/kill', which)),
     names: async () => (await own('GET', '/names')) as Record<string, string>,
     fetch: (url, init = {}) => throughProxy(endpoint, url, init),
+    skip: async (seconds) => ((await own('POST', '/clock', { skipSeconds: seconds })) as { now: number }).now,
     stop,
   };
 }

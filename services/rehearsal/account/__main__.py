@@ -5,6 +5,7 @@ Read from the environment, here only:
   REHEARSAL_DIR         directory for this run's state (databases, logs); unset: a temporary one, removed at the end
   REHEARSAL_PACE        AWS's own durations are divided by it (1 = as AWS)
   REHEARSAL_TIMER_PACE  timers that the caller configured are divided by it
+  REHEARSAL_SEED        a number that all chance comes from: jitter, the order of lists, ids
   REHEARSAL_PGBIN       directory with initdb and postgres
   REHEARSAL_CATALOGUE   the images catalogue
   REHEARSAL_PARENT      pid to die with
@@ -39,6 +40,7 @@ from account import control, settings  # noqa: E402
 
 # Order matters: later modules use earlier ones.
 MODULES = [
+    "clock",
     "durations",
     "trail",
     "faults",
@@ -73,6 +75,7 @@ def configure() -> tuple[socket.socket, bool]:
     settings.ENDPOINT = f"http://127.0.0.1:{settings.PORT}"
     settings.PACE = float(env.get("REHEARSAL_PACE") or 1)
     settings.TIMER_PACE = float(env.get("REHEARSAL_TIMER_PACE") or 1)
+    settings.SEED = int(env.get("REHEARSAL_SEED") or settings.SEED)
     settings.PGBIN = env.get("REHEARSAL_PGBIN", "")
     settings.CATALOGUE = env.get("REHEARSAL_CATALOGUE", "")
     given = env.get("REHEARSAL_DIR")

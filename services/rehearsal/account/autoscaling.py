@@ -10,7 +10,6 @@ import asyncio
 import json
 import re
 import sys
-import time
 import types
 import uuid
 from typing import Any
@@ -22,6 +21,8 @@ from ministack.core.responses import (
     get_region,
     json_response,
 )
+
+from account import clock
 
 DIMENSION = "ecs:service:DesiredCount"
 ROLE = "aws-service-role/ecs.application-autoscaling.amazonaws.com/AWSServiceRoleForApplicationAutoScaling_ECSService"
@@ -103,7 +104,7 @@ async def _register(data: dict) -> dict:
         "ResourceId": key[1],
         "ScalableDimension": key[2],
         "RoleARN": f"arn:aws:iam::{get_account_id()}:role/{ROLE}",
-        "CreationTime": time.time(),
+        "CreationTime": clock.now(),
         "SuspendedState": {
             "DynamicScalingInSuspended": False,
             "DynamicScalingOutSuspended": False,
@@ -123,7 +124,7 @@ async def _register(data: dict) -> dict:
         _, cluster, name = key[1].split("/")
         answer = ecs._ACTION_MAP["UpdateService"]({"cluster": cluster, "service": name, "desiredCount": wanted})
         status, _, body = await answer if asyncio.iscoroutine(answer) else answer
-        now = time.time()
+        now = clock.now()
         activity = {
             "ActivityId": str(uuid.uuid4()),
             "ServiceNamespace": key[0],
@@ -158,7 +159,7 @@ def _put_policy(data: dict) -> dict:
             "autoscaling",
             f"scalingPolicy:{uuid.uuid4()}:resource/ecs/{data['ResourceId']}:policyName/{data['PolicyName']}",
         ),
-        "CreationTime": time.time(),
+        "CreationTime": clock.now(),
         "Alarms": [],
     }
     if data.get("PolicyType") == "TargetTrackingScaling" and not policy["Alarms"]:
@@ -183,7 +184,7 @@ def _delete_policy(data: dict) -> dict:
 
 def _put_scheduled(data: dict) -> dict:
     _found(data)
-    _scheduled[(*_key(data), data["ScheduledActionName"])] = {**data, "CreationTime": time.time()}
+    _scheduled[(*_key(data), data["ScheduledActionName"])] = {**data, "CreationTime": clock.now()}
     return {}
 
 

@@ -14,11 +14,10 @@ Stacks act with root's rights, not the deployer's: that a deployer may create a 
 import contextvars
 import json
 import random
-import time
 import uuid
 from dataclasses import dataclass, field
 
-from account import autoscaling, durations, network
+from account import autoscaling, clock, durations, network
 
 # What takes long on AWS. Types that are not here take `cloudformation.resource`.
 SLOW_CREATE = {
@@ -43,7 +42,7 @@ class Clock:
     """When each resource of one stack operation is over on an AWS that works in parallel."""
 
     waits_for: dict[str, set[str]]
-    started: float = field(default_factory=time.monotonic)
+    started: float = field(default_factory=clock.monotonic)
     over: dict[str, float] = field(default_factory=dict)
 
     def finish(self, logical_id: str, name: str) -> None:
@@ -51,9 +50,9 @@ class Clock:
             [self.started, *(self.over[other] for other in self.waits_for.get(logical_id, ()) if other in self.over)]
         )
         end = self.over[logical_id] = begin + durations.seconds(name)
-        left = end - time.monotonic()
+        left = end - clock.monotonic()
         if left > 0:
-            time.sleep(left)
+            clock.sleep(left)
 
 
 _clock: contextvars.ContextVar[Clock | None] = contextvars.ContextVar("rehearsal_stack_clock", default=None)

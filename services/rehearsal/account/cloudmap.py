@@ -5,12 +5,11 @@ healthy; the port is the client's choice. The API is ministack's, with AWS's ref
 """
 
 import random
-import time
 
 from ministack.core.responses import error_response_json, get_account_id, get_region, json_response, request_scope
 from ministack.services import servicediscovery as cloudmap
 
-from account import addresses, durations
+from account import addresses, clock, durations
 
 _DUPLICATE = "Service already exists."
 
@@ -102,14 +101,14 @@ def install() -> None:
         operation_id = start(kind, targets)
         if kind in ("CREATE_NAMESPACE", "DELETE_NAMESPACE"):
             wait = durations.seconds("namespace.create" if kind.startswith("CREATE") else "namespace.delete")
-            cloudmap._operations[operation_id] |= {"Status": "PENDING", "_until": time.time() + wait}
+            cloudmap._operations[operation_id] |= {"Status": "PENDING", "_until": clock.now() + wait}
         return operation_id
 
     def operation_read(data):
         operation = cloudmap._operations.get(data.get("OperationId"))
         if operation is None:
             return get(data)
-        if time.time() >= operation.get("_until", 0):
+        if clock.now() >= operation.get("_until", 0):
             operation["Status"] = "SUCCESS"
         return json_response({"Operation": {key: value for key, value in operation.items() if not key.startswith("_")}})
 

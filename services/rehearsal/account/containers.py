@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ministack.core.responses import new_uuid, request_scope
 from ministack.services import cloudwatch_logs, ecs_metadata, secretsmanager, ssm
 
-from account import addresses, credentials, durations, images, processes, rights, settings
+from account import addresses, clock, credentials, durations, images, processes, rights, settings
 
 if TYPE_CHECKING:
     from account.tasks import Task
@@ -216,7 +216,7 @@ class Container:
                 {
                     "logGroupName": group,
                     "logStreamName": stream,
-                    "logEvents": [{"timestamp": int(time.time() * 1000), "message": line}],
+                    "logEvents": [{"timestamp": int(clock.now() * 1000), "message": line}],
                 }
             )
 

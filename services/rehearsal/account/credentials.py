@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 from ministack.core.responses import json_response
 from ministack.services import iam, imds, sts
 
-from account import settings
+from account import clock, settings
 
 PATH = "/v2/credentials/"
 VALID_SECONDS = 6 * 3600
 _given: dict[str, tuple[str, str]] = {}  # container's token: role ARN, session name
+_until: dict[str, float] = {}  # access key: when it expires on the machine's clock, which is the process's
 _ministack = imds.handle_request
 
 
@@ -32,7 +33,7 @@ async def _answer(method, path, headers, body, query_params):
     account, name = role_arn.split(":")[4], role_arn.rsplit("/", 1)[-1]
     role = iam._roles.get_scoped(account, None, name) or {}
     key, secret, token = iam._gen_session_access_key(), iam._gen_secret(), iam._gen_session_token()
-    until = time.time() + VALID_SECONDS
+    until = _until[key] = time.time() + VALID_SECONDS
     sts.register_session(
         key,
         {
@@ -40,7 +41,7 @@ async def _answer(method, path, headers, body, query_params):
             "UserId": f"{role.get('RoleId', name)}:{session}",
             "SecretAccessKey": secret,
             "SessionToken": token,
-            "Expiration": until,
+            "Expiration": until + clock.now() - time.time(),
             "AccountId": account,
             "PrincipalType": "AssumedRole",
         },
@@ -56,9 +57,19 @@ async def _answer(method, path, headers, body, query_params):
     )
 
 
+def _renewed() -> None:
+    """A process that lived through the time that was skipped would have fetched new ones in time."""
+    for key, until in _until.items():
+        session = sts._sessions.get(key)
+        if session is not None:
+            session["Expiration"] = until + clock.now() - time.time()
+
+
 def install() -> None:
+    clock.on_skip(_renewed)
     imds.handle_request = _answer
 
 
 def reset() -> None:
     _given.clear()
+    _until.clear()

@@ -19,7 +19,7 @@ from typing import Callable
 from ministack.core.responses import get_account_id, get_region, new_uuid, request_scope
 from ministack.services import rds
 
-from account import addresses, durations, postgres, processes, settings
+from account import addresses, clock, durations, postgres, processes, settings
 
 Answer = tuple
 NEWEST = {11: "11.22", 12: "12.22", 13: "13.23", 14: "14.20", 15: "15.15", 16: "16.11", 17: "17.7", 18: "18.1"}
@@ -144,7 +144,7 @@ class Database:
         self.account, self.region, self.id = get_account_id(), get_region(), record["DBInstanceIdentifier"]
         self.record, self.host, self.port = record, host, port
         self.turn = threading.Lock()  # one change at a time
-        self.ended = threading.Event()
+        self.ended = clock.Event()
         self.server: postgres.Server | None = None
         self.address = ""
         self.name_address = addresses.publish(host, port, self._targets)
@@ -190,7 +190,7 @@ class Database:
             "SourceType": "db-instance",
             "SourceArn": self.record["DBInstanceArn"],
             "Message": message,
-            "Date": time.time(),
+            "Date": clock.now(),
             "EventCategories": [category],
         }
 
@@ -467,7 +467,7 @@ def create(params) -> Answer:
         "BackupRetentionPeriod": 1,
         "StorageType": "gp2",
         "LicenseModel": "postgresql-license",
-        "InstanceCreateTime": rds._format_time(time.time()),
+        "InstanceCreateTime": rds._format_time(clock.now()),
         "DBSecurityGroups": [],
         "VpcSecurityGroups": security,
         "DBParameterGroups": [{"DBParameterGroupName": parameters, "ParameterApplyStatus": "in-sync"}],
@@ -501,13 +501,13 @@ def _default_key() -> str:
 
 def _bring_up(database: Database, password: str) -> None:
     """creating -> backing-up -> available. The server is ready long before, but its endpoint shows as late as RDS's."""
-    record, began = database.record, time.monotonic()
+    record, began = database.record, clock.monotonic()
     whole = durations.seconds("rds.create.multiaz" if record.get("MultiAZ") else "rds.create")
     if database.server:
         database.server.make(database.host, [database.name_address])
         database.start()
         database.server.prepare(record["MasterUsername"], password, record["DBName"])
-    database.wait(began + whole - time.monotonic())
+    database.wait(began + whole - clock.monotonic())
     record["PendingModifiedValues"] = {}
     record["Endpoint"] = {"Address": database.host, "Port": database.port, "HostedZoneId": "Z2R2ITUGPM61AM"}
     database.event("DB instance created", "creation")
@@ -694,9 +694,9 @@ def delete(params) -> Answer:
     def act() -> None:
         with request_scope(account, region):
             if snapshot:
-                time.sleep(durations.seconds("rds.snapshot"))
+                clock.sleep(durations.seconds("rds.snapshot"))
                 snapshot.update(Status="available", PercentProgress=100)
-            time.sleep(durations.seconds("rds.delete"))
+            clock.sleep(durations.seconds("rds.delete"))
             if rds._instances.get(database.id) is record:
                 database.event("DB instance deleted", "deletion")
                 rds._instances.pop(database.id)

@@ -4,12 +4,11 @@ revisions.
 
 import json
 import re
-import time
 from typing import Any
 
 from ministack.services import ecs
 
-from account import images
+from account import clock, images
 from account.answers import Refused, caller, client, invalid, page
 
 FARGATE = {  # vCPU units: memory in MiB, from the Fargate table of the ECS developer guide
@@ -176,7 +175,7 @@ def register(data: dict) -> dict:
     stored = ecs._task_defs[f"{answer['taskDefinition']['family']}:{answer['taskDefinition']['revision']}"]
     for key in [k for k, v in stored.items() if v in ("", None)]:
         del stored[key]  # AWS leaves out what was not given
-    stored["registeredAt"] = time.time()
+    stored["registeredAt"] = clock.now()
     stored["registeredBy"] = caller()
     return {"taskDefinition": stored, "tags": data.get("tags") or None}
 
@@ -196,7 +195,7 @@ def deregister(data: dict) -> dict:
     definition = ecs._task_defs.get(ecs._resolve_td_key(reference) or "")
     if definition is None:
         raise client("The specified task definition does not exist.")
-    definition |= {"status": "INACTIVE", "deregisteredAt": time.time()}
+    definition |= {"status": "INACTIVE", "deregisteredAt": clock.now()}
     return {"taskDefinition": definition}
 
 
@@ -223,7 +222,7 @@ def delete(data: dict) -> dict:
                 }
             )
         else:
-            definition |= {"status": "DELETE_IN_PROGRESS", "deleteRequestedAt": time.time()}
+            definition |= {"status": "DELETE_IN_PROGRESS", "deleteRequestedAt": clock.now()}
             deleted.append(definition)
     return {"taskDefinitions": deleted, "failures": failures}
 

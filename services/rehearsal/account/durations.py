@@ -1,24 +1,39 @@
-"""How long AWS takes, from one table (durations.json), divided by the pace of this run.
+"""How long AWS takes, from one table (durations.json), divided by the pace of this run; and all chance, from one seed.
 
-Two paces, because real processes cannot be sped up: `seconds` divides what is AWS's own (a database's creation),
-`timer` divides what the caller configured (a health check's interval), which is measured against processes that start
-as slowly as ever.
+Three kinds of time, because real processes cannot be sped up: `seconds` divides what is AWS's own (a database's
+creation), `timer` divides what the caller configured (a health check's interval), which is measured against processes
+that start as slowly as ever, and `kept` is divided by nothing: how long AWS keeps or promises something (an hour, seven
+days) passes only with the clock, which a test may skip.
 """
 
 import json
-import random
+import random as chance
 from pathlib import Path
 
 from account import settings
 
 TABLE: dict[str, dict] = json.loads((Path(__file__).parent / "durations.json").read_text())
 JITTER = 0.1  # AWS never takes exactly as long twice; seeded, so that a run can be repeated
-_random = random.Random(20)
+_streams: dict[str, chance.Random] = {}
+
+
+def random(name: str) -> chance.Random:
+    """The source of chance for one purpose. Each name draws from a row of its own, so that what one part of the account
+    draws does not depend on how its threads and another's interleave.
+    """
+    if name not in _streams:
+        _streams[name] = chance.Random(f"{settings.SEED} {name}")
+    return _streams[name]
 
 
 def seconds(name: str) -> float:
     """AWS's duration `name` in seconds of this run, give or take a tenth. KeyError for one that is not in the table."""
-    return TABLE[name]["seconds"] * _random.uniform(1 - JITTER, 1 + JITTER) / settings.PACE
+    return TABLE[name]["seconds"] * random(name).uniform(1 - JITTER, 1 + JITTER) / settings.PACE
+
+
+def kept(name: str) -> float:
+    """How long AWS keeps or promises `name`, in seconds of the account's clock, whatever the pace."""
+    return TABLE[name]["seconds"]
 
 
 def timer(configured: float) -> float:
@@ -29,11 +44,12 @@ def timer(configured: float) -> float:
 
 
 def install() -> None:
-    _random.seed(20)
+    reset()
 
 
 def reset() -> None:
-    _random.seed(20)
+    _streams.clear()
+    chance.seed(settings.SEED)  # ministack's own ids
 
 
 def stop() -> None:

@@ -8,7 +8,6 @@ where they are known.
 
 import json
 import re
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +15,7 @@ from ministack.core.responses import get_account_id, get_region
 from ministack.services import alb, ec2, ecs
 from ministack.services import servicediscovery as cloudmap
 
-from account import credentials, definitions, scheduler, services, tasks
+from account import clock, credentials, definitions, scheduler, services, tasks
 from account.answers import Refused, answering, caller, invalid, page
 from account.services import Service
 from account.tasks import Task
@@ -225,7 +224,7 @@ def _create(data: dict) -> dict:
         "taskDefinition": definition["taskDefinitionArn"],
         "deploymentConfiguration": configuration,
         "events": [],
-        "createdAt": time.time(),
+        "createdAt": clock.now(),
         "placementConstraints": [],
         "placementStrategy": [],
         "networkConfiguration": _network(data, definition),
@@ -534,7 +533,7 @@ def _update_task_protection(data: dict) -> dict:
     minutes = data.get("expiresInMinutes") or 120
 
     def change(task: Task) -> None:
-        task.protected_until = time.time() + minutes * 60 if data.get("protectionEnabled") else None
+        task.protected_until = clock.now() + minutes * 60 if data.get("protectionEnabled") else None
         task.service.wake()
 
     return _protection(data, change)

@@ -6,12 +6,11 @@ ministack's. Messages are AWS's own where they are known.
 
 import random
 import re
-import time
 
 from ministack.core.responses import get_region
 from ministack.services import alb
 
-from account import addresses, durations, settings, targets
+from account import addresses, clock, durations, settings, targets
 
 LB_DEFAULTS = {
     "access_logs.s3.enabled": "false",
@@ -117,7 +116,7 @@ def _set_attributes(store, arn: str, given: dict[str, str], known: dict[str, str
 
 def state(record: dict) -> str:
     """provisioning or active."""
-    return "provisioning" if time.monotonic() < record.get("_active_at", 0) else "active"
+    return "provisioning" if clock.monotonic() < record.get("_active_at", 0) else "active"
 
 
 def complete(record: dict) -> None:
@@ -235,7 +234,7 @@ def create_balancer(params) -> Answer:
     _made["CreateLoadBalancer"](given)
     (arn,) = set(alb._lbs.keys()) - before
     record = alb._lbs[arn]
-    record["_active_at"] = time.monotonic() + durations.seconds("elb.create")
+    record["_active_at"] = clock.monotonic() + durations.seconds("elb.create")
     complete(record)
     return alb._xml(200, "CreateLoadBalancer", f"<LoadBalancers>{_balancer_xml(record)}</LoadBalancers>")
 

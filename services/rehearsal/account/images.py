@@ -19,14 +19,13 @@ import logging
 import os
 import re
 import shutil
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ministack.core.responses import error_response_json, get_account_id, json_response, request_scope
 from ministack.services import ecr
 
-from account import rights, settings
+from account import clock, rights, settings
 
 HERE = settings.ROOT / "services" / "rehearsal" / "images"
 ECR = re.compile(r"^(\d{12})\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/(.+)$")
@@ -264,7 +263,7 @@ def _put_image(data: dict):
         "imageManifest": manifest,
         "imageManifestMediaType": media_type,
         "imageTags": [],
-        "imagePushedAt": int(time.time()),
+        "imagePushedAt": int(clock.now()),
         "imageDigest": digest,
     }
     if tag:

@@ -3,10 +3,9 @@ gateway takes its time.
 """
 
 import re
-import time
 from typing import Iterator
 
-from account import durations
+from account import clock, durations
 
 
 def users_of_group(group_id: str) -> Iterator[str]:
@@ -74,7 +73,7 @@ def _interfaces() -> Iterator[tuple[str, list[str], list[str]]]:
 def _state(nat: dict) -> str:
     """pending until it is made, deleting until it is gone; AWS shows a deleted one for about an hour."""
     due = nat.get("_until")
-    if due is not None and time.monotonic() >= due:
+    if due is not None and clock.monotonic() >= due:
         nat["State"] = {"pending": "available", "deleting": "deleted"}.get(nat["State"], nat["State"])
         nat.pop("_until")
     return nat["State"]
@@ -197,7 +196,7 @@ def install() -> None:
         before = set(ec2._nat_gateways.keys())
         status, headers, body = create_nat(params)
         for name in set(ec2._nat_gateways.keys()) - before:
-            ec2._nat_gateways[name].update(State="pending", _until=time.monotonic() + durations.seconds("nat.create"))
+            ec2._nat_gateways[name].update(State="pending", _until=clock.monotonic() + durations.seconds("nat.create"))
         text = body.decode() if isinstance(body, bytes) else body
         return status, headers, text.replace("<state>available</state>", "<state>pending</state>").encode()
 
@@ -210,7 +209,7 @@ def install() -> None:
         answer = delete_nat(params)
         nat = ec2._nat_gateways.get(first(params, "NatGatewayId"))
         if nat is not None:
-            nat.update(State="deleting", _until=time.monotonic() + durations.seconds("nat.delete"))
+            nat.update(State="deleting", _until=clock.monotonic() + durations.seconds("nat.delete"))
         return answer
 
     actions.update(CreateNatGateway=nat_created, DescribeNatGateways=nat_described, DeleteNatGateway=nat_deleted)

@@ -9,13 +9,12 @@ rollout of a service.
 import copy
 import math
 import secrets
-import time
 from typing import Any
 
 from ministack.core.responses import get_account_id, get_region, new_uuid
 from ministack.services import ecs
 
-from account import durations, scheduler
+from account import clock, durations, scheduler
 from account.tasks import Task
 
 EVENTS_KEPT = 100
@@ -54,7 +53,7 @@ class Deployment:
         self.definition = definition
         self.desired = desired
         self.status = "PRIMARY"
-        self.created = self.updated = time.time()
+        self.created = self.updated = clock.now()
         self.failed = 0  # consecutive, for the breaker
         self.setbacks = 0  # consecutive, for the backoff
         self.not_before = 0.0
@@ -146,7 +145,7 @@ class ServiceDeployment:
             + secrets.token_urlsafe(16)[:21].replace("_", "x").replace("-", "x")
         )
         self.status, self.status_reason = "PENDING", None
-        self.created = self.updated = time.time()
+        self.created = self.updated = clock.now()
         self.started: float | None = None
         self.finished: float | None = None
         self.stopped: float | None = None
@@ -161,7 +160,7 @@ class ServiceDeployment:
         return self.status in self.OPEN
 
     def become(self, status: str, reason: str | None = None) -> None:
-        self.status, self.updated = status, time.time()
+        self.status, self.updated = status, clock.now()
         if reason:
             self.status_reason = reason
         if status == "IN_PROGRESS":
@@ -257,7 +256,7 @@ class Service:
 
     def event(self, message: str) -> None:
         self.record["events"].insert(
-            0, {"id": new_uuid(), "createdAt": time.time(), "message": f"(service {self.name}) {message}"}
+            0, {"id": new_uuid(), "createdAt": clock.now(), "message": f"(service {self.name}) {message}"}
         )
         del self.record["events"][EVENTS_KEPT:]
 
@@ -276,7 +275,7 @@ class Service:
                 old.under.become(
                     "STOPPED", "Service deployment was stopped because a newer service deployment was started."
                 )
-            old.status, old.launching, old.updated = "ACTIVE", False, time.time()
+            old.status, old.launching, old.updated = "ACTIVE", False, clock.now()
         self.record["taskDefinition"] = definition["taskDefinitionArn"]
         new = Deployment(self, definition, self.desired)
         self.deployments.insert(0, new)
@@ -289,7 +288,7 @@ class Service:
 
     def scale(self, desired: int) -> None:
         self.record["desiredCount"] = desired
-        self.primary.desired, self.primary.updated = desired, time.time()
+        self.primary.desired, self.primary.updated = desired, clock.now()
         self.steady = False
         self.wake()
 
@@ -315,7 +314,7 @@ class Service:
         self.deployments.insert(0, target)
         for other in self.deployments[1:]:
             other.status, other.launching = "ACTIVE", False
-        target.status, target.launching, target.desired, target.updated = "PRIMARY", True, self.desired, time.time()
+        target.status, target.launching, target.desired, target.updated = "PRIMARY", True, self.desired, clock.now()
         target.state, target.reason = (
             "IN_PROGRESS",
             f"ECS deployment circuit breaker: rolling back to deploymentId {target.id}.",
@@ -325,7 +324,7 @@ class Service:
         self.record |= {"taskDefinition": target.definition["taskDefinitionArn"], **copy.deepcopy(target.configuration)}
         self.event(f"rolling back to deployment {target.id}.")
         if under:
-            under.rollback = {"reason": why, "startedAt": time.time(), "serviceRevisionArn": target.revision_arn}
+            under.rollback = {"reason": why, "startedAt": clock.now(), "serviceRevisionArn": target.revision_arn}
             under.become(status, why)
         self.rolling_back = under
         self.steady = False
@@ -371,7 +370,7 @@ class Service:
             deployment.setbacks += 1
             if deployment.setbacks > 1:
                 doublings = min(deployment.setbacks - 2, BACKOFF_LIMIT_DOUBLINGS)
-                deployment.not_before = time.monotonic() + durations.seconds("ecs.backoff") * 2**doublings
+                deployment.not_before = clock.monotonic() + durations.seconds("ecs.backoff") * 2**doublings
                 if not self._unable_said and not reason.startswith("Task failed ") and deployment.setbacks > 2:
                     self._unable_said = True
                     self.event(
@@ -381,7 +380,7 @@ class Service:
                     )
             if not task.was_healthy:
                 deployment.failed += 1
-                deployment.updated = time.time()
+                deployment.updated = clock.now()
         if code == "ServiceSchedulerInitiated":
             self.event(f"has stopped 1 running tasks: {self._short([task])}.")
         if task.targets:
@@ -398,7 +397,7 @@ class Service:
     def wake(self, seconds: float | None = None) -> None:
         """Look soon, or `seconds` from now; calls until then are one look."""
         delay = durations.seconds("ecs.scheduler") if seconds is None else seconds
-        at = time.monotonic() + delay
+        at = clock.monotonic() + delay
         if self._look_at is None or at < self._look_at:
             self._look_at = at
             scheduler.after(delay, self.account, self.region, lambda: self._look() if self._look_at == at else None)
@@ -424,8 +423,8 @@ class Service:
         """When time alone may change something: a backoff that ends, a target's health, a grace period, steadiness."""
         delays = []
         primary = self.primary
-        if primary.launching and len(primary.wanted) < self.desired and primary.not_before > time.monotonic():
-            delays.append(primary.not_before - time.monotonic())
+        if primary.launching and len(primary.wanted) < self.desired and primary.not_before > clock.monotonic():
+            delays.append(primary.not_before - clock.monotonic())
         if any(task.wanted and (task.targets or (task.running and not task.was_healthy)) for task in self.tasks):
             delays.append(max(LOOK_SECONDS, durations.seconds("ecs.scheduler")))
         if primary.steady_since is not None and not self.steady and primary.state != "FAILED":
@@ -441,7 +440,7 @@ class Service:
                 continue
             if task.healthy:
                 checked = task.targets or any(c.check and c.essential for c in task.containers)
-                if not checked and time.monotonic() - task.running_since < max(
+                if not checked and clock.monotonic() - task.running_since < max(
                     PROOF_SECONDS, durations.seconds("ecs.steady")
                 ):
                     continue  # nothing says that it works but that it still runs
@@ -452,7 +451,7 @@ class Service:
                     if self.breaker.get("resetOnHealthyTask", True):
                         task.deployment.failed = 0
                 continue
-            if time.monotonic() - task.running_since < grace:
+            if clock.monotonic() - task.running_since < grace:
                 continue
             if task.record["healthStatus"] == "UNHEALTHY":
                 self.event(f"(task {task.id}) failed container health checks.")
@@ -474,7 +473,7 @@ class Service:
         if deployment.failed < self.threshold:
             return
         deployment.state, deployment.reason, deployment.launching = "FAILED", FAILED_TO_START, False
-        deployment.updated = time.time()
+        deployment.updated = clock.now()
         self.event(f"(deployment {deployment.id}) deployment failed: tasks failed to start.")
         under = deployment.under if deployment.under and deployment.under.open else None
         if under:
@@ -504,7 +503,7 @@ class Service:
         missing = self.desired - len(new)
         if missing < 0:  # scaled in: those that serve least go first
             self._stop(sorted(new, key=lambda t: (t.healthy, t.record["createdAt"]))[:-missing], primary)
-        elif missing > 0 and primary.launching and time.monotonic() >= primary.not_before:
+        elif missing > 0 and primary.launching and clock.monotonic() >= primary.not_before:
             self._start(min(missing, max(0, high - len(new) - len(old))))
         if not old or (primary.state == "FAILED"):
             return
@@ -578,15 +577,15 @@ class Service:
             self.steady = False
             return
         if primary.steady_since is None:
-            primary.steady_since = time.monotonic()
+            primary.steady_since = clock.monotonic()
             self._steady_wait = durations.seconds("ecs.steady")
-        if time.monotonic() - primary.steady_since < self._steady_wait:
+        if clock.monotonic() - primary.steady_since < self._steady_wait:
             return
         if primary.state == "IN_PROGRESS":
             primary.state, primary.reason, primary.updated = (
                 "COMPLETED",
                 f"ECS deployment {primary.id} completed.",
-                time.time(),
+                clock.now(),
             )
             primary.failed = 0
             self.last_completed = primary

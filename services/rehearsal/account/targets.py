@@ -18,7 +18,7 @@ from ministack.core.arn import parse_arn
 from ministack.core.responses import request_scope
 from ministack.services import alb
 
-from account import durations
+from account import clock, durations
 
 Health = tuple[str, str, str]  # state, reason, description
 
@@ -136,7 +136,7 @@ def deregister(arn: str, ip: str, port: int) -> None:
             return
         record = group(arn)
         target.health = DRAINING
-        target.drain_until = time.monotonic() + durations.timer(delay(arn) if record else 0)
+        target.drain_until = clock.monotonic() + durations.timer(delay(arn) if record else 0)
         if not target.requests:
             return _forget(target)
         _begin(target, _drain(target))
@@ -233,7 +233,7 @@ def _forget(target: Target) -> None:
 
 
 async def _drain(target: Target) -> None:
-    while target.requests and time.monotonic() < target.drain_until:
+    while target.requests and clock.monotonic() < target.drain_until:
         await asyncio.sleep(DRAIN_LOOK_SECONDS)
     with _lock:
         left = list(target.requests)
@@ -245,7 +245,7 @@ async def _drain(target: Target) -> None:
 async def _check(target: Target) -> None:
     """Probe it for as long as it is registered. Groups that no rule uses are not probed."""
     try:
-        await asyncio.sleep(durations.seconds("elb.register"))
+        await clock.pause(durations.seconds("elb.register"))
         while True:
             record = group(target.group)
             if record is None:

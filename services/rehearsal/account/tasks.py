@@ -10,7 +10,6 @@ import copy
 import random
 import secrets
 import shutil
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -18,7 +17,7 @@ from ministack.core.responses import get_account_id, get_region, new_uuid
 from ministack.services import ec2, ecs, ecs_metadata
 from ministack.services import servicediscovery as cloudmap
 
-from account import addresses, balancer, credentials, durations, images, rights, scheduler, settings
+from account import addresses, balancer, clock, credentials, durations, images, rights, scheduler, settings
 from account.containers import Container, StartError
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ class Task:
         self.overrides = request.get("overrides") or {}
         self.execution_role = self.overrides.get("executionRoleArn") or definition.get("executionRoleArn") or ""
         self.was_healthy = False
-        self.running_since: float | None = None  # time.monotonic
+        self.running_since: float | None = None  # clock.monotonic
         self.targets: list[tuple[str, int]] = []  # (target group ARN, port) it is registered in
         self.instances: list[str] = []  # Cloud Map service ids it is registered in
         self.protected_until: float | None = None
@@ -63,7 +62,7 @@ class Task:
         self.containers = [
             Container(self, d, overrides.get(d["name"], {})) for d in self.definition["containerDefinitions"]
         ]
-        now = time.time()
+        now = clock.now()
         self.record: dict = {
             "taskArn": self.arn,
             "clusterArn": cluster["clusterArn"],
@@ -125,7 +124,7 @@ class Task:
 
     @property
     def protected(self) -> bool:
-        return self.protected_until is not None and time.time() < self.protected_until
+        return self.protected_until is not None and clock.now() < self.protected_until
 
     # Time ---------------------------------------------------------------------------------------------------
 
@@ -201,7 +200,7 @@ class Task:
             ],
             "Attachment": None,
         }
-        self._is("PENDING", connectivity="CONNECTED", connectivityAt=time.time())
+        self._is("PENDING", connectivity="CONNECTED", connectivityAt=clock.now())
         self.after(durations.seconds("ecs.pending"), self._initialize)
 
     def _initialize(self) -> None:
@@ -214,7 +213,7 @@ class Task:
                 self._assume(self.definition["taskRoleArn"])
             for container in self.containers:
                 container.read_secrets()
-            self.record["pullStartedAt"] = time.time()
+            self.record["pullStartedAt"] = clock.now()
             for container in self.containers:
                 try:
                     container.pull(self.deployment.digests.get(container.name) if self.deployment else None)
@@ -241,7 +240,7 @@ class Task:
             )
 
     def _pulled(self) -> None:
-        self.record["pullStoppedAt"] = time.time()
+        self.record["pullStoppedAt"] = clock.now()
         self._start_what_can()
 
     def _start_what_can(self) -> None:
@@ -295,8 +294,8 @@ class Task:
             return
         if self.service:
             self._register()
-        self.running_since = time.monotonic()
-        self._is("RUNNING", startedAt=time.time())
+        self.running_since = clock.monotonic()
+        self._is("RUNNING", startedAt=clock.now())
 
     def _register(self) -> None:
         groups: dict[str, int] = {}
@@ -388,7 +387,7 @@ class Task:
             "desiredStatus": "STOPPED",
             "stopCode": code,
             "stoppedReason": reason,
-            "stoppingAt": time.time(),
+            "stoppingAt": clock.now(),
         }
         if self.service:
             self.service.task_stopping(self, code, reason)
@@ -440,14 +439,14 @@ class Task:
             return
         for container in self.containers:
             container.record["lastStatus"] = "STOPPED"
-        self._is("DEPROVISIONING", executionStoppedAt=time.time())
+        self._is("DEPROVISIONING", executionStoppedAt=clock.now())
         self.after(durations.seconds("ecs.deprovisioning"), self._gone)
 
     def _gone(self) -> None:
         ec2._network_interfaces.pop(self.eni, None)
         for attachment in self.record["attachments"]:
             attachment["status"] = "DELETED"
-        self._is("STOPPED", stoppedAt=time.time())
+        self._is("STOPPED", stoppedAt=clock.now())
         self.record["connectivity"] = (
             "DISCONNECTED" if not self.address else self.record.get("connectivity", "CONNECTED")
         )

@@ -12,7 +12,7 @@ from collections import deque
 from dataclasses import asdict, dataclass
 from urllib.parse import parse_qs
 
-from account import control
+from account import clock, control
 
 KEPT = 50_000
 
@@ -192,7 +192,7 @@ def identify(scope: dict, body: bytes) -> Call | None:
     prefix = prefix or iam_actions.SERVICE_TO_IAM_NAMESPACE.get(service, service)
     account, principal, session = caller(key)
     resource = named(prefix, path, parameters(headers, body, query))
-    return Call(time.time(), account, region, principal, session, prefix, name or f"{method} {path}", resource)
+    return Call(clock.now(), account, region, principal, session, prefix, name or f"{method} {path}", resource)
 
 
 def error_code(headers: list, body: bytes) -> str:
