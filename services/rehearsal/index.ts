@@ -38,6 +38,10 @@ export interface Call {
   status: number;
   /** AWS's error code, '' on success. */
   error: string;
+  /** What allowed or denied it. */
+  why: string;
+  /** The AWS service that made the call for the principal, '' for a call over HTTP. */
+  via: string;
 }
 
 /** A fault: every field that is given must match. Without code and status it only delays. */

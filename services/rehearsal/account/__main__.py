@@ -45,6 +45,8 @@ MODULES = [
     "trail",
     "faults",
     "policy",
+    "queues",
+    "events",
     "processes",
     "addresses",
     "images",

@@ -6,15 +6,19 @@ through here.
 """
 
 import json
+import logging
 import re
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from urllib.parse import parse_qs
 
 from account import clock, control
 
 KEPT = 50_000
+ANSWER_KEPT = 1 << 20  # of an answer, for who listens; AWS answers no more at a time
+log = logging.getLogger("rehearsal")
 
 # Fields that name what a call acts on, most telling first.
 NAMES = {
@@ -31,6 +35,7 @@ NAMES = {
         "SubnetId.1",
         "VpcId.1",
     ),
+    "cloudtrail": ("Name", "TrailName"),
     "ecr": ("repositoryName", "repositoryNames", "resourceArn"),
     "ecs": (
         "serviceName",
@@ -63,6 +68,7 @@ NAMES = {
         "LoadBalancerArns.member.1",
         "ResourceArns.member.1",
     ),
+    "events": ("Name", "Rule", "NamePrefix", "ResourceARN", "EventBusName"),
     "iam": ("RoleName", "UserName", "PolicyArn", "PolicySourceArn", "PolicyName", "AWSServiceName"),
     "lambda": (),
     "logs": ("logGroupName", "logGroupIdentifier", "resourceArn", "logGroupNamePrefix"),
@@ -75,6 +81,7 @@ NAMES = {
     ),
     "secretsmanager": ("SecretId", "Name"),
     "servicediscovery": ("ServiceId", "Id", "Name", "NamespaceId", "ServiceName", "OperationId", "ResourceARN"),
+    "sqs": ("QueueUrl", "QueueName", "QueueNamePrefix"),
     "ssm": ("Name", "Names"),
     "sts": ("RoleArn",),
     "tag": ("ResourceARNList",),
@@ -112,6 +119,29 @@ class Call:
     seconds: float = 0
     status: int = 0
     error: str = ""
+    why: str = ""  # what allowed or denied it
+    via: str = ""  # the AWS service that made it for the principal, '' for a call over HTTP
+
+
+Listener = Callable[[Call, dict[str, str], bytes, int, dict[str, str], bytes], None]
+_listeners: list[Listener] = []
+
+
+def after(listener: Listener) -> None:
+    """Call it after each call: (call, the request's headers, its body, status, the answer's headers, its body), header
+    names in lower case.
+
+    Calls that a service made for someone have no headers and no bodies. It runs on the event loop: it must be quick.
+    """
+    _listeners.append(listener)
+
+
+def _tell(call: Call, headers: dict[str, str], body: bytes, answered: dict[str, str], answer: bytes) -> None:
+    for listener in _listeners:
+        try:
+            listener(call, headers, body, call.status, answered, answer)
+        except Exception:
+            log.exception("after %s:%s", call.service, call.action)
 
 
 _calls: deque[Call] = deque(maxlen=KEPT)
@@ -238,14 +268,14 @@ def wrap(inner):
         call = identify(scope, body)
         if call is None:
             return await inner(scope, replay, send)
-        started, failure, answer_headers = time.monotonic(), b"", []
+        started, answer, answer_headers = time.monotonic(), b"", []
 
         async def watched(message):
-            nonlocal failure, answer_headers
+            nonlocal answer, answer_headers
             if message["type"] == "http.response.start":
                 call.status, answer_headers = message["status"], message.get("headers", [])
-            elif call.status >= 400 and len(failure) < 8192:
-                failure += message.get("body", b"")
+            elif len(answer) < ANSWER_KEPT:
+                answer += message.get("body", b"")
             await send(message)
 
         try:
@@ -253,13 +283,19 @@ def wrap(inner):
         finally:
             call.seconds = round(time.monotonic() - started, 4)
             if call.status >= 400:
-                call.error = error_code(answer_headers, failure)
+                call.error = error_code(answer_headers, answer[:8192])
                 if call.error in _NOT_BELIEVED:
                     call.principal = call.session = ""
             call.n, _next = _next, _next + 1
             _calls.append(call)
+            if _listeners:
+                _tell(call, _texts(scope["headers"]), body, _texts(answer_headers), answer)
 
     return app
+
+
+def _texts(headers: list) -> dict[str, str]:
+    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers}
 
 
 async def _read(request: control.Request) -> dict:
