@@ -47,6 +47,7 @@ MODULES = [
     "policy",
     "queues",
     "events",
+    "cloudtrail",
     "processes",
     "addresses",
     "images",

@@ -8,13 +8,12 @@ this rule in, retried, then to the dead-letter queue), and what EventBridge refu
 import functools
 import hashlib
 import json
-import time
 import uuid
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from account import control, durations, faults, queues, rights, scheduler, trail
+from account import clock, control, durations, faults, queues, rights, scheduler, trail
 from ministack.core.responses import error_response_json, get_account_id, get_region, request_scope
 from ministack.services import eventbridge, sqs
 
@@ -52,7 +51,7 @@ def emit(
         "DetailType": detail_type,
         "Detail": json.dumps(detail),
         "EventBusName": "default",
-        "Time": int(time.time()),
+        "Time": int(clock.now()),
         "Resources": list(resources),
         "Account": account,
         "Region": region,
@@ -105,7 +104,7 @@ class Delivery:
     def __init__(self, rule: dict, target: dict, event: dict, view):
         self.rule, self.target, self.event, self.view = rule, target, event, view
         self.attempts = 0
-        self.began = time.time()
+        self.began = clock.now()
 
 
 _current: Delivery | None = None  # what the scheduler's one thread delivers at the moment
@@ -170,7 +169,7 @@ def _role_refused(role: str, queue_arn: str, region: str) -> str:
 
 
 def _fault(account: str, region: str, rule: dict, queue: dict):
-    call = trail.Call(time.time(), account, region, rule["Arn"], "", "sqs", "SendMessage", queue["url"], via=PRINCIPAL)
+    call = trail.Call(clock.now(), account, region, rule["Arn"], "", "sqs", "SendMessage", queue["url"], via=PRINCIPAL)
     fault = next((one for one in faults._faults if one.matches(call)), None)
     return fault if fault and any(name in fault.wanted for name in ("code", "status", "cut")) else None
 
@@ -186,7 +185,7 @@ def _put(queue: dict, payload: str, parameters: dict, attributes: dict[str, str]
     limit = int(queue["attributes"].get("MaximumMessageSize", 1 << 20))
     if len(payload.encode()) > limit:
         raise Undelivered("SDK_CLIENT_ERROR", f"Message must be shorter than {limit} bytes.")
-    now = time.time()
+    now = clock.now()
     named = {name: {"StringValue": value, "DataType": "String"} for name, value in (attributes or {}).items()}
     message = {
         "id": str(uuid.uuid4()),
