@@ -301,8 +301,56 @@ def _iam(kind: str, name: str, store: str) -> Callable[[Request], list[str]]:
     return build
 
 
+def _bus(given: dict) -> str:
+    return (given.get("EventBusName") or "default").rpartition("/")[2]
+
+
+def _rule(default: bool) -> Callable[[Request], list[str]]:
+    """EventBridge: a rule on the default bus, or on another."""
+
+    def build(request: Request) -> list[str]:
+        given, bus = request.given, _bus(request.given)
+        tagged = given.get("ResourceARN", "")
+        if ":rule/" in tagged:
+            return [tagged] if (tagged.count("/") == 1) == default else []
+        name = given.get("Rule") or (given.get("Name") if request.action.endswith("Rule") else "")
+        if not name or (bus == "default") != default:
+            return []
+        return [_arn(request, f"rule/{name}" if default else f"rule/{bus}/{name}")]
+
+    return build
+
+
+def _event_bus(request: Request) -> list[str]:
+    given = request.given
+    if ":event-bus/" in given.get("ResourceARN", ""):
+        return [given["ResourceARN"]]
+    if request.action == "PutEvents":
+        named = [one.get("EventBusName") or "default" for one in listed(given, "Entries") if isinstance(one, dict)]
+    elif request.action.endswith("EventBus"):
+        named = [given.get("Name") or "default"]
+    else:
+        named = [given.get("EventBusName") or "default"]
+    arns = [one if one.startswith("arn:") else _arn(request, f"event-bus/{one}") for one in named]
+    return list(dict.fromkeys(arns))
+
+
+def _queue(request: Request) -> list[str]:
+    """A queue belongs to the account that its URL names."""
+    given = request.given
+    if given.get("QueueUrl"):
+        owner, _, name = given["QueueUrl"].rstrip("/").rpartition("/")
+        owner = owner.rpartition("/")[2]
+        return [f"arn:aws:sqs:{request.region}:{owner if owner.isdigit() else request.account}:{name}"]
+    owner = given.get("QueueOwnerAWSAccountId") or request.account
+    return [f"arn:aws:sqs:{request.region}:{owner}:{given.get('QueueName', '')}"] if given.get("QueueName") else []
+
+
 RESOURCES: dict[str, dict[str, Callable[[Request], list[str]]]] = {
     "application-autoscaling": {"ScalableTarget": _scalable_target},
+    "cloudtrail": {
+        "trail": lambda request: _named("Name", "trail/")(request) or _named("TrailName", "trail/")(request),
+    },
     "ec2": {
         "security-group": _security_groups,
         "security-group-rule": _security_group_rules,
@@ -350,6 +398,11 @@ RESOURCES: dict[str, dict[str, Callable[[Request], list[str]]]] = {
             )
         },
     },
+    "events": {
+        "event-bus": _event_bus,
+        "rule-on-default-event-bus": _rule(True),
+        "rule-on-custom-event-bus": _rule(False),
+    },
     "iam": {
         "role": _iam("role", "RoleName", "_roles"),
         "user": _iam("user", "UserName", "_users"),
@@ -367,6 +420,7 @@ RESOURCES: dict[str, dict[str, Callable[[Request], list[str]]]] = {
     },
     "secretsmanager": {"Secret": _secret},
     "servicediscovery": {"namespace": _map_namespace, "service": _map_service},
+    "sqs": {"queue": _queue},
     "sts": {"role": lambda request: listed(request.given, "RoleArn")},
     "tag": {},
 }
@@ -379,10 +433,12 @@ TAGGING = {
     "ecr": ("TagResource", ""),
     "ecs": ("TagResource", "ecs:CreateAction"),
     "elasticloadbalancing": ("AddTags", "elasticloadbalancing:CreateAction"),
+    "events": ("TagResource", ""),
     "logs": ("TagResource", ""),
     "rds": ("AddTagsToResource", ""),
     "secretsmanager": ("TagResource", ""),
     "servicediscovery": ("TagResource", ""),
+    "sqs": ("TagQueue", ""),
 }
 
 # The type of what a call makes, where it is authorised on something else.
@@ -468,6 +524,9 @@ def checks(request: Request) -> list[Check]:
             definition = _definition(given.get("taskDefinition", ""))
             roles += [definition.get(name) for name in ("executionRoleArn", "taskRoleArn")]
         found += _passed(request, roles, "ecs-tasks.amazonaws.com")
+    if service == "events":
+        roles = [given.get("RoleArn")] + [one.get("RoleArn") for one in listed(given, "Targets")]
+        found += _passed(request, roles, "events.amazonaws.com")
     if service == "rds":
         found += _passed(request, [given.get("MonitoringRoleArn")], "monitoring.rds.amazonaws.com")
     if service == "sts" and action == "AssumeRole":
@@ -603,6 +662,24 @@ def _created_role(check: Check) -> Any:
     return given.get("PermissionsBoundary") or record.get("PermissionsBoundary") or None
 
 
+def _event_field(name: str, path: str) -> Callable[[Check], Any]:
+    """Of events that are put, what they have; of a rule, what its pattern asks for in so many words."""
+
+    def value(check: Check) -> Any:
+        given = check.request.given
+        if check.name == "PutEvents":
+            return [one[name] for one in listed(given, "Entries") if one.get(name)] or None
+        try:
+            found: Any = json.loads(given.get("EventPattern") or "{}")
+            for part in path.split("."):
+                found = found.get(part) or {}
+        except (ValueError, AttributeError):
+            return None
+        return [one for one in found if isinstance(one, str)] or None
+
+    return value
+
+
 KEYS: dict[str, Callable[[Check], Any]] = {
     "application-autoscaling:scalable-dimension": _given("ScalableDimension"),
     "application-autoscaling:service-namespace": _given("ServiceNamespace"),
@@ -654,6 +731,15 @@ KEYS: dict[str, Callable[[Check], Any]] = {
     "elasticloadbalancing:securitygroup": lambda check: listed(check.request.given, "SecurityGroups") or None,
     "elasticloadbalancing:securitypolicy": _given("SslPolicy"),
     "elasticloadbalancing:subnet": lambda check: listed(check.request.given, "Subnets") or None,
+    "events:creatoraccount": lambda check: check.request.account,
+    "events:detail-type": _event_field("DetailType", "detail-type"),
+    "events:detail.eventtypecode": _event_field("", "detail.eventTypeCode"),
+    "events:detail.service": _event_field("", "detail.service"),
+    "events:detail.useridentity.principalid": _event_field("", "detail.userIdentity.principalId"),
+    "events:eventbusinvocation": lambda check: "false",
+    "events:managedby": lambda check: None,
+    "events:source": _event_field("Source", "source"),
+    "events:targetarn": lambda check: [one.get("Arn") for one in listed(check.request.given, "Targets")] or None,
     "iam:associatedresourcearn": lambda check: None,
     "iam:awsservicename": _given("AWSServiceName"),
     "iam:passedtoservice": lambda check: None,

@@ -24,7 +24,8 @@ HISTORY_SECONDS = 90 * 86400
 PAGE = 50
 FIELD_LIMIT = 100 << 10  # bytes of one field, as AWS cuts it
 
-# https://docs.aws.amazon.com/awscloudtrail/latest/userguide/logging-data-events-with-cloudtrail.html: not in the history
+# Data events, which no event history has:
+# https://docs.aws.amazon.com/awscloudtrail/latest/userguide/logging-data-events-with-cloudtrail.html
 DATA = {
     "cloudwatch": {"GetMetricData", "GetMetricWidgetImage", "ListMetrics", "PutMetricData"},
     "events": {"PutEvents"},

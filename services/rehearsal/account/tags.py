@@ -159,6 +159,21 @@ def _iam() -> Iterator[tuple[str, dict]]:
             yield entity.get("Arn", ""), _plain(entity.get("Tags"))
 
 
+def _events() -> Iterator[tuple[str, dict]]:
+    from ministack.services import eventbridge
+
+    for store in (eventbridge._rules, eventbridge._event_buses):
+        for one in store.values():
+            yield one["Arn"], _plain(eventbridge._tags.get(one["Arn"]))
+
+
+def _queues() -> Iterator[tuple[str, dict]]:
+    from ministack.services import sqs
+
+    for queue in sqs._queues.values():
+        yield queue["attributes"]["QueueArn"], _plain(queue.get("tags"))
+
+
 def _scaling() -> Iterator[tuple[str, dict]]:
     from account import autoscaling
 
@@ -171,11 +186,13 @@ STORES = {
     "ecr": _ecr,
     "ecs": _ecs,
     "elasticloadbalancing": _balancing,
+    "events": _events,
     "iam": _iam,
     "logs": _logs,
     "rds": _rds,
     "secretsmanager": _secrets,
     "servicediscovery": _map,
+    "sqs": _queues,
 }
 
 
