@@ -14,14 +14,14 @@ from collections.abc import Callable
 from typing import Any
 
 from account import clock, control, durations, faults, queues, rights, scheduler, trail
-from ministack.core.responses import error_response_json, get_account_id, get_region, request_scope
+from ministack.core.responses import error_response_json, get_account_id, get_region, json_response, request_scope
 from ministack.services import eventbridge, sqs
 
 PRINCIPAL = "events.amazonaws.com"
 KEPT = 2000  # events of AWS's services, for who wants to look
 TARGETS = 5  # a rule: https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-quota.html
 RULES = 300  # a bus
-ENTRY_LIMIT = 1 << 20  # bytes: https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevent-size.html
+REQUEST_LIMIT = 1 << 20  # bytes: https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevent-size.html
 _recent: deque[dict] = deque(maxlen=KEPT)
 
 
@@ -151,7 +151,7 @@ def _send(delivery: Delivery, arn: str, payload: str, parameters: dict) -> None:
         fault = _fault(account, region, rule, queue)
         if fault is not None and not fault.wanted.get("after"):
             raise _as_failure(fault)
-        _put(queue, payload, parameters)
+        _add(queue, payload, parameters)
         if fault is not None:
             raise _as_failure(fault)  # it took effect, and is sent again: at least once
 
@@ -181,7 +181,7 @@ def _as_failure(fault) -> Undelivered:
     return Undelivered("THROTTLING" if throttled else "ERROR_FROM_TARGET" if again else "SDK_CLIENT_ERROR", code, again)
 
 
-def _put(queue: dict, payload: str, parameters: dict, attributes: dict[str, str] | None = None) -> None:
+def _add(queue: dict, payload: str, parameters: dict, attributes: dict[str, str] | None = None) -> None:
     limit = int(queue["attributes"].get("MaximumMessageSize", 1 << 20))
     if len(payload.encode()) > limit:
         raise Undelivered("SDK_CLIENT_ERROR", f"Message must be shorter than {limit} bytes.")
@@ -234,7 +234,7 @@ def _failed(delivery: Delivery, payload: str, failed: Undelivered) -> None:
     }
     if failed.again:
         told |= {"RETRY_ATTEMPTS": str(delivery.attempts), "EXHAUSTED_RETRY_CONDITION": exhausted}
-    _put(queue, json.dumps(delivery.view.event_with_detail()), {}, told)
+    _add(queue, json.dumps(delivery.view.event_with_detail()), {}, told)
 
 
 # ---------------------------------------------------------------- what EventBridge refuses
@@ -298,16 +298,44 @@ def _targets(data: dict) -> tuple | None:
     return None
 
 
-def _entries(data: dict) -> tuple | None:
-    """A request's events may have 1 MiB together."""
-    size = 0
-    for entry in data.get("Entries", []):
-        size += 14 if entry.get("Time") is not None else 0
-        size += sum(len(str(entry.get(name) or "").encode()) for name in ("Source", "DetailType", "Detail"))
-        size += sum(len(one.encode()) for one in entry.get("Resources") or [])
-    if size > ENTRY_LIMIT:
-        return _refused("ValidationException", "Total size of the entries in the request is over the limit.")
-    return None
+def _put(inner: Callable) -> Callable:
+    """Up to 1 MiB of events in one request; each is taken or refused by itself:
+    https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEventsResultEntry.html
+    """
+
+    @functools.wraps(inner)
+    def call(data: dict, **options) -> tuple:
+        entries = data.get("Entries", [])
+        if len(entries) > 10:
+            return inner(data, **options)
+        size = 0
+        for entry in entries:
+            size += 14 if entry.get("Time") is not None else 0
+            size += sum(len(str(entry.get(name) or "").encode()) for name in ("Source", "DetailType", "Detail"))
+            size += sum(len(one.encode()) for one in entry.get("Resources") or [])
+        if size > REQUEST_LIMIT:
+            return _refused("ValidationException", "Total size of the entries in the request is over the limit.")
+        results = []
+        for entry in entries:
+            refused = _entry_refused(entry)
+            results += [refused] if refused else json.loads(inner({"Entries": [entry]}, **options)[2])["Entries"]
+        failed = sum("ErrorCode" in one for one in results)
+        return json_response({"FailedEntryCount": failed, "Entries": results})
+
+    return call
+
+
+def _entry_refused(entry: dict) -> dict | None:
+    for name in ("Source", "DetailType", "Detail"):
+        if not entry.get(name):
+            text = f"Parameter {name} is not valid. Reason: {name} is a required argument."
+            return {"ErrorCode": "InvalidArgument", "ErrorMessage": text}
+    try:
+        if isinstance(json.loads(entry["Detail"]), dict):
+            return None
+    except ValueError:
+        pass
+    return {"ErrorCode": "MalformedDetail", "ErrorMessage": "Detail is malformed."}
 
 
 CHECKS: dict[str, tuple[str, Callable[[dict], tuple | None]]] = {
@@ -318,7 +346,6 @@ CHECKS: dict[str, tuple[str, Callable[[dict], tuple | None]]] = {
     "ListTargetsByRule": ("_list_targets_by_rule", _missing),
     "EnableRule": ("_enable_rule", lambda data: _missing(data, "Name")),
     "DisableRule": ("_disable_rule", lambda data: _missing(data, "Name")),
-    "PutEvents": ("_put_events", _entries),
 }
 
 
@@ -342,6 +369,7 @@ async def _seen(request: control.Request) -> dict:
 def install() -> None:
     for name, check in CHECKS.values():
         _checked(name, check)
+    eventbridge._put_events = _put(eventbridge._put_events)
     eventbridge._dispatch_event = _dispatch
     eventbridge._dispatch_to_sqs = _to_queue
     inside = eventbridge._target_matches_request_scope
