@@ -1,26 +1,29 @@
 /** Lists come in pages, and a search by tag sees every kind of thing: "nothing is left" is proven with it. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { ApplicationAutoScalingClient, RegisterScalableTargetCommand } from '@aws-sdk/client-application-auto-scaling';
 import {
-  CloudWatchLogsClient,
-  CreateLogGroupCommand,
-  paginateDescribeLogGroups,
-} from '@aws-sdk/client-cloudwatch-logs';
+  ApplicationAutoScalingClient,
+  DescribeScalableTargetsCommand,
+  RegisterScalableTargetCommand,
+} from '@aws-sdk/client-application-auto-scaling';
+import { CloudWatchLogsClient, CreateLogGroupCommand, DescribeLogGroupsCommand } from '@aws-sdk/client-cloudwatch-logs';
 import {
   CreateSecurityGroupCommand,
   CreateSubnetCommand,
   CreateVpcCommand,
   DeleteSecurityGroupCommand,
+  DescribeSecurityGroupsCommand,
+  DescribeSubnetsCommand,
   EC2Client,
-  paginateDescribeSecurityGroups,
-  paginateDescribeSubnets,
 } from '@aws-sdk/client-ec2';
+import { CreateRepositoryCommand, DescribeRepositoriesCommand, ECRClient } from '@aws-sdk/client-ecr';
 import {
   CreateClusterCommand,
   CreateServiceCommand,
+  DeleteServiceCommand,
   ECSClient,
-  paginateListServices,
+  ListServicesCommand as EcsListServicesCommand,
+  ListTaskDefinitionsCommand,
   RegisterTaskDefinitionCommand,
 } from '@aws-sdk/client-ecs';
 import {
@@ -28,22 +31,35 @@ import {
   CreateLoadBalancerCommand,
   CreateRuleCommand,
   CreateTargetGroupCommand,
+  DescribeListenersCommand,
+  DescribeRulesCommand,
+  DescribeTargetGroupsCommand,
   ElasticLoadBalancingV2Client,
-  paginateDescribeTargetGroups,
 } from '@aws-sdk/client-elastic-load-balancing-v2';
-import { CreateDBInstanceCommand, CreateDBSubnetGroupCommand, RDSClient } from '@aws-sdk/client-rds';
 import {
+  CreateDBInstanceCommand,
+  CreateDBSubnetGroupCommand,
+  DescribeDBSubnetGroupsCommand,
+  RDSClient,
+} from '@aws-sdk/client-rds';
+import {
+  GetResourcesCommand,
   paginateGetResources,
   ResourceGroupsTaggingAPIClient,
   type GetResourcesCommandInput,
 } from '@aws-sdk/client-resource-groups-tagging-api';
-import { CreateSecretCommand, paginateListSecrets, SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
+import {
+  CreateSecretCommand,
+  ListSecretsCommand,
+  ListSecretVersionIdsCommand,
+  PutSecretValueCommand,
+  SecretsManagerClient,
+} from '@aws-sdk/client-secrets-manager';
 import {
   CreatePrivateDnsNamespaceCommand,
   CreateServiceCommand as CreateMapServiceCommand,
   GetOperationCommand,
   ListServicesCommand,
-  paginateListServices as paginateListMapServices,
   ServiceDiscoveryClient,
 } from '@aws-sdk/client-servicediscovery';
 import { startRehearsal, type Rehearsal } from '../../services/rehearsal/index.ts';
@@ -59,11 +75,6 @@ before(async () => {
 });
 after(() => account.stop());
 
-async function sizes<Page>(pages: AsyncIterable<Page>, rows: (page: Page) => unknown[] | undefined): Promise<number[]> {
-  const found: number[] = [];
-  for await (const page of pages) found.push(rows(page)?.length ?? 0);
-  return found;
-}
 async function namespace(map: ServiceDiscoveryClient, Vpc: string): Promise<string> {
   const { OperationId } = await map.send(new CreatePrivateDnsNamespaceCommand({ Name: 'place.internal', Vpc }));
   for (let n = 0; n < 200; n++) {
@@ -74,39 +85,101 @@ async function namespace(map: ServiceDiscoveryClient, Vpc: string): Promise<stri
   return assert.fail('the namespace is made');
 }
 
-test('pages of the size that is asked for, each row once', async () => {
+interface Page {
+  rows: string[];
+  token?: string | undefined;
+}
+interface List {
+  /** AWS's page about it. */
+  page: string;
+  /** Rows of one page; both are left out of the request when they are undefined. */
+  read: (size?: number, token?: string) => Promise<Page>;
+  /** The same list with another filter. */
+  filtered: (token: string) => Promise<unknown>;
+  size: number;
+  sizes: number[];
+  refused: string;
+  expired?: string;
+  /** AWS promises an order. */
+  ordered?: boolean;
+}
+
+/** What the lists are read from: of each kind eleven. */
+async function scene(): Promise<Record<string, List>> {
   const it = options('222222222222');
-  const [ec2, elb, logs, map, secrets, ecs] = [
+  const [ec2, elb, logs, map, secrets, ecs, rds, ecr, scaling, tagging] = [
     new EC2Client(it),
     new ElasticLoadBalancingV2Client(it),
     new CloudWatchLogsClient(it),
     new ServiceDiscoveryClient(it),
     new SecretsManagerClient(it),
     new ECSClient(it),
+    new RDSClient(it),
+    new ECRClient(it),
+    new ApplicationAutoScalingClient(it),
+    new ResourceGroupsTaggingAPIClient(it),
   ];
   const VpcId = (await ec2.send(new CreateVpcCommand({ CidrBlock: '10.0.0.0/16' }))).Vpc!.VpcId!;
   const NamespaceId = await namespace(map, VpcId);
   await ecs.send(new CreateClusterCommand({ clusterName: 'c' }));
-  await ecs.send(
-    new RegisterTaskDefinitionCommand({
-      family: 'f',
-      cpu: '256',
-      memory: '512',
-      networkMode: 'awsvpc',
-      requiresCompatibilities: ['FARGATE'],
-      containerDefinitions: [{ name: 'a', image: 'none' }],
-    }),
-  );
-  const made = (await ec2.send(new CreateSubnetCommand({ VpcId, CidrBlock: '10.0.100.0/24' }))).Subnet!.SubnetId!;
+  const subnet = async (n: number) =>
+    (
+      await ec2.send(
+        new CreateSubnetCommand({
+          VpcId,
+          CidrBlock: `10.0.${n}.0/24`,
+          AvailabilityZone: `us-east-1${n % 2 === 0 ? 'a' : 'b'}`,
+        }),
+      )
+    ).Subnet!.SubnetId!;
+  const subnets = [await subnet(100), await subnet(101)];
+  const balancer = (await elb.send(new CreateLoadBalancerCommand({ Name: 'b', Scheme: 'internal', Subnets: subnets })))
+    .LoadBalancers![0]!.LoadBalancerArn!;
+  const fixed = [{ Type: 'fixed-response' as const, FixedResponseConfig: { StatusCode: '404' } }];
+  const listener = async (Port: number) =>
+    (
+      await elb.send(
+        new CreateListenerCommand({ LoadBalancerArn: balancer, Port, Protocol: 'HTTP', DefaultActions: fixed }),
+      )
+    ).Listeners![0]!.ListenerArn!;
+  const ListenerArn = await listener(80);
+  const SecretId = (await secrets.send(new CreateSecretCommand({ Name: 'versions', SecretString: '-1' }))).ARN!;
   for (let n = 0; n < 11; n++) {
     await ec2.send(new CreateSecurityGroupCommand({ GroupName: `g${n}`, Description: 'x', VpcId }));
-    await ec2.send(new CreateSubnetCommand({ VpcId, CidrBlock: `10.0.${n}.0/24` }));
+    if (n < 10) subnets.push(await subnet(n));
+    if (n < 10) await listener(8000 + n);
     await elb.send(
-      new CreateTargetGroupCommand({ Name: `t${n}`, Protocol: 'HTTP', Port: 80, VpcId, TargetType: 'ip' }),
+      new CreateTargetGroupCommand({
+        Name: `t${n}`,
+        Protocol: 'HTTP',
+        Port: 80,
+        VpcId,
+        TargetType: 'ip',
+        Tags: [{ Key: 'a', Value: 'b' }],
+      }),
+    );
+    await elb.send(
+      new CreateRuleCommand({
+        ListenerArn,
+        Priority: n + 1,
+        Conditions: [{ Field: 'path-pattern', Values: [`/${n}`] }],
+        Actions: fixed,
+      }),
     );
     await logs.send(new CreateLogGroupCommand({ logGroupName: `/l/${n}` }));
     await map.send(new CreateMapServiceCommand({ Name: `s${n}`, NamespaceId }));
+    await secrets.send(new PutSecretValueCommand({ SecretId, SecretString: `${n}`, VersionStages: [`stage-${n}`] }));
     await secrets.send(new CreateSecretCommand({ Name: `s${n}`, SecretString: 'x' }));
+    await ecs.send(
+      new RegisterTaskDefinitionCommand({
+        family: 'f',
+        cpu: '256',
+        memory: '512',
+        networkMode: 'awsvpc',
+        requiresCompatibilities: ['FARGATE'],
+        containerDefinitions: [{ name: 'a', image: 'none' }],
+      }),
+    );
     await ecs.send(
       new CreateServiceCommand({
         cluster: 'c',
@@ -114,41 +187,272 @@ test('pages of the size that is asked for, each row once', async () => {
         taskDefinition: 'f',
         desiredCount: 0,
         launchType: 'FARGATE',
-        networkConfiguration: { awsvpcConfiguration: { subnets: [made] } },
+        networkConfiguration: { awsvpcConfiguration: { subnets: subnets.slice(0, 2) } },
       }),
     );
+    await scaling.send(
+      new RegisterScalableTargetCommand({
+        ServiceNamespace: 'ecs',
+        ResourceId: `service/c/s${n}`,
+        ScalableDimension: 'ecs:service:DesiredCount',
+        MinCapacity: 0,
+        MaxCapacity: 1,
+      }),
+    );
+    await ecr.send(new CreateRepositoryCommand({ repositoryName: `r${n}` }));
   }
-  const inVpc = () => ({ Filters: [{ Name: 'vpc-id', Values: [VpcId] }] });
-  assert.deepEqual(
-    await sizes(paginateDescribeSecurityGroups({ client: ec2, pageSize: 5 }, inVpc()), (page) => page.SecurityGroups),
-    [5, 5, 2],
-  );
-  assert.deepEqual(
-    await sizes(paginateDescribeSubnets({ client: ec2, pageSize: 6 }, inVpc()), (page) => page.Subnets),
-    [6, 6],
-  );
-  assert.deepEqual(
-    await sizes(paginateDescribeTargetGroups({ client: elb }, { PageSize: 4 }), (page) => page.TargetGroups),
-    [4, 4, 3],
-  );
-  assert.deepEqual(
-    await sizes(paginateDescribeLogGroups({ client: logs, pageSize: 10 }, {}), (page) => page.logGroups),
-    [10, 1],
-  );
-  assert.deepEqual(
-    await sizes(paginateListMapServices({ client: map, pageSize: 10 }, {}), (page) => page.Services),
-    [10, 1],
-  );
-  assert.deepEqual(
-    await sizes(paginateListSecrets({ client: secrets, pageSize: 10 }, {}), (page) => page.SecretList),
-    [10, 1],
-  );
-  // ECS answers ten services when no size is asked for.
-  assert.deepEqual(
-    await sizes(paginateListServices({ client: ecs }, { cluster: 'c' }), (page) => page.serviceArns),
-    [10, 1],
-  );
+  for (let n = 0; n < 22; n++)
+    await rds.send(
+      new CreateDBSubnetGroupCommand({
+        DBSubnetGroupName: `n${n}`,
+        DBSubnetGroupDescription: 'x',
+        SubnetIds: subnets.slice(0, 2),
+      }),
+    );
+  const Filters = [{ Name: 'vpc-id', Values: [VpcId] }];
+  const API = 'https://docs.aws.amazon.com';
+  return {
+    'ec2 DescribeSecurityGroups': {
+      page: `${API}/AWSEC2/latest/APIReference/API_DescribeSecurityGroups.html`,
+      read: async (MaxResults, NextToken) => {
+        const got = await ec2.send(new DescribeSecurityGroupsCommand({ Filters, MaxResults, NextToken }));
+        return { rows: got.SecurityGroups!.map((one) => one.GroupId!), token: got.NextToken };
+      },
+      filtered: (NextToken) => ec2.send(new DescribeSecurityGroupsCommand({ MaxResults: 5, NextToken })),
+      size: 5,
+      sizes: [5, 5, 2],
+      refused: 'InvalidPaginationToken',
+    },
+    'ec2 DescribeSubnets': {
+      page: `${API}/AWSEC2/latest/APIReference/API_DescribeSubnets.html`,
+      read: async (MaxResults, NextToken) => {
+        const got = await ec2.send(new DescribeSubnetsCommand({ Filters, MaxResults, NextToken }));
+        return { rows: got.Subnets!.map((one) => one.SubnetId!), token: got.NextToken };
+      },
+      filtered: (NextToken) => ec2.send(new DescribeSubnetsCommand({ MaxResults: 5, NextToken })),
+      size: 6,
+      sizes: [6, 6],
+      refused: 'InvalidPaginationToken',
+    },
+    'elb DescribeTargetGroups': {
+      page: `${API}/elasticloadbalancing/latest/APIReference/API_DescribeTargetGroups.html`,
+      read: async (PageSize, Marker) => {
+        const got = await elb.send(new DescribeTargetGroupsCommand({ PageSize, Marker }));
+        return { rows: got.TargetGroups!.map((one) => one.TargetGroupName!), token: got.NextMarker };
+      },
+      filtered: (Marker) => elb.send(new DescribeTargetGroupsCommand({ Marker, Names: ['t1'] })),
+      size: 4,
+      sizes: [4, 4, 3],
+      refused: 'ValidationError',
+    },
+    'elb DescribeListeners': {
+      page: `${API}/elasticloadbalancing/latest/APIReference/API_DescribeListeners.html`,
+      read: async (PageSize, Marker) => {
+        const got = await elb.send(new DescribeListenersCommand({ LoadBalancerArn: balancer, PageSize, Marker }));
+        return { rows: got.Listeners!.map((one) => String(one.Port)), token: got.NextMarker };
+      },
+      filtered: (Marker) => elb.send(new DescribeListenersCommand({ Marker, ListenerArns: [ListenerArn] })),
+      size: 10,
+      sizes: [10, 1],
+      refused: 'ValidationError',
+    },
+    'elb DescribeRules': {
+      page: `${API}/elasticloadbalancing/latest/APIReference/API_DescribeRules.html`,
+      read: async (PageSize, Marker) => {
+        const got = await elb.send(new DescribeRulesCommand({ ListenerArn, PageSize, Marker }));
+        return { rows: got.Rules!.map((one) => one.Priority!), token: got.NextMarker };
+      },
+      filtered: async (Marker) =>
+        elb
+          .send(new DescribeRulesCommand({ Marker, ListenerArn: ListenerArn.replace(/.$/, 'x') }))
+          .catch(() => elb.send(new DescribeTargetGroupsCommand({ Marker }))),
+      size: 5,
+      sizes: [5, 5, 2], // with the default rule
+      refused: 'ValidationError',
+    },
+    'logs DescribeLogGroups': {
+      page: `${API}/AmazonCloudWatchLogs/latest/APIReference/API_DescribeLogGroups.html`,
+      read: async (limit, nextToken) => {
+        const got = await logs.send(new DescribeLogGroupsCommand({ limit, nextToken }));
+        return { rows: got.logGroups!.map((one) => one.logGroupName!), token: got.nextToken };
+      },
+      filtered: (nextToken) => logs.send(new DescribeLogGroupsCommand({ nextToken, logGroupNamePrefix: '/l' })),
+      size: 10,
+      sizes: [10, 1],
+      refused: 'InvalidParameterException',
+      ordered: true,
+    },
+    'servicediscovery ListServices': {
+      page: `${API}/cloud-map/latest/api/API_ListServices.html`,
+      read: async (MaxResults, NextToken) => {
+        const got = await map.send(new ListServicesCommand({ MaxResults, NextToken }));
+        return { rows: got.Services!.map((one) => one.Name!), token: got.NextToken };
+      },
+      filtered: (NextToken) =>
+        map.send(new ListServicesCommand({ NextToken, Filters: [{ Name: 'NAMESPACE_ID', Values: [NamespaceId] }] })),
+      size: 10,
+      sizes: [10, 1],
+      refused: 'InvalidInput',
+    },
+    'secretsmanager ListSecretVersionIds': {
+      page: `${API}/secretsmanager/latest/apireference/API_ListSecretVersionIds.html`,
+      read: async (MaxResults, NextToken) => {
+        const got = await secrets.send(new ListSecretVersionIdsCommand({ SecretId, MaxResults, NextToken }));
+        return { rows: got.Versions!.map((one) => one.VersionStages![0]!), token: got.NextToken };
+      },
+      filtered: (NextToken) => secrets.send(new ListSecretVersionIdsCommand({ SecretId: 's1', NextToken })),
+      size: 8,
+      sizes: [8, 4],
+      refused: 'InvalidNextTokenException',
+    },
+    'secretsmanager ListSecrets': {
+      page: `${API}/secretsmanager/latest/apireference/API_ListSecrets.html`,
+      read: async (MaxResults, NextToken) => {
+        const got = await secrets.send(new ListSecretsCommand({ MaxResults, NextToken }));
+        return { rows: got.SecretList!.map((one) => one.Name!), token: got.NextToken };
+      },
+      filtered: (NextToken) =>
+        secrets.send(new ListSecretsCommand({ NextToken, Filters: [{ Key: 'name', Values: ['s'] }] })),
+      size: 10,
+      sizes: [10, 2],
+      refused: 'InvalidNextTokenException',
+      ordered: true,
+    },
+    // Ten when no size is asked for.
+    'ecs ListServices': {
+      page: `${API}/AmazonECS/latest/APIReference/API_ListServices.html`,
+      read: async (maxResults, nextToken) => {
+        const got = await ecs.send(new EcsListServicesCommand({ cluster: 'c', maxResults, nextToken }));
+        return { rows: got.serviceArns!, token: got.nextToken };
+      },
+      filtered: (nextToken) => ecs.send(new EcsListServicesCommand({ cluster: 'c', launchType: 'FARGATE', nextToken })),
+      size: 0,
+      sizes: [10, 1],
+      refused: 'InvalidParameterException',
+    },
+    'ecs ListTaskDefinitions': {
+      page: `${API}/AmazonECS/latest/APIReference/API_ListTaskDefinitions.html`,
+      read: async (maxResults, nextToken) => {
+        const got = await ecs.send(new ListTaskDefinitionsCommand({ maxResults, nextToken }));
+        return { rows: got.taskDefinitionArns!, token: got.nextToken };
+      },
+      filtered: (nextToken) => ecs.send(new ListTaskDefinitionsCommand({ familyPrefix: 'f', nextToken })),
+      size: 7,
+      sizes: [7, 4],
+      refused: 'InvalidParameterException',
+      ordered: true,
+    },
+    'application-autoscaling DescribeScalableTargets': {
+      page: `${API}/autoscaling/application/APIReference/API_DescribeScalableTargets.html`,
+      read: async (MaxResults, NextToken) => {
+        const got = await scaling.send(
+          new DescribeScalableTargetsCommand({ ServiceNamespace: 'ecs', MaxResults, NextToken }),
+        );
+        return { rows: got.ScalableTargets!.map((one) => one.ResourceId!), token: got.NextToken };
+      },
+      filtered: (NextToken) =>
+        scaling.send(
+          new DescribeScalableTargetsCommand({ ServiceNamespace: 'ecs', ResourceIds: ['service/c/s1'], NextToken }),
+        ),
+      size: 6,
+      sizes: [6, 5],
+      refused: 'InvalidNextTokenException',
+    },
+    'ecr DescribeRepositories': {
+      page: `${API}/AmazonECR/latest/APIReference/API_DescribeRepositories.html`,
+      read: async (maxResults, nextToken) => {
+        const got = await ecr.send(new DescribeRepositoriesCommand({ maxResults, nextToken }));
+        return { rows: got.repositories!.map((one) => one.repositoryName!), token: got.nextToken };
+      },
+      filtered: (nextToken) => ecr.send(new DescribeRepositoriesCommand({ registryId: '222222222222', nextToken })),
+      size: 10,
+      sizes: [10, 1],
+      refused: 'InvalidParameterException',
+    },
+    'rds DescribeDBSubnetGroups': {
+      page: `${API}/AmazonRDS/latest/APIReference/API_DescribeDBSubnetGroups.html`,
+      read: async (MaxRecords, Marker) => {
+        const got = await rds.send(new DescribeDBSubnetGroupsCommand({ MaxRecords, Marker }));
+        return { rows: got.DBSubnetGroups!.map((one) => one.DBSubnetGroupName!), token: got.Marker };
+      },
+      filtered: (Marker) => rds.send(new DescribeDBSubnetGroupsCommand({ DBSubnetGroupName: 'n1', Marker })),
+      size: 20,
+      sizes: [20, 2],
+      refused: 'InvalidParameterValue',
+    },
+    'tag GetResources': {
+      page: `${API}/resourcegroupstagging/latest/APIReference/API_GetResources.html`,
+      read: async (ResourcesPerPage, PaginationToken) => {
+        const got = await tagging.send(new GetResourcesCommand({ ResourcesPerPage, PaginationToken }));
+        return {
+          rows: got.ResourceTagMappingList!.map((one) => one.ResourceARN!),
+          token: got.PaginationToken || undefined,
+        };
+      },
+      filtered: (PaginationToken) =>
+        tagging.send(new GetResourcesCommand({ PaginationToken, ResourceTypeFilters: ['rds'] })),
+      size: 8,
+      sizes: [8, 3],
+      refused: 'InvalidParameterException',
+      expired: 'PaginationTokenExpiredException',
+    },
+  };
+}
+
+test('lists', async (t) => {
+  const lists = await scene();
+  const open: [string, List, string][] = [];
+  for (const [name, list] of Object.entries(lists)) {
+    await t.test(`${name}: pages of the size that is asked for, each row once, in an order of their own`, async () => {
+      const pages: Page[] = [];
+      let token: string | undefined;
+      do {
+        pages.push(await list.read(list.size || undefined, token));
+        token = pages.at(-1)!.token;
+        if (token) assert.match(token, /^[^ ]{20,}$/, 'a token tells nothing');
+      } while (token);
+      assert.deepEqual(
+        pages.map((page) => page.rows.length),
+        list.sizes,
+        list.page,
+      );
+      const rows = pages.flatMap((page) => page.rows);
+      assert.equal(new Set(rows).size, rows.length);
+      const number = (row: string) => Number(/(\d+)\D*$/.exec(row)?.[1]);
+      if (!list.ordered && !rows[0]!.includes('-0'))
+        assert.notDeepEqual(
+          rows,
+          rows.toSorted((a, b) => number(a) - number(b)),
+        );
+      const again = await list.read(list.size || undefined);
+      assert.deepEqual(again.rows, pages[0]!.rows, 'the same order in every call');
+      open.push([name, list, again.token!]);
+    });
+    await t.test(`${name}: a token is good for this list with these filters only`, async () => {
+      const [, , token] = open.find(([one]) => one === name)!;
+      for (const wrong of ['1', 'garbage', `${token}0`])
+        await assert.rejects(list.read(list.size || undefined, wrong), { name: list.refused }, wrong);
+      await assert.rejects(list.filtered(token), { name: list.refused });
+    });
+  }
+  await account.skip(3600);
+  for (const [name, list, token] of open)
+    await t.test(`${name}: a token does not last`, () =>
+      assert.rejects(list.read(list.size || undefined, token), { name: list.expired ?? list.refused }),
+    );
+});
+
+test('a row that goes between two pages hides no other', async () => {
+  const ecs = new ECSClient(options('222222222222'));
+  const first = await ecs.send(new EcsListServicesCommand({ cluster: 'c' }));
+  await ecs.send(new DeleteServiceCommand({ cluster: 'c', service: first.serviceArns!.at(-1)! }));
+  const second = await ecs.send(new EcsListServicesCommand({ cluster: 'c', nextToken: first.nextToken }));
+  assert.equal(second.serviceArns!.length, 1);
+});
+
+test('Cloud Map lists by filter', async () => {
   const other = { Filters: [{ Name: 'NAMESPACE_ID' as const, Values: ['ns-none'] }] };
+  const map = new ServiceDiscoveryClient(options('222222222222'));
   assert.deepEqual((await map.send(new ListServicesCommand(other))).Services, []);
 });
 

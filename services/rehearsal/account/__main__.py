@@ -42,6 +42,7 @@ from account import control, settings  # noqa: E402
 MODULES = [
     "clock",
     "durations",
+    "pages",
     "trail",
     "faults",
     "policy",

@@ -8,7 +8,7 @@ from ministack.core import iam_evaluator
 from ministack.core.responses import error_response_json, json_response
 from ministack.services import ecs
 
-from account import scheduler
+from account import pages, scheduler
 
 
 class Refused(Exception):
@@ -47,10 +47,14 @@ def answering(act: Callable[[dict], dict]) -> Callable[[dict], tuple]:
     return answer
 
 
-def page(items: list, data: dict, default: int, key: str) -> dict[str, Any]:
+def page(
+    items: list, data: dict, default: int, key: str, identity: Callable[[Any], str] = str, ordered: bool = False
+) -> dict[str, Any]:
+    """`items` in the answer's member `key`, a page of them; see pages.cut."""
+    given = {name: value for name, value in data.items() if name not in ("nextToken", "maxResults")}
+    size = min(int(data.get("maxResults") or default), 100)
     try:
-        start = int(data.get("nextToken") or 0)
-    except ValueError:
+        rows, token = pages.cut(f"ecs.{key}", given, items, size, data.get("nextToken"), identity, ordered)
+    except pages.BadToken:
         raise invalid("Invalid token") from None
-    end = start + int(data.get("maxResults") or default)
-    return {key: items[start:end], **({"nextToken": str(end)} if end < len(items) else {})}
+    return {key: rows, **({"nextToken": token} if token else {})}

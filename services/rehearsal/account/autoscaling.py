@@ -22,7 +22,7 @@ from ministack.core.responses import (
     json_response,
 )
 
-from account import clock
+from account import clock, pages
 
 DIMENSION = "ecs:service:DesiredCount"
 ROLE = "aws-service-role/ecs.application-autoscaling.amazonaws.com/AWSServiceRoleForApplicationAutoScaling_ECSService"
@@ -197,14 +197,20 @@ def _delete_scheduled(data: dict) -> dict:
 def _page(data: dict, rows: list[dict], field: str) -> dict:
     if not data.get("ServiceNamespace"):
         raise _invalid(f"1 validation error detected: Value null at 'serviceNamespace' {NOT_NULL}")
+    given = {name: value for name, value in data.items() if name not in ("MaxResults", "NextToken")}
     size = min(data.get("MaxResults") or PAGE, PAGE)
-    token = data.get("NextToken") or "0"
-    if not token.isdigit():
-        raise Refused("InvalidNextTokenException", "The next token supplied was invalid.")
-    start = int(token)
-    answer: dict[str, Any] = {field: rows[start : start + size]}
-    if start + size < len(rows):
-        answer["NextToken"] = str(start + size)
+
+    def identity(row: dict) -> str:
+        names = ("ResourceId", "ScalableDimension", "PolicyName", "ScheduledActionName")
+        return json.dumps([row.get(name) for name in names])
+
+    try:
+        shown, token = pages.cut(f"application-autoscaling.{field}", given, rows, size, data.get("NextToken"), identity)
+    except pages.BadToken:
+        raise Refused("InvalidNextTokenException", "The next token supplied was invalid.") from None
+    answer: dict[str, Any] = {field: shown}
+    if token:
+        answer["NextToken"] = token
     return answer
 
 

@@ -231,4 +231,4 @@ def list_arns(data: dict) -> dict:
     family, status = data.get("familyPrefix"), data.get("status") or "ACTIVE"
     chosen = [d for d in ecs._task_defs.values() if d["status"] == status and (not family or d["family"] == family)]
     chosen.sort(key=lambda d: (d["family"], d["revision"]), reverse=data.get("sort") == "DESC")
-    return page([d["taskDefinitionArn"] for d in chosen], data, 100, "taskDefinitionArns")
+    return page([d["taskDefinitionArn"] for d in chosen], data, 100, "taskDefinitionArns", ordered=True)

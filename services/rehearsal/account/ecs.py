@@ -349,7 +349,7 @@ def _list_services(data: dict) -> dict:
         and data.get("launchType") in (None, record["launchType"])
         and data.get("schedulingStrategy") in (None, record["schedulingStrategy"])
     ]
-    return page(sorted(chosen), data, 10, "serviceArns")
+    return page(chosen, data, 10, "serviceArns")
 
 
 # Service deployments ----------------------------------------------------------------------------------------
@@ -370,8 +370,7 @@ def _list_service_deployments(data: dict) -> dict:
         and d.created >= (when.get("after") or 0)
         and d.created <= (when.get("before") or d.created)
     ]
-    chosen.sort(key=lambda d: d.created, reverse=True)
-    return page([d.brief() for d in chosen], data, 20, "serviceDeployments")
+    return page([d.brief() for d in chosen], data, 20, "serviceDeployments", lambda it: it["serviceDeploymentArn"])
 
 
 def _own(arn: str) -> bool:

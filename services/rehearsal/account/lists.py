@@ -1,39 +1,25 @@
 """Lists as AWS answers them: in pages, with a token for the rest, and over everything that is tagged.
 
-ministack answers several lists whole; code that forgets the token would pass here and lose resources on AWS.
-GetResources knows only two of the kinds of things we make in ministack; the proof that a deployment left nothing
-behind is this call, so it must know all.
+ministack answers several lists whole, or with tokens that are positions; code that forgets the token would pass here
+and lose resources on AWS. GetResources knows only two of the kinds of things we make in ministack; the proof that a
+deployment left nothing behind is this call, so it must know all.
 """
 
-import base64
+import importlib
 import json
 import re
 import xml.etree.ElementTree as ElementTree
+from dataclasses import dataclass
 from typing import Any, Callable
 
-from account import tags
+from ministack.core.responses import error_response_json, json_response
+
+from account import pages, tags
 
 RESOURCES_PAGE = 50  # GetResources: 50 by default, 100 at most
 BALANCING_PAGE = 400
 RDS_PAGE = 100
 MAP_PAGE = 100
-
-
-def token_of(position: int) -> str:
-    return base64.urlsafe_b64encode(f"rehearsal:{position}".encode()).decode()
-
-
-def position_of(token: str | None) -> int:
-    """Where a token continues; ValueError for what was never a token."""
-    if not token:
-        return 0
-    try:
-        text = base64.urlsafe_b64decode(token.encode()).decode()
-    except (ValueError, UnicodeDecodeError) as error:
-        raise ValueError(token) from error
-    if not text.startswith("rehearsal:"):
-        raise ValueError(token)
-    return int(text.partition(":")[2])
 
 
 def _json(status: int, body: dict) -> tuple:
@@ -60,7 +46,7 @@ def everything() -> list[tuple[str, dict[str, str]]]:
                 if its:
                     found.setdefault(arn, {tag["Key"]: tag["Value"] for tag in its})
     # IAM's roles and users are no part of what the tagging API lists.
-    return sorted((arn, its) for arn, its in found.items() if arn.split(":")[2] != "iam")
+    return [(arn, its) for arn, its in found.items() if arn.split(":")[2] != "iam"]
 
 
 def _of_type(arn: str, wanted: list[str]) -> bool:
@@ -96,23 +82,33 @@ def get_resources(data: dict) -> tuple:
     if arns and (filters or types or data.get("PaginationToken")):
         message = "ResourceARNList cannot be specified with filters, compliance details, or pagination parameters"
         return _json(400, {"__type": "InvalidParameterException", "message": message})
-    try:
-        start = position_of(data.get("PaginationToken"))
-    except ValueError:
-        return _json(400, {"__type": "PaginationTokenExpiredException", "message": "PaginationToken is not valid"})
     rows = [
         {"ResourceARN": arn, "Tags": [{"Key": name, "Value": value} for name, value in its.items()]}
         for arn, its in everything()
         if (not arns or arn in arns) and (not types or _of_type(arn, types)) and _matches(its, filters)
     ]
-    more = start + size < len(rows)
-    return _json(
-        200,
-        {
-            "ResourceTagMappingList": rows[start : start + size],
-            "PaginationToken": token_of(start + size) if more else "",
-        },
-    )
+    given = {name: value for name, value in data.items() if name not in ("ResourcesPerPage", "PaginationToken")}
+    try:
+        shown, token = pages.cut(
+            "tag.GetResources",
+            given,
+            rows,
+            size,
+            data.get("PaginationToken"),
+            lambda it: it["ResourceARN"],
+            valid="token.tagging",
+        )
+    except pages.BadToken as error:
+        if error.expired:
+            return _json(
+                400,
+                {
+                    "__type": "PaginationTokenExpiredException",
+                    "message": "The request failed because the specified PaginationToken has expired.",
+                },
+            )
+        return _json(400, {"__type": "InvalidParameterException", "message": "PaginationToken is not valid"})
+    return _json(200, {"ResourceTagMappingList": shown, "PaginationToken": token or ""})
 
 
 # ---------------------------------------------------------------- pages of other services' lists
@@ -129,20 +125,139 @@ def _filtered(rows: list[dict], filters: list[dict], fields: dict[str, Callable[
     return rows
 
 
-def _paged_json(
-    data: dict, rows: list, field: str, most: int, names: tuple[str, str] = ("MaxResults", "NextToken")
-) -> tuple:
-    size = data.get(names[0]) or most
+def _paged_json(data: dict, rows: list, field: str, most: int) -> tuple:
+    size = data.get("MaxResults") or most
     if not 1 <= size <= most:
-        return _json(400, {"__type": "InvalidInput", "Message": f"{names[0]} must be between 1 and {most}: {size}"})
+        return _json(400, {"__type": "InvalidInput", "Message": f"MaxResults must be between 1 and {most}: {size}"})
+    given = {name: value for name, value in data.items() if name not in ("MaxResults", "NextToken")}
     try:
-        start = position_of(data.get(names[1]))
-    except ValueError:
-        return _json(400, {"__type": "InvalidInput", "Message": f"{names[1]} is not valid"})
-    answer: dict[str, Any] = {field: rows[start : start + size]}
-    if start + size < len(rows):
-        answer[names[1]] = token_of(start + size)
-    return _json(200, answer)
+        shown, token = pages.cut(
+            f"servicediscovery.{field}", given, rows, size, data.get("NextToken"), lambda it: it["Id"]
+        )
+    except pages.BadToken:
+        return _json(400, {"__type": "InvalidInput", "Message": "NextToken is not valid"})
+    return _json(200, {field: shown, **({"NextToken": token} if token else {})})
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A list of ministack's JSON services. `refused`: what AWS answers to a token that is not of this list."""
+
+    module: str
+    function: str
+    field: str
+    identity: str
+    names: tuple[str, str]  # of the page size and of the token
+    default: int
+    most: int
+    refused: tuple[str, str]
+    ordered: bool = False
+
+
+LISTED = (
+    # https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_ListSecretVersionIds.html
+    Listed(
+        "secretsmanager",
+        "_list_secret_version_ids",
+        "Versions",
+        "VersionId",
+        ("MaxResults", "NextToken"),
+        100,
+        100,
+        ("InvalidNextTokenException", "Invalid NextToken."),
+    ),
+    # https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_ListSecrets.html: sorted as asked for
+    Listed(
+        "secretsmanager",
+        "_list_secrets",
+        "SecretList",
+        "ARN",
+        ("MaxResults", "NextToken"),
+        100,
+        100,
+        ("InvalidNextTokenException", "Invalid NextToken."),
+        ordered=True,
+    ),
+    # https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_DescribeLogGroups.html: "The results are
+    # ASCII-sorted by log group name"
+    Listed(
+        "cloudwatch_logs",
+        "_describe_log_groups",
+        "logGroups",
+        "logGroupName",
+        ("limit", "nextToken"),
+        50,
+        50,
+        ("InvalidParameterException", "The specified nextToken is invalid."),
+        ordered=True,
+    ),
+    # https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_DescribeImages.html
+    Listed(
+        "ecr",
+        "_describe_images",
+        "imageDetails",
+        "imageDigest",
+        ("maxResults", "nextToken"),
+        100,
+        1000,
+        ("InvalidParameterException", "Invalid parameter at 'nextToken' failed to satisfy constraint: 'Invalid token'"),
+    ),
+    Listed(
+        "ecr",
+        "_describe_repositories",
+        "repositories",
+        "repositoryName",
+        ("maxResults", "nextToken"),
+        100,
+        1000,
+        ("InvalidParameterException", "Invalid parameter at 'nextToken' failed to satisfy constraint: 'Invalid token'"),
+    ),
+)
+
+
+def _whole(inner: Callable[[dict], tuple], data: dict, listed: Listed) -> tuple:
+    """(answer without its list, all rows), or ministack's refusal."""
+    rows, token = [], None
+    while True:
+        page = {listed.names[0]: listed.most, **({listed.names[1]: token} if token else {})}
+        status, headers, body = inner({**data, **page})
+        if status != 200:
+            return (status, headers, body), None
+        answer = json.loads(body)
+        rows += answer.pop(listed.field, [])
+        token = answer.pop(listed.names[1], None)
+        if not token:
+            return answer, rows
+
+
+def _listed(listed: Listed) -> None:
+    """Cut a list of ministack's into pages of ours."""
+    from ministack import services
+
+    module = importlib.import_module(f"{services.__name__}.{listed.module}")
+    inner = getattr(module, listed.function)
+
+    def call(data: dict) -> tuple:
+        given = {name: value for name, value in data.items() if name not in listed.names}
+        answer, rows = _whole(inner, given, listed)
+        if rows is None:
+            return answer
+        size = min(data.get(listed.names[0]) or listed.default, listed.most)
+        try:
+            shown, token = pages.cut(
+                f"{listed.module}.{listed.field}",
+                given,
+                rows,
+                size,
+                data.get(listed.names[1]),
+                lambda row: row[listed.identity],
+                listed.ordered,
+            )
+        except pages.BadToken:
+            return error_response_json(*listed.refused, 400)
+        return json_response({**answer, listed.field: shown, **({listed.names[1]: token} if token else {})})
+
+    setattr(module, listed.function, call)
 
 
 def _cloud_map() -> None:
@@ -168,58 +283,74 @@ def _cloud_map() -> None:
     service._list_services, service._list_namespaces = services, namespaces
 
 
-def slice_xml(text: str, list_tag: str, start: int, size: int) -> tuple[str, bool]:
-    """The answer with only `size` members of its list from `start` on, and whether there are more."""
+def _members(text: str, list_tag: str) -> tuple[ElementTree.Element, ElementTree.Element | None]:
+    """The answer and its list. Namespaces stay as they are."""
     namespace = re.search(r'xmlns="([^"]+)"', text)
     if namespace:
         ElementTree.register_namespace("", namespace[1])
     root = ElementTree.fromstring(text)
-    holder = next((one for one in root.iter() if one.tag.rpartition("}")[2] == list_tag), None)
-    if holder is None:
-        return text, False
-    members = list(holder)
-    for position, member in enumerate(members):
-        if not start <= position < start + size:
-            holder.remove(member)
-    return ElementTree.tostring(root, encoding="unicode"), start + size < len(members)
+    return root, next((one for one in root.iter() if one.tag.rpartition("}")[2] == list_tag), None)
 
 
-def _paged_xml(actions: dict, action: str, list_tag: str, names: tuple[str, str, str], most: int | None) -> None:
-    """Cut a query service's list into pages. `names`: of the page size, of the token in requests, of the token in
-    answers. `most`: default and limit; None: only a size that is asked for cuts (EC2).
+def _identity(names: tuple[str, ...]) -> Callable[[ElementTree.Element], str]:
+    def read(member: ElementTree.Element) -> str:
+        return " ".join(
+            next((one.text or "" for one in member if one.tag.rpartition("}")[2] == name), "") for name in names
+        )
+
+    return read
+
+
+@dataclass(frozen=True)
+class Query:
+    """How a query service pages. `refused`: a token that is not of this list. `most`: the default and the limit; None:
+    only a size that is asked for cuts.
     """
+
+    size: str
+    token: str
+    answered: str
+    most: int | None
+    refused: Callable[[], tuple]
+
+
+def _paged_xml(
+    actions: dict, service: str, action: str, list_tag: str, identity: tuple[str, ...], query: Query
+) -> None:
+    """Cut a query service's list into pages."""
     inner = actions.get(action)
     if inner is None:
         return
-    size_name, token_name, answered = names
 
     def call(params):
-        asked = _first(params, size_name)
-        size = min(int(asked), most or 1000) if asked else most
-        try:
-            start = position_of(_first(params, token_name))
-        except ValueError:
-            return _bad_token(token_name)
-        status, headers, body = inner(
-            {name: value for name, value in params.items() if name not in (size_name, token_name)}
-        )
-        text = body.decode() if isinstance(body, bytes) else body
-        if status != 200 or (size is None and not start):
+        asked, token = _first(params, query.size), _first(params, query.token)
+        size = min(int(asked), query.most or 1000) if asked else query.most
+        given = {name: value for name, value in params.items() if name not in (query.size, query.token)}
+        status, headers, body = inner(given)
+        if status != 200:
             return status, headers, body
-        text = re.sub(rf"<{answered}>[^<]*</{answered}>|<{answered} ?/>", "", text)
-        cut, more = slice_xml(text, list_tag, start, size or 1000)
-        if more:
-            token = f"<{answered}>{token_of(start + (size or 1000))}</{answered}>"
-            cut = cut.replace(f"</{list_tag}>", f"</{list_tag}>{token}", 1)
+        text = body.decode() if isinstance(body, bytes) else body
+        text = re.sub(rf"<{query.answered}>[^<]*</{query.answered}>|<{query.answered} ?/>", "", text)
+        root, holder = _members(text, list_tag)
+        if holder is None:
+            return status, headers, body
+        members = list(holder)
+        try:
+            shown, following = pages.cut(
+                f"{service}.{action}", given, members, size or max(1, len(members)), token, _identity(identity)
+            )
+        except pages.BadToken:
+            return query.refused()
+        for member in members:
+            holder.remove(member)
+        holder.extend(shown)
+        cut = ElementTree.tostring(root, encoding="unicode")
+        if following:
+            mark = f"<{query.answered}>{following}</{query.answered}>"
+            cut = cut.replace(f"</{list_tag}>", f"</{list_tag}>{mark}", 1)
         return status, headers, cut.encode()
 
     actions[action] = call
-
-
-def _bad_token(name: str) -> tuple:
-    error = f"<Type>Sender</Type><Code>InvalidParameterValue</Code><Message>{name} is not valid</Message>"
-    body = f"<ErrorResponse><Error>{error}</Error></ErrorResponse>"
-    return 400, {"Content-Type": "text/xml"}, body.encode()
 
 
 def _first(params: dict, name: str) -> str | None:
@@ -228,26 +359,49 @@ def _first(params: dict, name: str) -> str | None:
 
 
 EC2_LISTS = {
-    "DescribeSecurityGroups": "securityGroupInfo",
-    "DescribeSecurityGroupRules": "securityGroupRuleSet",
-    "DescribeSubnets": "subnetSet",
-    "DescribeVpcs": "vpcSet",
-    "DescribeNatGateways": "natGatewaySet",
-    "DescribeRouteTables": "routeTableSet",
-    "DescribeNetworkInterfaces": "networkInterfaceSet",
-    "DescribeTags": "tagSet",
+    "DescribeSecurityGroups": ("securityGroupInfo", "groupId"),
+    "DescribeSecurityGroupRules": ("securityGroupRuleSet", "securityGroupRuleId"),
+    "DescribeSubnets": ("subnetSet", "subnetId"),
+    "DescribeVpcs": ("vpcSet", "vpcId"),
+    "DescribeNatGateways": ("natGatewaySet", "natGatewayId"),
+    "DescribeRouteTables": ("routeTableSet", "routeTableId"),
+    "DescribeNetworkInterfaces": ("networkInterfaceSet", "networkInterfaceId"),
+    "DescribeTags": ("tagSet", "resourceId", "key"),
 }
 BALANCING_LISTS = {
-    "DescribeLoadBalancers": "LoadBalancers",
-    "DescribeTargetGroups": "TargetGroups",
-    "DescribeListeners": "Listeners",
-    "DescribeRules": "Rules",
+    "DescribeLoadBalancers": ("LoadBalancers", "LoadBalancerArn"),
+    "DescribeTargetGroups": ("TargetGroups", "TargetGroupArn"),
+    "DescribeListeners": ("Listeners", "ListenerArn"),
+    "DescribeRules": ("Rules", "RuleArn"),
 }
 RDS_LISTS = {
-    "DescribeDBInstances": "DBInstances",
-    "DescribeDBSnapshots": "DBSnapshots",
-    "DescribeDBSubnetGroups": "DBSubnetGroups",
+    "DescribeDBInstances": ("DBInstances", "DBInstanceIdentifier"),
+    "DescribeDBSnapshots": ("DBSnapshots", "DBSnapshotIdentifier"),
+    "DescribeDBSubnetGroups": ("DBSubnetGroups", "DBSubnetGroupName"),
 }
+
+
+def _stacks() -> None:
+    """CloudFormation's own order, newest first for events, stays; its tokens are positions."""
+    from ministack.services.cloudformation import changesets, handlers, helpers
+
+    def identity(row) -> str:
+        if isinstance(row, dict):
+            return str(row.get("EventId") or row.get("StackId") or row)
+        return str(row[0] if isinstance(row, tuple) else row)
+
+    def page(items, params, action, page_size=helpers.PAGE_SIZE):
+        given = {name: value for name, value in params.items() if name not in ("NextToken", "MaxResults")}
+        try:
+            shown, token = pages.cut(
+                f"cloudformation.{action}", given, list(items), page_size, _first(params, "NextToken"), identity, True
+            )
+        except pages.BadToken:
+            return [], "", helpers._error("ValidationError", "Invalid NextToken")
+        return shown, f"<NextToken>{token}</NextToken>" if token else "", None
+
+    for module in (changesets, handlers):
+        module._page = page
 
 
 def install() -> None:
@@ -261,12 +415,39 @@ def install() -> None:
     inner = tagging.handle_request
     tagging.handle_request = tagging_request
     _cloud_map()
-    for action, tag in EC2_LISTS.items():
-        _paged_xml(ec2._ACTION_MAP, action, tag, ("MaxResults", "NextToken", "nextToken"), None)
-    for action, tag in BALANCING_LISTS.items():
-        _paged_xml(alb._ACTION_MAP, action, tag, ("PageSize", "Marker", "NextMarker"), BALANCING_PAGE)
-    for action, tag in RDS_LISTS.items():
-        _paged_xml(rds._ACTION_MAP, action, tag, ("MaxRecords", "Marker", "Marker"), RDS_PAGE)
+    _stacks()
+    for listed in LISTED:
+        _listed(listed)
+    # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/Query-Requests.html#api-pagination
+    compute = Query(
+        "MaxResults",
+        "NextToken",
+        "nextToken",
+        None,
+        lambda: ec2._error("InvalidPaginationToken", "The specified pagination token is not valid or is expired.", 400),
+    )
+    # https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeTargetGroups.html
+    balancing = Query(
+        "PageSize",
+        "Marker",
+        "NextMarker",
+        BALANCING_PAGE,
+        lambda: alb._error("ValidationError", "The specified marker is not valid"),
+    )
+    # https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_DescribeDBInstances.html
+    databases = Query(
+        "MaxRecords",
+        "Marker",
+        "Marker",
+        RDS_PAGE,
+        lambda: rds._error("InvalidParameterValue", "The request marker is not valid", 400),
+    )
+    for action, (tag, *identity) in EC2_LISTS.items():
+        _paged_xml(ec2._ACTION_MAP, "ec2", action, tag, tuple(identity), compute)
+    for action, (tag, *identity) in BALANCING_LISTS.items():
+        _paged_xml(alb._ACTION_MAP, "elasticloadbalancing", action, tag, tuple(identity), balancing)
+    for action, (tag, *identity) in RDS_LISTS.items():
+        _paged_xml(rds._ACTION_MAP, "rds", action, tag, tuple(identity), databases)
 
 
 def reset() -> None:
