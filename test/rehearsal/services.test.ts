@@ -45,7 +45,9 @@ describe('services', { concurrency: 3, timeout: 180_000 }, () => {
     (await f.ecs.send(new UpdateServiceCommand({ cluster: CLUSTER, service, ...more }))).service!;
   const messages = (service: Service): string[] => (service.events ?? []).map((event) => event.message!).reverse();
   const history = async (service: string): Promise<ServiceDeploymentBrief[]> =>
-    (await f.ecs.send(new ListServiceDeploymentsCommand({ cluster: CLUSTER, service }))).serviceDeployments ?? [];
+    (
+      (await f.ecs.send(new ListServiceDeploymentsCommand({ cluster: CLUSTER, service }))).serviceDeployments ?? []
+    ).toSorted((a, b) => b.createdAt!.getTime() - a.createdAt!.getTime());
   const primary = (service: Service) => service.deployments!.find((d) => d.status === 'PRIMARY')!;
   const info = async (url: string): Promise<{ revision: string | null }> => {
     const answer = await rehearsal.fetch(url);
