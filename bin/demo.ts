@@ -6,9 +6,16 @@
  *   npm start -- --once    ends after the agent answered; exit code 0 only if it did
  */
 import { Client } from '@langchain/langgraph-sdk';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { startRehearsal, type Rehearsal } from '../services/rehearsal/index.ts';
-import { cdkDeploy, controlPlaneUser, startControlPlane, type ControlPlane } from '../services/rehearsal/scene.ts';
+import {
+  cdkDeploy,
+  controlPlaneUser,
+  curtain,
+  ended,
+  startControlPlane,
+  type ControlPlane,
+  type Revision,
+} from '../services/rehearsal/scene.ts';
 
 const CUSTOMER = '222222222222';
 const REGION = 'us-east-1';
@@ -30,31 +37,27 @@ interface Resource {
 const once = process.argv.includes('--once');
 const live = process.stdout.isTTY === true;
 const started = Date.now();
-const closers: (() => Promise<void>)[] = [];
 
 const seconds = (): string => `${((Date.now() - started) / 1000).toFixed(1).padStart(6)} s`;
 const say = (line: string): void => void process.stdout.write(`${line}\n`);
 const step = (line: string): void => say(`\n${seconds()}  ${line}`);
 const detail = (line: string): void => say(`          ${line}`);
 
-const stopping = new AbortController();
-let closing: Promise<void> | undefined;
-/** Everything that was started, last first; once, whoever asks. */
-const close = (): Promise<void> =>
-  (closing ??= (async () => {
-    for (const stop of closers.splice(0).reverse()) await stop().catch(() => {});
-  })());
+const stage = curtain(() => {
+  say('\nStopping: the servers, the databases, the control plane, the emulated AWS');
+  process.exitCode = once ? 1 : 0;
+});
 
 async function main(): Promise<void> {
   step('Starting an emulated AWS, on this machine only');
   const rehearsal = await startRehearsal({ pace: PACE, timerPace: TIMER_PACE });
-  closers.push(() => rehearsal.stop());
+  stage.before(() => rehearsal.stop());
   detail(`${rehearsal.endpoint}: AWS's waits are ${PACE} times shorter here, health checks ${TIMER_PACE} times`);
 
   step('Starting the control plane, with a user of its own account 111111111111 and its embedded store');
   const principal = await controlPlaneUser(rehearsal);
   const controlPlane = await startControlPlane({ rehearsal, principal });
-  closers.push(() => controlPlane.stop());
+  stage.before(() => controlPlane.stop());
   detail(`${controlPlane.url}  X-Api-Key: ${controlPlane.apiKey}`);
 
   step('A new place: the control plane makes its external id');
@@ -71,7 +74,7 @@ async function main(): Promise<void> {
     account: CUSTOMER,
     region: REGION,
     context: { principal: principal.arn, externalId: place.place.external_id },
-    signal: stopping.signal,
+    signal: stage.stopping,
     onLine: (line) => {
       const event = /(\d+\/\d+) \| .*?\| (CREATE_COMPLETE|CREATE_FAILED)\s+\| (AWS::\S+)\s+\| (\S+)/.exec(line);
       if (event) detail(`${event[1]!.trim().padStart(6)}  ${event[3]!.padEnd(44)} ${event[4]}`);
@@ -116,7 +119,7 @@ async function main(): Promise<void> {
   if (once) return;
   step('Everything stays up. Things to try (Ctrl-C ends it all):');
   say(hints(rehearsal, controlPlane, deployment.id, url));
-  await new Promise((resolve) => stopping.signal.addEventListener('abort', resolve));
+  await new Promise((resolve) => stage.stopping.addEventListener('abort', resolve));
 }
 
 function hints(rehearsal: Rehearsal, controlPlane: ControlPlane, id: string, url: string): string {
@@ -148,10 +151,11 @@ function hints(rehearsal: Rehearsal, controlPlane: ControlPlane, id: string, url
 async function watch(controlPlane: ControlPlane, id: string, revisionId: string): Promise<void> {
   const shown = new Map<string, string>();
   let drawn = 0;
-  for (const deadline = Date.now() + LIMIT_SECONDS * 1000; ;) {
+  const headOf = ({ status, status_message: message }: Revision): string =>
+    `revision ${status}${message ? `: ${message}` : ''}`;
+  const draw = async (revision: Revision): Promise<void> => {
     const { resources }: { resources: Resource[] } = await controlPlane.call('GET', `/v2/deployments/${id}/timeline`);
-    const revision = await controlPlane.call('GET', `/v2/deployments/${id}/revisions/${revisionId}`);
-    const head = `revision ${revision.status}${revision.status_message ? `: ${revision.status_message}` : ''}`;
+    const head = headOf(revision);
     if (live) {
       const width = process.stdout.columns ?? 120;
       const lines = [head, ...resources.map(line)].map((text) => `          ${text}`.slice(0, width - 1));
@@ -166,11 +170,10 @@ async function watch(controlPlane: ControlPlane, id: string, revisionId: string)
       if (shown.get('') !== head) say(`${seconds()}  ${head}`);
       shown.set('', head);
     }
-    if (revision.status === 'DEPLOYED') return;
-    if (/FAILED|SKIPPED|INTERRUPTED/.test(revision.status)) throw new Error(head);
-    if (Date.now() > deadline) throw new Error(`not deployed within ${LIMIT_SECONDS} s; ${head}`);
-    await sleep(live ? 250 : 500);
-  }
+  };
+  const every = live ? 250 : 500;
+  const last = await ended(controlPlane, id, revisionId, { seconds: LIMIT_SECONDS, every, onLook: draw });
+  if (last.status !== 'DEPLOYED') throw new Error(headOf(last));
 }
 
 function line(resource: Resource): string {
@@ -193,25 +196,15 @@ async function ask(rehearsal: Rehearsal, url: string): Promise<unknown> {
   return client.runs.wait(thread.thread_id, 'echo', { input: { text: 'hello' } });
 }
 
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
-  process.once(signal, () => {
-    say('\nStopping: the servers, the databases, the control plane, the emulated AWS');
-    process.exitCode = once ? 1 : 0;
-    stopping.abort();
-    void close();
-    // What is under way ends with what it stands on; if not, this ends all the same.
-    setTimeout(() => process.exit(), 10_000).unref();
-  });
-
 try {
   await main();
 } catch (error) {
   // What breaks because it is being stopped did not fail.
-  if (closing === undefined) {
+  if (!stage.closing) {
     step('It did not work:');
     detail(error instanceof Error ? error.message : String(error));
     process.exitCode = 1;
   }
 }
-await close();
+await stage.close();
 process.exit();

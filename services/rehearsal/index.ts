@@ -89,6 +89,11 @@ export interface Rehearsal {
     image: string;
     env?: Record<string, string>;
   }): Promise<{ uri: string; digest: string }>;
+  /**
+   * One call of a service that speaks JSON, as an account's root. `target` is its X-Amz-Target.
+   * @throws Error with the answer, when it is not 2xx
+   */
+  json(account: string, region: string, service: string, target: string, input: object): Promise<unknown>;
   calls(after?: number): Promise<Call[]>;
   clearCalls(): Promise<void>;
   fault(...faults: Fault[]): Promise<void>;
@@ -262,17 +267,18 @@ function drive(endpoint: string, stop: () => Promise<void>): Rehearsal {
       { 'content-type': 'application/x-www-form-urlencoded' },
       new URLSearchParams({ ...form, Version: '2010-05-08' }).toString(),
     );
-  const ecr = (account: string, region: string, action: string, input: object): Promise<string> =>
-    asRoot(
-      account,
-      region,
-      'ecr',
-      {
-        'content-type': 'application/x-amz-json-1.1',
-        'x-amz-target': `AmazonEC2ContainerRegistry_V20150921.${action}`,
-      },
-      JSON.stringify(input),
+  const json: Rehearsal['json'] = async (account, region, service, target, input) =>
+    JSON.parse(
+      await asRoot(
+        account,
+        region,
+        service,
+        { 'content-type': 'application/x-amz-json-1.1', 'x-amz-target': target },
+        JSON.stringify(input),
+      ),
     );
+  const ecr = (account: string, region: string, action: string, input: object): Promise<unknown> =>
+    json(account, region, 'ecr', `AmazonEC2ContainerRegistry_V20150921.${action}`, input);
 
   return {
     endpoint,
@@ -316,11 +322,12 @@ function drive(endpoint: string, stop: () => Promise<void>): Rehearsal {
         if (!String(error).includes('ImageAlreadyExistsException')) throw error;
         return ecr(account, region, 'BatchGetImage', { repositoryName: repository, imageIds: [{ imageTag: tag }] });
       });
-      const answer = JSON.parse(put) as { image?: Pushed; images?: Pushed[] };
+      const answer = put as { image?: Pushed; images?: Pushed[] };
       const digest = (answer.image ?? answer.images?.[0])?.imageId.imageDigest;
-      if (!digest) throw new Error(`the registry answered no digest: ${put}`);
+      if (!digest) throw new Error(`the registry answered no digest: ${JSON.stringify(put)}`);
       return { uri: `${account}.dkr.ecr.${region}.amazonaws.com/${repository}@${digest}`, digest };
     },
+    json,
     calls: async (after = 0) => ((await own('GET', `/calls?after=${after}`)) as { calls: Call[] }).calls,
     clearCalls: async () => void (await own('DELETE', '/calls')),
     fault: async (...faults) => void (await own('POST', '/faults', faults)),

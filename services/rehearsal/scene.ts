@@ -270,3 +270,95 @@ const freePort = (): Promise<number> =>
       server.close(() => resolve(port));
     });
   });
+
+/** The shape of a revision, as far as a scene looks at it. */
+export interface Revision {
+  readonly id: string;
+  readonly status: string;
+  readonly status_message: string | null;
+}
+
+const ENDED = new Set(['DEPLOYED', 'CREATE_FAILED', 'BUILD_FAILED', 'DEPLOY_FAILED', 'SKIPPED', 'INTERRUPTED']);
+
+export interface Watching {
+  /** The longest wait @default 90 */
+  readonly seconds?: number;
+  /** Milliseconds between looks @default 200 */
+  readonly every?: number;
+  readonly signal?: AbortSignal;
+  /** After each look. */
+  readonly onLook?: (revision: Revision) => Promise<void>;
+}
+
+/** A revision once it has come to an end, whichever. */
+export async function ended(
+  api: ControlPlane,
+  deployment: string,
+  revision: string,
+  { seconds = 90, every = 200, signal, onLook }: Watching = {},
+): Promise<Revision> {
+  for (const deadline = Date.now() + seconds * 1000; ;) {
+    const now: Revision = await api.call('GET', `/v2/deployments/${deployment}/revisions/${revision}`);
+    await onLook?.(now);
+    if (ENDED.has(now.status)) return now;
+    if (Date.now() > deadline)
+      throw new Error(
+        `not at an end within ${seconds} s: ${now.status}${now.status_message ? `: ${now.status_message}` : ''}`,
+      );
+    await sleep(every, undefined, signal ? { signal } : {});
+  }
+}
+
+/** Returns once the deployment is answered with 404. */
+export async function gone(
+  api: ControlPlane,
+  deployment: string,
+  { seconds = 60, every = 200, signal }: Watching = {},
+): Promise<void> {
+  for (const deadline = Date.now() + seconds * 1000; ;) {
+    const seen: unknown = await api
+      .call('GET', `/v2/deployments/${deployment}`)
+      .then(({ status }: { status: string }) => status)
+      .catch((error: unknown) => error);
+    if (seen instanceof ApiError && seen.status === 404) return;
+    if (Date.now() > deadline) throw new Error(`not gone within ${seconds} s: ${String(seen)}`);
+    await sleep(every, undefined, signal ? { signal } : {});
+  }
+}
+
+/** What a command has started: ended last first, once, at its end or by Ctrl-C. */
+export interface Curtain {
+  /** Aborted when a signal asked to stop. */
+  readonly stopping: AbortSignal;
+  /** Whether it is being closed, whoever asked. */
+  readonly closing: boolean;
+  before(stop: () => Promise<void>): void;
+  close(): Promise<void>;
+}
+
+/** @param onSignal says so, and sets the exit code */
+export function curtain(onSignal: () => void): Curtain {
+  const stops: (() => Promise<void>)[] = [];
+  const asked = new AbortController();
+  let closed: Promise<void> | undefined;
+  const close = (): Promise<void> =>
+    (closed ??= (async () => {
+      for (const stop of stops.splice(0).reverse()) await stop().catch(() => {});
+    })());
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+    process.once(signal, () => {
+      onSignal();
+      asked.abort();
+      void close();
+      // What is under way ends with what it stands on; if not, this ends all the same.
+      setTimeout(() => process.exit(), 10_000).unref();
+    });
+  return {
+    stopping: asked.signal,
+    get closing() {
+      return closed !== undefined;
+    },
+    before: (stop) => void stops.push(stop),
+    close,
+  };
+}

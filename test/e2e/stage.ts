@@ -6,6 +6,7 @@ import { ResourceGroupsTaggingAPIClient, paginateGetResources } from '@aws-sdk/c
 import { GetSecretValueCommand, SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Rehearsal } from '../../services/rehearsal/index.ts';
+import * as scene from '../../services/rehearsal/scene.ts';
 import { controlPlaneUser, onboard, startControlPlane, type ControlPlane } from '../../services/rehearsal/scene.ts';
 import { eventually } from '../support/eventually.ts';
 import { openRehearsal } from '../support/rehearsal.ts';
@@ -81,23 +82,13 @@ export async function newRevision(api: ControlPlane, id: string, body: Json): Pr
   return (await api.call('PATCH', `/v2/deployments/${id}`, body)).latest_revision_id;
 }
 
-const ENDED = new Set(['DEPLOYED', 'CREATE_FAILED', 'BUILD_FAILED', 'DEPLOY_FAILED', 'SKIPPED', 'INTERRUPTED']);
-
 /** The revision once it has come to an end, whichever. */
 export async function ended(api: ControlPlane, id: string, revisionId: string, seconds = 90): Promise<Json> {
-  let last: Json;
   try {
-    return await eventually(
-      `revision ${revisionId} ends`,
-      async () => {
-        last = await api.call('GET', `/v2/deployments/${id}/revisions/${revisionId}`);
-        return ENDED.has(last.status) && last;
-      },
-      { seconds, every: 200 },
-    );
+    return await scene.ended(api, id, revisionId, { seconds });
   } catch (error) {
     const timeline = await api.call('GET', `/v2/deployments/${id}/timeline`).catch(() => null);
-    throw new Error(`${last?.status}: ${last?.status_message}\n${JSON.stringify(timeline, null, 1)}`, { cause: error });
+    throw new Error(`${(error as Error).message}\n${JSON.stringify(timeline, null, 1)}`, { cause: error });
   }
 }
 
@@ -107,19 +98,7 @@ export async function deployed(api: ControlPlane, id: string, revisionId: string
   return revision;
 }
 
-export async function gone(api: ControlPlane, id: string, seconds = 60): Promise<void> {
-  await eventually(
-    `deployment ${id} is gone`,
-    async () => {
-      const status = await api.call('GET', `/v2/deployments/${id}`).then(
-        () => 200,
-        (error) => error.status as number,
-      );
-      return status === 404;
-    },
-    { seconds, every: 200 },
-  );
-}
+export const gone = (api: ControlPlane, id: string, seconds = 60): Promise<void> => scene.gone(api, id, { seconds });
 
 /** The database URI that ECS gives the server, read as the customer; its host is a name of the emulated network. */
 export async function databaseUri(rehearsal: Rehearsal, account: string, arn: string): Promise<string> {
