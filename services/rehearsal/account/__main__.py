@@ -49,6 +49,7 @@ MODULES = [
     "queues",
     "events",
     "cloudtrail",
+    "notices",
     "processes",
     "addresses",
     "images",

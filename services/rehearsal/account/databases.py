@@ -19,7 +19,7 @@ from typing import Callable
 from ministack.core.responses import get_account_id, get_region, new_uuid, request_scope
 from ministack.services import rds
 
-from account import addresses, clock, durations, postgres, processes, settings
+from account import addresses, clock, durations, notices, postgres, processes, settings
 
 Answer = tuple
 NEWEST = {11: "11.22", 12: "12.22", 13: "13.23", 14: "14.20", 15: "15.15", 16: "16.11", 17: "17.7", 18: "18.1"}
@@ -184,15 +184,9 @@ class Database:
         if self.ended.wait(max(0.0, seconds)):
             raise Gone
 
-    def event(self, message: str, category: str) -> None:
-        rds._events[new_uuid()] = {
-            "SourceIdentifier": self.id,
-            "SourceType": "db-instance",
-            "SourceArn": self.record["DBInstanceArn"],
-            "Message": message,
-            "Date": clock.now(),
-            "EventCategories": [category],
-        }
+    def event(self, message: str, category: str = "") -> None:
+        tags = list(rds._tags.get(self.record["DBInstanceArn"]) or [])
+        notices.database("db-instance", self.id, self.record["DBInstanceArn"], message, category, tags)
 
     def start(self) -> None:
         if self.server:
@@ -217,12 +211,11 @@ class Database:
                 return
             self.event(
                 "Recovery of the DB instance has started. Recovery time will vary with the amount of data to be "
-                "recovered.",
-                "recovery",
+                "recovered."
             )
             self.wait(durations.seconds("rds.reboot"))
             self.start()
-            self.event("Recovery of the DB instance is complete.", "recovery")
+            self.event("Recovery of the DB instance is complete.")
 
         self.work(recover)
 
@@ -510,12 +503,12 @@ def _bring_up(database: Database, password: str) -> None:
     database.wait(began + whole - clock.monotonic())
     record["PendingModifiedValues"] = {}
     record["Endpoint"] = {"Address": database.host, "Port": database.port, "HostedZoneId": "Z2R2ITUGPM61AM"}
-    database.event("DB instance created", "creation")
+    database.event("DB instance created")
     if record["BackupRetentionPeriod"]:
         record["DBInstanceStatus"] = "backing-up"
-        database.event("Backing up DB instance", "backup")
+        database.event("Backing up DB instance")
         database.wait(durations.seconds("rds.backup"))
-        database.event("Finished DB Instance backup", "backup")
+        database.event("Finished DB Instance backup")
     record["DBInstanceStatus"] = "available"
 
 
@@ -589,7 +582,7 @@ def _apply(database: Database, password: str, everything: bool) -> None:
         record["PendingModifiedValues"] = {
             name: value for name, value in record["PendingModifiedValues"].items() if name != "MasterUserPassword"
         }
-        database.event("Reset master credentials", "configuration change")
+        database.event("Reset master credentials")
     later = {name: value for name, value in record["PendingModifiedValues"].items() if name != "MasterUserPassword"}
     if everything and later:
         record["DBInstanceStatus"] = "modifying"
@@ -602,7 +595,9 @@ def _apply(database: Database, password: str, everything: bool) -> None:
         if restart and database.server:
             database.server.stop()
             database.start()
-        database.event("Finished applying modification", "configuration change")
+        for name in later:
+            if name in notices.MODIFIED:
+                database.event(notices.MODIFIED[name])
     record["DBInstanceStatus"] = "available"
 
 
@@ -613,10 +608,11 @@ def reboot(params) -> Answer:
     def act() -> None:
         if database.server:
             database.server.stop()
+        database.event("DB instance shutdown")
         database.wait(durations.seconds("rds.reboot"))
         database.start()
         database.record["DBParameterGroups"][0]["ParameterApplyStatus"] = "in-sync"
-        database.event("DB instance restarted", "availability")
+        database.event("DB instance restarted")
         database.record["DBInstanceStatus"] = "available"
 
     answer = _answer("RebootDBInstance", database.record)
@@ -632,7 +628,7 @@ def stop_instance(params) -> Answer:
         if database.server:
             database.server.stop()
         database.wait(durations.seconds("rds.reboot"))
-        database.event("DB instance stopped", "notification")
+        database.event("DB instance stopped")
         database.record["DBInstanceStatus"] = "stopped"
 
     answer = _answer("StopDBInstance", database.record)
@@ -647,7 +643,7 @@ def start_instance(params) -> Answer:
     def act() -> None:
         database.wait(durations.seconds("rds.reboot"))
         database.start()
-        database.event("DB instance started", "notification")
+        database.event("DB instance started")
         database.record["DBInstanceStatus"] = "available"
 
     answer = _answer("StartDBInstance", database.record)
@@ -695,10 +691,10 @@ def delete(params) -> Answer:
         with request_scope(account, region):
             if snapshot:
                 clock.sleep(durations.seconds("rds.snapshot"))
-                snapshot.update(Status="available", PercentProgress=100)
+                _copied(snapshot)
             clock.sleep(durations.seconds("rds.delete"))
             if rds._instances.get(database.id) is record:
-                database.event("DB instance deleted", "deletion")
+                database.event("DB instance deleted")
                 rds._instances.pop(database.id)
                 rds._tags.pop(record["DBInstanceArn"], None)
             if _databases.get((account, region, database.id)) is database:
@@ -732,7 +728,18 @@ def _snapshot(database: Database, name: str) -> dict:
         snapshot["TagList"] = []
     elif snapshot["TagList"]:
         rds._tags[snapshot["DBSnapshotArn"]] = list(snapshot["TagList"])
+    _told(snapshot, "Creating manual snapshot")
     return snapshot
+
+
+def _told(snapshot: dict, message: str) -> None:
+    arn = snapshot["DBSnapshotArn"]
+    notices.database("db-snapshot", snapshot["DBSnapshotIdentifier"], arn, message, tags=snapshot.get("TagList"))
+
+
+def _copied(snapshot: dict) -> None:
+    snapshot.update(Status="available", PercentProgress=100)
+    _told(snapshot, "Manual snapshot created")
 
 
 def create_snapshot(params) -> Answer:
@@ -753,7 +760,7 @@ def create_snapshot(params) -> Answer:
 
     def act() -> None:
         database.wait(durations.seconds("rds.snapshot"))
-        snapshot.update(Status="available", PercentProgress=100)
+        _copied(snapshot)
         database.record["DBInstanceStatus"] = "available"
 
     answer = f"<CreateDBSnapshotResult><DBSnapshot>{rds._snapshot_xml(snapshot)}</DBSnapshot></CreateDBSnapshotResult>"
