@@ -157,7 +157,7 @@ def _send(delivery: Delivery, arn: str, payload: str, parameters: dict) -> None:
 
 
 def _role_refused(role: str, queue_arn: str, region: str) -> str:
-    """Another account's queue is reached with a role of the rule's account, which the queue's policy must allow as well:
+    """Another account's queue is reached with a role of the rule's account, which the queue's policy must allow too:
     https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-service-cross-account.html
     """
     record = rights.role(role) if role else None

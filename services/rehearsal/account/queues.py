@@ -58,8 +58,8 @@ def _create(data: dict, url: str) -> dict:
         raise sqs._Err("InvalidParameterValue", text)
     _known(attributes, SETTABLE)
     if name.endswith(".fifo") != (str(attributes.get("FifoQueue", "false")).lower() == "true"):
-        text = "The name of a FIFO queue can only include alphanumeric characters, hyphens, or underscores, must end with"
-        raise sqs._Err("InvalidParameterValue", f"{text} .fifo suffix and be 1 to 80 in length.")
+        text = "The name of a FIFO queue can only include alphanumeric characters, hyphens, or underscores,"
+        raise sqs._Err("InvalidParameterValue", f"{text} must end with .fifo suffix and be 1 to 80 in length.")
     if _deleted.get((get_account_id(), get_region(), name), 0) > clock.monotonic():
         text = "You must wait 60 seconds after deleting a queue before you can create another with the same name."
         raise sqs._Err("QueueDeletedRecently", text)
