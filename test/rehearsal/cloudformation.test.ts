@@ -280,7 +280,7 @@ test('what is in use is not deleted, and can be once it is free', async () => {
   const holder = await ec2.send(
     new CreateSecurityGroupCommand({
       GroupName: 'holder',
-      Description: 'its rule names the stack’s group',
+      Description: 'its rule names the group of the stack',
       VpcId: made.outputs['Vpc']!,
     }),
   );

@@ -9,7 +9,17 @@ import {
   CreateLoadBalancerCommand,
   ElasticLoadBalancingV2Client,
 } from '@aws-sdk/client-elastic-load-balancing-v2';
-import { CreateRoleCommand, IAMClient, PutRolePolicyCommand } from '@aws-sdk/client-iam';
+import {
+  AttachRolePolicyCommand,
+  CreatePolicyCommand,
+  CreatePolicyVersionCommand,
+  CreateRoleCommand,
+  DeletePolicyCommand,
+  DeletePolicyVersionCommand,
+  DetachRolePolicyCommand,
+  IAMClient,
+  PutRolePolicyCommand,
+} from '@aws-sdk/client-iam';
 import { CreateDBSubnetGroupCommand, RDSClient } from '@aws-sdk/client-rds';
 import {
   CreatePrivateDnsNamespaceCommand,
@@ -163,9 +173,10 @@ export async function makePlace(rehearsal: Rehearsal, account: string, prefix = 
     databaseSubnetGroup: prefix,
     logGroupRoot: `/aws/ecs/${prefix}`,
   };
+  // All inline policies of a role together may have 10,240 characters: too few. As the stack does it: managed ones.
+  const attached: { arn: string; version: string }[] = [];
   const allow = async (granted: readonly Grant[]): Promise<void> => {
-    await policy(
-      'control-plane',
+    const documents = packed(
       granted.map(({ actions, resources, conditions }) => ({
         Effect: 'Allow',
         Action: actions,
@@ -173,6 +184,24 @@ export async function makePlace(rehearsal: Rehearsal, account: string, prefix = 
         Condition: conditions,
       })),
     );
+    for (const [index, PolicyDocument] of documents.entries()) {
+      const there = attached[index];
+      if (there) {
+        const { arn: PolicyArn, version: VersionId } = there;
+        const made = await iam.send(new CreatePolicyVersionCommand({ PolicyArn, PolicyDocument, SetAsDefault: true }));
+        await iam.send(new DeletePolicyVersionCommand({ PolicyArn, VersionId }));
+        there.version = made.PolicyVersion!.VersionId!;
+      } else {
+        const PolicyName = `${prefix}-control-plane-${index + 1}`;
+        const { Policy } = await iam.send(new CreatePolicyCommand({ PolicyName, PolicyDocument }));
+        await iam.send(new AttachRolePolicyCommand({ RoleName: `${prefix}-control-plane`, PolicyArn: Policy!.Arn }));
+        attached.push({ arn: Policy!.Arn!, version: Policy!.DefaultVersionId! });
+      }
+    }
+    for (const { arn: PolicyArn } of attached.splice(documents.length)) {
+      await iam.send(new DetachRolePolicyCommand({ RoleName: `${prefix}-control-plane`, PolicyArn }));
+      await iam.send(new DeletePolicyCommand({ PolicyArn }));
+    }
   };
   await allow(grants(scopeOf(place)));
 
@@ -193,3 +222,18 @@ const EXECUTION = [
   'logs:PutLogEvents',
   'secretsmanager:GetSecretValue',
 ];
+
+/** https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html */
+const POLICY_LIMIT = 6144;
+
+/** Policy documents of at most the characters that AWS allows in a managed policy. */
+function packed(statements: object[]): string[] {
+  const documents: object[][] = [];
+  const written = (Statement: object[]): string => JSON.stringify({ Version: '2012-10-17', Statement });
+  for (const statement of statements) {
+    const last = documents.at(-1);
+    if (last && written([...last, statement]).length <= POLICY_LIMIT) last.push(statement);
+    else documents.push([statement]);
+  }
+  return documents.map(written);
+}

@@ -61,6 +61,7 @@ MODULES = [
     "lists",
     "network",
     "cloudformation",
+    "inputs",
 ]
 PARENT_LOOK_SECONDS = 0.2
 STOP_LIMIT_SECONDS = 4

@@ -113,7 +113,8 @@ def read(model, headers: dict[str, str], body: bytes, query: dict) -> tuple[dict
         return (typed if isinstance(typed, dict) else {}), unknown
     if how in ("rest-json", "rest-xml"):
         return _from_rest(model, headers, body, query), []
-    return {}, []
+    unknown = []
+    return _from_json(model.input_shape, _from_cbor(body), "", unknown), unknown
 
 
 def given(model, headers: dict[str, str], body: bytes, query: dict, path: str = "") -> dict:
@@ -125,6 +126,21 @@ def given(model, headers: dict[str, str], body: bytes, query: dict, path: str = 
     except Malformed:
         return {}
     return {**_from_path(model, path), **found} if path else found
+
+
+def _from_cbor(body: bytes) -> dict:
+    from botocore import parsers
+
+    if not body:
+        return {}
+    reader = parsers.create_parser("smithy-rpc-v2-cbor")
+    try:
+        found = reader.parse_data_item(reader.get_peekable_stream_from_bytes(body))
+    except (parsers.ResponseParserError, ValueError, IndexError):
+        raise Malformed("the body is not CBOR") from None
+    if not isinstance(found, dict):
+        raise Malformed("the body is not a CBOR map")
+    return found
 
 
 def _from_json(shape, value: Any, at: str, unknown: list[str]) -> Any:
@@ -147,7 +163,7 @@ def _from_json(shape, value: Any, at: str, unknown: list[str]) -> Any:
         return [_from_json(shape.member, one, f"{at}.{n}", unknown) for n, one in enumerate(value, 1)]
     if shape.type_name == "map" and isinstance(value, dict):
         return {key: _from_json(shape.value, one, f"{at}.{key}", unknown) for key, one in value.items()}
-    if shape.type_name == "blob" and isinstance(value, str):
+    if shape.type_name == "blob" and isinstance(value, str):  # CBOR has bytes of its own
         try:
             return base64.b64decode(value, validate=True)
         except ValueError:
@@ -177,7 +193,7 @@ def _from_form(shape, node: dict, ec2: bool, at: str, unknown: list[str]) -> Any
     if kind == "structure":
         typed, names = {}, {}
         for name, member in shape.members.items():
-            names[_form_name(name, member, ec2)] = (name, member)
+            names[form_name(name, member, ec2)] = (name, member)
         for part, child in node.items():
             where = f"{at}.{part}" if at and part else at or part
             if part not in names:
@@ -209,7 +225,8 @@ def _from_form(shape, node: dict, ec2: bool, at: str, unknown: list[str]) -> Any
     return _scalar(kind, _leaf(node))
 
 
-def _form_name(name: str, member, ec2: bool) -> str:
+def form_name(name: str, member, ec2: bool) -> str:
+    """How a member is called in a form."""
     if not ec2:
         flattened = member.type_name == "list" and member.serialization.get("flattened")
         inner = member.member.serialization.get("name") if flattened else None
