@@ -70,6 +70,26 @@ export interface Fault {
   cut?: boolean;
 }
 
+export interface CapacityLack {
+  account: string;
+  /** @default us-east-1 */
+  region?: string;
+  /** @default either */
+  provider?: 'FARGATE' | 'FARGATE_SPOT';
+  /** An availability zone's name @default every */
+  zone?: string;
+  /** How many tasks can still be placed @default 0 */
+  tasks?: number;
+}
+
+export interface AddressLack {
+  account: string;
+  /** @default us-east-1 */
+  region?: string;
+  subnetId: string;
+  freeAddresses: number;
+}
+
 export interface Rehearsal {
   /** http://127.0.0.1:PORT: every AWS API, and the proxy for the balancers' DNS names. */
   readonly endpoint: string;
@@ -102,6 +122,19 @@ export interface Rehearsal {
   processes(): Promise<Record<string, unknown>[]>;
   /** Ends a task's or a database's process from outside, without AWS's knowledge. */
   kill(which: { account: string; taskArn?: string; database?: string; signal?: string }): Promise<void>;
+  /** Fargate Spot takes a task's capacity back, with its warning. */
+  interrupt(taskArn: string): Promise<void>;
+  /**
+   * AWS announces that the platform under a task is retired, and retires it `days` later.
+   *
+   * @param days Default: the account's setting, 7
+   */
+  retire(taskArn: string, days?: number): Promise<void>;
+  /** The kernel kills a task's container for want of memory @default its first one that runs */
+  outOfMemory(taskArn: string, container?: string): Promise<void>;
+  /** Takes away Fargate's capacity, or a subnet's addresses, until `clearCapacity`. */
+  capacity(lack: CapacityLack | AddressLack): Promise<void>;
+  clearCapacity(account: string): Promise<void>;
   /** Emulated DNS names and the loopback addresses behind them. */
   names(): Promise<Record<string, string>>;
   /** Through the balancers' proxy, for http://….elb.amazonaws.com/ URLs; the body streams. */
@@ -335,6 +368,11 @@ function drive(endpoint: string, stop: () => Promise<void>): Rehearsal {
     reset: async () => void (await own('POST', '/reset')),
     processes: async () => ((await own('GET', '/processes')) as { processes: Record<string, unknown>[] }).processes,
     kill: async (which) => void (await own('POST', '/processes/kill', which)),
+    interrupt: async (taskArn) => void (await own('POST', '/tasks/interrupt', { taskArn })),
+    retire: async (taskArn, days) => void (await own('POST', '/tasks/retire', { taskArn, days })),
+    outOfMemory: async (taskArn, container) => void (await own('POST', '/tasks/out-of-memory', { taskArn, container })),
+    capacity: async (lack) => void (await own('POST', '/capacity', lack)),
+    clearCapacity: async (account) => void (await own('DELETE', `/capacity?account=${account}`)),
     names: async () => (await own('GET', '/names')) as Record<string, string>,
     fetch: (url, init = {}) => throughProxy(endpoint, url, init),
     skip: async (seconds) => ((await own('POST', '/clock', { skipSeconds: seconds })) as { now: number }).now,

@@ -28,7 +28,7 @@ class StartError(Exception):
 
 
 class Container:
-    def __init__(self, task: "Task", definition: dict, override: dict):
+    def __init__(self, task: "Task", definition: dict, override: dict, executes: bool):
         self.task = task
         self.definition = definition
         self.override = override
@@ -51,6 +51,7 @@ class Container:
             "lastStatus": "PENDING",
             "networkInterfaces": [],
             "healthStatus": "UNKNOWN",
+            **({"managedAgents": [{"name": "ExecuteCommandAgent", "lastStatus": "PENDING"}]} if executes else {}),
             "cpu": str(definition.get("cpu", 0)),
             **({"memory": str(definition["memory"])} if definition.get("memory") else {}),
             **(
@@ -140,6 +141,7 @@ class Container:
             env["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = credentials.issue(self.token, role, task.id)
         return {
             **env,
+            "ECS_AGENT_URI": f"{metadata}/api",
             "ECS_CONTAINER_METADATA_URI": metadata,
             "ECS_CONTAINER_METADATA_URI_V4": metadata,
             "AWS_EXECUTION_ENV": "AWS_ECS_FARGATE",
@@ -196,6 +198,9 @@ class Container:
                 f'runc create failed: unable to start container process: exec: "{argv[0]}": {error.strerror}: unknown'
             ) from None
         self.started = True
+        timeout = self.definition.get("startTimeout")
+        if timeout:
+            self.task.after(durations.timer(timeout), lambda: self.task.start_timed_out(self))
         self.record |= {"lastStatus": "RUNNING", "runtimeId": f"{self.task.id}-{abs(hash(self.name)) % 10**10}"}
         ecs_metadata.set_container_status(self.token, "RUNNING")
         if self.check:

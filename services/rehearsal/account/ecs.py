@@ -11,17 +11,25 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from ministack.core.responses import get_account_id, get_region
-from ministack.services import alb, ec2, ecs
+from ministack.core.responses import error_response_json, get_account_id, get_region
+from ministack.services import alb, cloudwatch, ec2, ecs
 from ministack.services import servicediscovery as cloudmap
 
-from account import clock, credentials, definitions, scheduler, services, tasks
+from account import agent, capacity, clock, credentials, definitions, durations, scheduler, services, tasks
 from account.answers import Refused, answering, caller, invalid, page
 from account.services import Service
 from account.tasks import Task
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,255}")
 INACTIVE_KEPT_SECONDS = 3600
+PROTECTION_MINUTES = 120
+PROTECTION_MINUTES_LIMIT = 2880
+PROTECTION_TASKS = 10
+NOT_EMULATED = ("lifecycleHooks", "linearConfiguration", "canaryConfiguration", "earlySuccessCriteria")
+NOT_EXECUTABLE = (
+    "The execute command failed because execute command was not enabled when the task was run or the execute command "
+    "agent isn’t running. Wait and try again or run a new task with execute command enabled and try again."
+)
 _tokens: dict[tuple, tuple[str, Any]] = {}
 
 
@@ -122,8 +130,10 @@ def _registries(entries: list[dict]) -> list[dict]:
 
 
 def _deployment_configuration(given: dict | None) -> dict:
+    """https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DeploymentConfiguration.html"""
     given = dict(given or {})
     breaker = {"enable": False, "rollback": False, **(given.get("deploymentCircuitBreaker") or {})}
+    alarms = {"alarmNames": [], "rollback": False, "enable": False, **(given.get("alarms") or {})}
     result = {
         "maximumPercent": 200,
         "minimumHealthyPercent": 100,
@@ -131,12 +141,48 @@ def _deployment_configuration(given: dict | None) -> dict:
         "bakeTimeInMinutes": 0,
         **given,
     }
-    result["deploymentCircuitBreaker"] = breaker
-    if result["maximumPercent"] <= 100 and result["minimumHealthyPercent"] >= 100:
+    result |= {"deploymentCircuitBreaker": breaker, "alarms": alarms}
+    if result["strategy"] != "ROLLING":
+        raise Refused("UnsupportedFeatureException", f"Not emulated: the deployment strategy {result['strategy']}.")
+    for name in NOT_EMULATED:
+        if given.get(name):
+            raise Refused("UnsupportedFeatureException", f"Not emulated: deploymentConfiguration.{name}.")
+    low, high = result["minimumHealthyPercent"], result["maximumPercent"]
+    if high <= 100 and low >= 100:
         raise invalid("Both maximumPercent and minimumHealthyPercent cannot be 100 as this will block deployments.")
-    if result["maximumPercent"] < 100:
+    if high < 100:
         raise invalid("maximumPercent must be at least 100.")
+    if not 0 <= low <= high:
+        raise invalid("minimumHealthyPercent must be between 0 and maximumPercent.")
+    if breaker.get("thresholdConfiguration") and breaker["thresholdConfiguration"].get("value", 0) < 1:
+        raise invalid("The value of thresholdConfiguration must be greater than 0.")
+    if alarms["enable"]:
+        if not alarms["alarmNames"]:
+            raise invalid("alarmNames cannot be empty when alarms are enabled.")
+        stores = (cloudwatch._alarms, cloudwatch._composite_alarms)
+        missing = [name for name in alarms["alarmNames"] if not any(name in store for store in stores)]
+        if missing:
+            raise invalid(f"The following CloudWatch alarms do not exist: {', '.join(missing)}")
     return result
+
+
+def _rebalancing(asked: str | None, configuration: dict) -> str:
+    """On unless the service cannot.
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-rebalancing.html
+    """
+    able = configuration["maximumPercent"] > 100
+    if asked == "ENABLED" and not able:
+        raise invalid("Availability Zone rebalancing does not support maximumPercent of 100 or less.")
+    return asked or ("ENABLED" if able else "DISABLED")
+
+
+def _executable(enabled: Any, definition: dict, what: str, overrides: dict | None = None) -> None:
+    """ECS Exec works with the task's role: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs-exec.html"""
+    if enabled and not ((overrides or {}).get("taskRoleArn") or definition.get("taskRoleArn")):
+        raise invalid(
+            f"{what} because a valid taskRoleArn is not being used. Specify a valid task role in your task definition "
+            "and try again."
+        )
 
 
 def _launch(data: dict, cluster: dict) -> tuple[str | None, list | None]:
@@ -148,6 +194,9 @@ def _launch(data: dict, cluster: dict) -> tuple[str | None, list | None]:
     if not strategy and not launch_type:
         strategy = cluster.get("defaultCapacityProviderStrategy") or None
         launch_type = None if strategy else "EC2"
+    if strategy:
+        capacity.check_strategy(strategy, cluster)
+        strategy = [{"weight": 0, "base": 0, **item} for item in strategy]
     if launch_type not in (None, "FARGATE"):
         raise invalid("No Container Instances were found in your cluster.")  # only Fargate is emulated
     return launch_type, strategy
@@ -169,6 +218,19 @@ def _once(action: str, data: dict, do: Callable[[], Any]) -> Any:
 
 
 # Clusters ---------------------------------------------------------------------------------------------------
+
+
+def _with_capacity(inner: Callable[[dict], tuple]) -> Callable[[dict], tuple]:
+    """ministack's function for a cluster, once its capacity providers are in order."""
+
+    def act(data: dict) -> tuple:
+        try:
+            capacity.check_cluster(data)
+        except Refused as error:
+            return error_response_json(error.code, str(error), 400)
+        return inner(data)
+
+    return act
 
 
 def _delete_cluster(data: dict) -> dict:
@@ -206,6 +268,7 @@ def _create(data: dict) -> dict:
     definition = definitions.find(data.get("taskDefinition", ""))
     launch_type, strategy = _launch(data, cluster)
     configuration = _deployment_configuration(data.get("deploymentConfiguration"))
+    _executable(data.get("enableExecuteCommand"), definition, "The service couldn't be created")
     arn = f"arn:aws:ecs:{get_region()}:{get_account_id()}:service/{key}"
     record = {
         "serviceArn": arn,
@@ -235,7 +298,7 @@ def _create(data: dict) -> dict:
         "enableECSManagedTags": bool(data.get("enableECSManagedTags")),
         "propagateTags": data.get("propagateTags") or "NONE",
         "enableExecuteCommand": bool(data.get("enableExecuteCommand")),
-        "availabilityZoneRebalancing": data.get("availabilityZoneRebalancing") or "ENABLED",
+        "availabilityZoneRebalancing": _rebalancing(data.get("availabilityZoneRebalancing"), configuration),
         "roleArn": f"arn:aws:iam::{get_account_id()}:role/aws-service-role/ecs.amazonaws.com/AWSServiceRoleForECS",
     }
     if record["deploymentController"]["type"] != "ECS":
@@ -264,7 +327,15 @@ def _update_service(data: dict) -> dict:
         changed["platformVersion"] = data["platformVersion"]
     if data.get("capacityProviderStrategy") is not None:
         strategy = data["capacityProviderStrategy"] or None
+        if strategy:
+            capacity.check_strategy(strategy, cluster)
+            strategy = [{"weight": 0, "base": 0, **item} for item in strategy]
         changed |= {"capacityProviderStrategy": strategy, "launchType": None if strategy else "FARGATE"}
+    executes = data.get("enableExecuteCommand")
+    executes = record["enableExecuteCommand"] if executes is None else executes
+    _executable(executes, definition, "The service couldn't be updated")
+    if data.get("desiredCount") is not None and data["desiredCount"] < 0:
+        raise invalid("desiredCount must not be negative.")
     if data.get("deploymentConfiguration") is not None:
         given = {**record["deploymentConfiguration"], **data["deploymentConfiguration"]}
         record["deploymentConfiguration"] = _deployment_configuration(given)
@@ -278,8 +349,6 @@ def _update_service(data: dict) -> dict:
         if data.get(key) is not None:
             record[key] = data[key]
     if data.get("desiredCount") is not None and data["desiredCount"] != record["desiredCount"]:
-        if data["desiredCount"] < 0:
-            raise invalid("desiredCount must not be negative.")
         service.scale(int(data["desiredCount"]))
     changed = {key: value for key, value in changed.items() if value != record.get(key)}
     new_definition = definition["taskDefinitionArn"] != record["taskDefinition"]
@@ -367,6 +436,7 @@ def _list_service_deployments(data: dict) -> dict:
         for d in services.history.values()
         if d.service is services.services[record["serviceArn"]]
         and (not statuses or d.status in statuses)
+        and d.created > clock.now() - durations.kept("ecs.deployments.kept")
         and d.created >= (when.get("after") or 0)
         and d.created <= (when.get("before") or d.created)
     ]
@@ -388,6 +458,8 @@ def _describe_service_deployments(data: dict) -> dict:
 
 def _describe_service_revisions(data: dict) -> dict:
     arns = data.get("serviceRevisionArns") or []
+    if len(arns) > 20:
+        raise invalid("serviceRevisionArns can have at most 20 items.")
     known = [arn for arn in arns if arn in services.revisions and _own(arn)]
     failures = [{"arn": arn, "reason": "MISSING"} for arn in arns if arn not in known]
     return {
@@ -405,7 +477,7 @@ def _stop_service_deployment(data: dict) -> dict:
         )
     if kind not in ("ROLLBACK", "ABORT"):
         raise invalid(f"Invalid stop type: {kind}")
-    if under.status not in ("PENDING", "IN_PROGRESS"):
+    if not under.open:
         raise Refused(
             "ConflictException", f"The service deployment cannot be stopped because it is in the {under.status} state."
         )
@@ -445,10 +517,23 @@ def _run(data: dict) -> dict:
         "launchType": launch_type or "FARGATE",
         "tags": tags,
     }
-    if strategy:
-        request["capacityProviderName"] = strategy[0]["capacityProvider"]
-    started = [Task(definition, cluster, request) for _ in range(count)]
-    return {"tasks": [json.loads(json.dumps(ecs._sanitize(task.record))) for task in started], "failures": []}
+    _executable(data.get("enableExecuteCommand"), definition, "The task couldn't be run", data.get("overrides"))
+    group = data.get("group") or f"family:{definition['family']}"
+    subnets = ((request["networkConfiguration"] or {}).get("awsvpcConfiguration") or {}).get("subnets") or []
+    started: list[Task] = []
+    failures: list[dict] = []
+    for _ in range(count):
+        if strategy:
+            placed = [task.record["capacityProviderName"] for task in started]
+            request["capacityProviderName"] = capacity.choose(strategy, placed)
+        try:
+            subnet = capacity.place(group, subnets, request.get("capacityProviderName") or "FARGATE")
+        except capacity.NoCapacity as error:
+            failures.append({"reason": str(error)})
+            continue
+        started.append(Task(definition, cluster, request, subnet))
+    shown = [json.loads(json.dumps(ecs._sanitize(task.record))) for task in started]
+    return {"tasks": shown, "failures": failures}
 
 
 def _task_record(reference: str, cluster: dict) -> dict | None:
@@ -510,36 +595,81 @@ def _list_tasks(data: dict) -> dict:
     return page(chosen, data, 100, "taskArns")
 
 
-def _protection(data: dict, change: Callable[[Task], None] | None) -> dict:
+def _protection(data: dict, change: Callable[[Task], str | None] | None) -> dict:
+    """https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_UpdateTaskProtection.html; why a task is among the
+    failures: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/api_failures_messages.html
+    """
     cluster = _cluster(data)
+    references = data.get("tasks") or []
+    if len(references) > PROTECTION_TASKS:
+        raise invalid(f"Tasks cannot have more than {PROTECTION_TASKS} elements.")
     protected, failures = [], []
-    for reference in data.get("tasks") or []:
+    for reference in references:
         record = _task_record(reference, cluster)
         task = tasks.live.get(record["taskArn"]) if record else None
         if task is None:
-            failures.append({"arn": reference, "reason": "MISSING"})
-        elif task.service is None:
-            failures.append({"arn": task.arn, "reason": "TASK_NOT_VALID", "detail": "Task is not part of a service."})
+            own = f"arn:aws:ecs:{get_region()}:{get_account_id()}:task/{cluster['clusterName']}/{reference}"
+            failures.append({"arn": reference if reference.startswith("arn:") else own, "reason": "MISSING"})
+        elif task.service is None or not task.wanted:
+            failures.append({"arn": task.arn, "reason": "TASK_NOT_VALID"})
         else:
-            if change:
-                change(task)
+            blocked = change(task) if change else None
+            if blocked:
+                failures.append({"arn": task.arn, "reason": blocked})
+                continue
             until = task.protected_until if task.protected else None
             protected.append({"taskArn": task.arn, "protectionEnabled": task.protected, "expirationDate": until})
     return {"protectedTasks": protected, "failures": failures}
 
 
 def _update_task_protection(data: dict) -> dict:
-    minutes = data.get("expiresInMinutes") or 120
+    enabled, minutes = data.get("protectionEnabled"), data.get("expiresInMinutes")
+    if not data.get("tasks"):
+        raise invalid("Tasks cannot be empty.")
+    if enabled is None:
+        raise invalid("protectionEnabled must not be null.")
+    if minutes is not None and not 1 <= minutes <= PROTECTION_MINUTES_LIMIT:
+        raise invalid(f"expiresInMinutes must be between 1 and {PROTECTION_MINUTES_LIMIT}.")
 
-    def change(task: Task) -> None:
-        task.protected_until = clock.now() + minutes * 60 if data.get("protectionEnabled") else None
-        task.service.wake()
+    def change(task: Task) -> str | None:
+        service = task.service
+        if enabled and not task.protected and sum(one.protected for one in service.tasks) >= service.desired:
+            return "DEPLOYMENT_BLOCKED"
+        seconds = (minutes or PROTECTION_MINUTES) * 60
+        task.protected_until = clock.now() + seconds if enabled else None
+        task.after(seconds, service.wake)
+        service.wake()
+        return None
 
     return _protection(data, change)
 
 
 def _get_task_protection(data: dict) -> dict:
-    return _protection(data, None)
+    if data.get("tasks"):
+        return _protection(data, None)
+    cluster = _cluster(data)
+    mine = [task.arn for task in tasks.live.values() if task.record["clusterArn"] == cluster["clusterArn"]]
+    return _protection({**data, "tasks": mine[:PROTECTION_TASKS]}, None)
+
+
+def _execute_command(data: dict) -> dict:
+    """Sessions are not emulated, so a task that would have one says that its agent cannot be reached.
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ExecuteCommand.html
+    """
+    record = _task_record(data.get("task", ""), _cluster(data))
+    if record is None:
+        raise invalid("The referenced task was not found.")
+    if not data.get("interactive"):
+        raise invalid("Interactive is the only mode supported currently.")
+    names = [container["name"] for container in record["containers"]]
+    if data.get("container") and data["container"] not in names:
+        raise invalid(f"The container {data['container']} was not found in the task.")
+    if not data.get("container") and len(names) > 1:
+        raise invalid("A container name must be specified for tasks with multiple containers.")
+    if not record["enableExecuteCommand"] or record["lastStatus"] != "RUNNING":
+        raise invalid(NOT_EXECUTABLE)
+    message = "The execute command failed due to an internal error. Try again later."
+    raise Refused("TargetNotConnectedException", message)
 
 
 HANDLERS: dict[str, tuple[str, Callable[[dict], dict]]] = {  # action: (ministack's function, ours)
@@ -563,6 +693,7 @@ HANDLERS: dict[str, tuple[str, Callable[[dict], dict]]] = {  # action: (ministac
     "ListTasks": ("_list_tasks", _list_tasks),
     "UpdateTaskProtection": ("_update_task_protection", _update_task_protection),
     "GetTaskProtection": ("_get_task_protection", _get_task_protection),
+    "ExecuteCommand": ("_execute_command", _execute_command),
 }
 
 
@@ -574,7 +705,11 @@ def install() -> None:
         ecs._ACTION_MAP[action] = answer
         setattr(ecs, name, answer)  # CloudFormation calls it by name
     ecs._ACTION_MAP["StopServiceDeployment"] = answering(_stop_service_deployment)
+    for action in ("CreateCluster", "PutClusterCapacityProviders"):
+        ecs._ACTION_MAP[action] = _with_capacity(ecs._ACTION_MAP[action])
     credentials.install()
+    agent.install()
+    capacity.install()
     ecs._get_docker = lambda: None  # no containers but ours
 
 
@@ -584,6 +719,7 @@ def reset() -> None:
         forgotten = list(tasks.live.values())
         tasks.live.clear()
         services.reset()
+        capacity.reset()
         _tokens.clear()
         credentials.reset()
     for task in forgotten:

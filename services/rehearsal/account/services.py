@@ -12,9 +12,9 @@ import secrets
 from typing import Any
 
 from ministack.core.responses import get_account_id, get_region, new_uuid
-from ministack.services import ecs
+from ministack.services import cloudwatch, ecs
 
-from account import clock, durations, scheduler
+from account import announcements, capacity, clock, durations, scheduler
 from account.tasks import Task
 
 EVENTS_KEPT = 100
@@ -32,6 +32,8 @@ CONFIGURATION = (
     "launchType",
 )
 FAILED_TO_START = "ECS deployment circuit breaker: tasks failed to start."
+ALARM_DETECTED = "ECS deployment failed: alarm detected."
+MORE = "For more information, see the Troubleshooting section of the Amazon ECS Developer Guide."
 
 services: dict[
     str, "Service"
@@ -152,6 +154,14 @@ class ServiceDeployment:
         self.rollback: dict | None = None
         self.triggered = False
         self.counts: dict | None = None
+        self.configuration = copy.deepcopy(service.record["deploymentConfiguration"])
+        alarms = self.configuration.get("alarms") or {}
+        # An alarm that rings at the start is not listened to: else nobody could deploy what mends it.
+        # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-alarm-failure.html
+        self.alarms: list[str] = alarms.get("alarmNames") or [] if alarms.get("enable") else []
+        if ringing(self.alarms):
+            self.alarms = []
+        self.heard: list[str] = []
         history[self.arn] = self
         target.under = self
 
@@ -168,8 +178,8 @@ class ServiceDeployment:
         if not self.open:
             self.finished = self.updated
             self.counts = self.target.summary()
-            if status != "SUCCESSFUL":
-                self.stopped = self.updated
+        if status in ("STOPPED", "STOP_REQUESTED", "ROLLBACK_REQUESTED"):
+            self.stopped = self.updated
 
     def brief(self) -> dict:
         return {
@@ -186,7 +196,7 @@ class ServiceDeployment:
 
     def view(self) -> dict:
         breaker = self.service.breaker
-        monitor = "TRIGGERED" if self.triggered else "MONITORING" if self.open else "MONITORING_COMPLETE"
+        monitoring = "MONITORING" if self.open else "MONITORING_COMPLETE"
         brief = self.brief()
         brief.pop("targetServiceRevisionArn")
         return {
@@ -195,15 +205,38 @@ class ServiceDeployment:
             "stoppedAt": self.stopped,
             "sourceServiceRevisions": [source.summary() for source in self.sources],
             "targetServiceRevision": self.counts or self.target.summary(),
-            "deploymentConfiguration": self.service.record["deploymentConfiguration"],
+            "deploymentConfiguration": self.configuration,
             "rollback": self.rollback,
             "deploymentCircuitBreaker": {
-                "status": monitor if breaker.get("enable") else "DISABLED",
+                "status": "TRIGGERED" if self.triggered else monitoring if breaker.get("enable") else "DISABLED",
                 "failureCount": self.target.failed,
                 "threshold": self.service.threshold,
             },
-            "alarms": {"status": "DISABLED", "alarmNames": [], "triggeredAlarmNames": []},
+            "alarms": {
+                "status": "TRIGGERED" if self.heard else monitoring if self.alarms else "DISABLED",
+                "alarmNames": (self.configuration.get("alarms") or {}).get("alarmNames") or [],
+                "triggeredAlarmNames": self.heard,
+            },
         }
+
+
+def ringing(names: list[str]) -> list[str]:
+    """Those CloudWatch alarms that are in ALARM."""
+    found = [cloudwatch._alarms.get(name) or cloudwatch._composite_alarms.get(name) or {} for name in names]
+    return [name for name, alarm in zip(names, found) if alarm.get("StateValue") == "ALARM"]
+
+
+def bake(under: ServiceDeployment | None) -> float:
+    """How long the alarms are watched once the new tasks serve alone. AWS computes it from the alarms; here it is the
+    longest that one of them looks back.
+    """
+    if under is None:
+        return 0.0
+    seconds = 60.0 * (under.configuration.get("bakeTimeInMinutes") or 0)
+    for name in under.alarms:
+        alarm = cloudwatch._alarms.get(name) or {}
+        seconds = max(seconds, int(alarm.get("Period") or 60) * int(alarm.get("EvaluationPeriods") or 1))
+    return durations.timer(seconds)
 
 
 class Service:
@@ -218,7 +251,7 @@ class Service:
         self.rolling_back: ServiceDeployment | None = None
         self.steady = False
         self._look_at: float | None = None
-        self._unable_said = False
+        self._said: dict[str, float] = {}  # cause of an event: when it was last told
         services[self.arn] = self
         self.deploy(definition, None)
 
@@ -254,11 +287,23 @@ class Service:
         count = math.ceil(self.desired * value / 100)
         return max(1, count) if kind == "UNBOUNDED_PERCENT" else max(3, min(200, count))
 
-    def event(self, message: str) -> None:
+    def event(self, message: str, cause: str = "") -> bool:
+        """Tell it, newest first. The same `cause` is told again only after six hours, unless it has been resolved.
+        https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-event-messages.html
+        """
+        if cause:
+            if clock.monotonic() - self._said.get(cause, -math.inf) < durations.kept("ecs.events.repeat"):
+                return False
+            self._said[cause] = clock.monotonic()
         self.record["events"].insert(
             0, {"id": new_uuid(), "createdAt": clock.now(), "message": f"(service {self.name}) {message}"}
         )
         del self.record["events"][EVENTS_KEPT:]
+        return True
+
+    def resolved(self, *causes: str) -> None:
+        for cause in causes:
+            self._said.pop(cause, None)
 
     def _short(self, tasks: list[Task]) -> str:
         return " ".join(f"(task {task.id})" for task in tasks)
@@ -282,7 +327,8 @@ class Service:
         self.rolling_back = None
         self.record["currentServiceDeployment"] = ServiceDeployment(self, new, sources).arn
         self.steady = False
-        self._unable_said = False
+        self._said.clear()
+        announcements.deployment_changed(new, "SERVICE_DEPLOYMENT_IN_PROGRESS")
         self.wake()
         return new
 
@@ -300,8 +346,10 @@ class Service:
                 deployment.under.become("STOPPED", "Service deployment was stopped because the service was deleted.")
         self.wake()
 
-    def roll_back(self, deployment: Deployment, why: str, status: str) -> None:
-        """Give up on `deployment` and return to the last one that completed; its tasks that still run are kept."""
+    def roll_back(self, deployment: Deployment, why: str, status: str, method: str) -> None:
+        """Give up on `deployment` and return to the last one that completed; its tasks that still run are kept.
+        `method` is what found it out.
+        """
         target = self.last_completed
         under = deployment.under
         deployment.launching = False
@@ -317,7 +365,7 @@ class Service:
         target.status, target.launching, target.desired, target.updated = "PRIMARY", True, self.desired, clock.now()
         target.state, target.reason = (
             "IN_PROGRESS",
-            f"ECS deployment circuit breaker: rolling back to deploymentId {target.id}.",
+            f"ECS deployment {method}: rolling back to deploymentId {target.id}.",
         )
         target.failed = target.setbacks = 0
         target.steady_since, target.not_before = None, 0.0
@@ -327,6 +375,7 @@ class Service:
             under.rollback = {"reason": why, "startedAt": clock.now(), "serviceRevisionArn": target.revision_arn}
             under.become(status, why)
         self.rolling_back = under
+        announcements.deployment_changed(target, "SERVICE_DEPLOYMENT_IN_PROGRESS")
         self.steady = False
         self.wake()
 
@@ -334,6 +383,8 @@ class Service:
         """StopServiceDeployment: ROLLBACK returns to the last completed deployment, ABORT leaves everything where it
         is.
         """
+        if under.status not in ("PENDING", "IN_PROGRESS"):
+            return  # it is being stopped, or rolled back, already
         deployment = under.target
         if kind == "ABORT":
             under.become("STOP_REQUESTED", "Stop requested by the user.")
@@ -351,7 +402,10 @@ class Service:
             else:
                 deployment.reason = f"ECS deployment {deployment.id} was rolled back by the user."
                 self.roll_back(
-                    deployment, "Service deployment rolled back because of a user request.", "ROLLBACK_IN_PROGRESS"
+                    deployment,
+                    "Service deployment rolled back because of a user request.",
+                    "ROLLBACK_IN_PROGRESS",
+                    "stopped by the user",
                 )
             self.wake()
 
@@ -371,18 +425,15 @@ class Service:
             if deployment.setbacks > 1:
                 doublings = min(deployment.setbacks - 2, BACKOFF_LIMIT_DOUBLINGS)
                 deployment.not_before = clock.monotonic() + durations.seconds("ecs.backoff") * 2**doublings
-                if not self._unable_said and not reason.startswith("Task failed ") and deployment.setbacks > 2:
-                    self._unable_said = True
-                    self.event(
-                        "is unable to consistently start tasks successfully. For more information, see the "
-                        "Troubleshooting section of the "
-                        "Amazon ECS Developer Guide."
-                    )
+                if not reason.startswith("Task failed ") and deployment.setbacks > 2:
+                    if self.event(f"is unable to consistently start tasks successfully. {MORE}", cause="impaired"):
+                        announcements.service_acted(self, "WARN", "SERVICE_TASK_START_IMPAIRED")
             if not task.was_healthy:
                 deployment.failed += 1
                 deployment.updated = clock.now()
         if code == "ServiceSchedulerInitiated":
             self.event(f"has stopped 1 running tasks: {self._short([task])}.")
+            announcements.service_acted(self, "INFO", "TASKS_STOPPED")
         if task.targets:
             self.event("has begun draining connections on 1 tasks.")
         self.wake()
@@ -407,13 +458,15 @@ class Service:
         if services.get(self.arn) is not self or self.record["status"] == "INACTIVE":
             return
         if self.record["status"] == "DRAINING":
-            self._stop(self.tasks, self.primary)
+            for task in list(self.tasks):  # protected or not
+                task.stop("ServiceSchedulerInitiated", f"Scaling activity initiated by (deployment {self.primary.id})")
             self._count()
             if not any(task.serving for task in self.tasks):
                 scheduler.after(durations.seconds("ecs.service.draining"), self.account, self.region, self._inactive)
             return
         self._judge()
         self._break()
+        self._listen()
         self._roll()
         self._settle()
         self._count()
@@ -429,6 +482,11 @@ class Service:
             delays.append(max(LOOK_SECONDS, durations.seconds("ecs.scheduler")))
         if primary.steady_since is not None and not self.steady and primary.state != "FAILED":
             delays.append(0.05)
+        if primary.state == "IN_PROGRESS" and primary.under and primary.under.open and primary.under.alarms:
+            delays.append(max(LOOK_SECONDS, durations.seconds("ecs.scheduler")))
+        if self.steady:
+            told = self._said.get("steady", clock.monotonic())
+            delays.append(told + durations.kept("ecs.events.repeat") - clock.monotonic())
         if delays:
             self.wake(min(delays))
 
@@ -436,7 +494,7 @@ class Service:
         """Who is healthy, and who is given up on."""
         grace = durations.timer(self.record["healthCheckGracePeriodSeconds"] or 0)
         for task in list(self.tasks):
-            if not task.running:
+            if not task.running or task.replace:
                 continue
             if task.healthy:
                 checked = task.targets or any(c.check and c.essential for c in task.containers)
@@ -446,6 +504,7 @@ class Service:
                     continue  # nothing says that it works but that it still runs
                 if not task.was_healthy:
                     task.was_healthy = True
+                    self.resolved("impaired")
                     task.deployment.setbacks = 0
                     task.deployment.not_before = 0.0
                     if self.breaker.get("resetOnHealthyTask", True):
@@ -455,16 +514,26 @@ class Service:
                 continue
             if task.record["healthStatus"] == "UNHEALTHY":
                 self.event(f"(task {task.id}) failed container health checks.")
-                task.stop("ServiceSchedulerInitiated", "Task failed container health checks")
+                self._unfit(task, "Task failed container health checks")
                 continue
             target = task.unhealthy_target()
             if target:
                 arn, port, _, description = target
                 self.event(
-                    f"(port {port}) is unhealthy in (target-group {arn}) due to (reason "
+                    f"(task {task.id}) (port {port}) is unhealthy in (target-group {arn}) due to (reason "
                     f"{description or 'Health checks failed'})."
                 )
-                task.stop("ServiceSchedulerInitiated", f"Task failed ELB health checks in (target-group {arn})")
+                self._unfit(task, f"Task failed ELB health checks in (target-group {arn})")
+
+    def _unfit(self, task: Task, reason: str) -> None:
+        """An unhealthy task. Once the deployment has completed its replacement is started first, if maximumPercent has
+        room; while it rolls out the task only takes the place of another try.
+        https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs_services.html
+        """
+        if task.deployment is self.primary and self.primary.state == "COMPLETED":
+            task.replace = ("ServiceSchedulerInitiated", reason)
+        else:
+            task.stop("ServiceSchedulerInitiated", reason)
 
     def _break(self) -> None:
         deployment = self.primary
@@ -472,56 +541,105 @@ class Service:
             return
         if deployment.failed < self.threshold:
             return
-        deployment.state, deployment.reason, deployment.launching = "FAILED", FAILED_TO_START, False
-        deployment.updated = clock.now()
-        self.event(f"(deployment {deployment.id}) deployment failed: tasks failed to start.")
-        under = deployment.under if deployment.under and deployment.under.open else None
-        if under:
-            under.triggered = True
-        if self.rolling_back and self.rolling_back.open:
-            self.rolling_back.become("ROLLBACK_FAILED", FAILED_TO_START)
-        elif self.breaker.get("rollback"):
-            self.roll_back(
-                deployment,
-                "Service deployment rolled back because the circuit breaker threshold was exceeded.",
-                "ROLLBACK_IN_PROGRESS",
+        if deployment.under and deployment.under.open:
+            deployment.under.triggered = True
+        self._fail(
+            FAILED_TO_START,
+            "tasks failed to start",
+            "Service deployment rolled back because the circuit breaker threshold was exceeded.",
+            bool(self.breaker.get("rollback")),
+            "circuit breaker",
+        )
+
+    def _listen(self) -> None:
+        """To the alarms of a deployment, which it fails by itself, circuit breaker or not."""
+        deployment, under = self.primary, self.primary.under
+        if deployment.state != "IN_PROGRESS" or under is None or not under.open or self.rolling_back:
+            return
+        under.heard = ringing(under.alarms)
+        if under.heard:
+            self._fail(
+                ALARM_DETECTED,
+                "alarm detected",
+                "Service deployment rolled back because of the CloudWatch alarms that went into ALARM: "
+                f"{', '.join(under.heard)}.",
+                bool(under.configuration["alarms"].get("rollback")),
+                "alarm",
             )
-        elif under:
-            under.become("STOPPED", FAILED_TO_START)
+
+    def _fail(self, reason: str, said: str, why: str, back: bool, method: str) -> None:
+        deployment = self.primary
+        deployment.state, deployment.reason, deployment.launching = "FAILED", reason, False
+        deployment.updated = clock.now()
+        self.event(f"(deployment {deployment.id}) deployment failed: {said}.")
+        announcements.deployment_changed(deployment, "SERVICE_DEPLOYMENT_FAILED")
+        if self.rolling_back and self.rolling_back.open:
+            self.rolling_back.become("ROLLBACK_FAILED", reason)
+        elif back:
+            self.roll_back(deployment, why, "ROLLBACK_IN_PROGRESS", method)
+        elif deployment.under and deployment.under.open:
+            deployment.under.become("STOPPED", reason)
 
     def _roll(self) -> None:
-        """Start and stop tasks within minimumHealthyPercent and maximumPercent."""
+        """Start and stop tasks within minimumHealthyPercent (rounded up) and maximumPercent (rounded down)."""
         configuration = self.record["deploymentConfiguration"]
         low = math.ceil(self.desired * configuration.get("minimumHealthyPercent", 100) / 100)
         high = math.floor(self.desired * configuration.get("maximumPercent", 200) / 100)
         primary = self.primary
         old = [task for task in self.tasks if task.wanted and task.deployment is not primary]
-        new = primary.wanted
+        leaving = [task for task in primary.wanted if task.replace]
+        staying = [task for task in primary.wanted if not task.replace]
         under = primary.under
         if under and under.status == "PENDING":
             under.become("IN_PROGRESS")
-        missing = self.desired - len(new)
+        missing = self.desired - len(staying)
         if missing < 0:  # scaled in: those that serve least go first
-            self._stop(sorted(new, key=lambda t: (t.healthy, t.record["createdAt"]))[:-missing], primary)
+            free = [task for task in staying if not task.protected]
+            self._stop(sorted(free, key=lambda t: (t.healthy, t.record["createdAt"]))[:-missing], primary)
+            if len(free) < -missing:
+                self._blocked(primary)
         elif missing > 0 and primary.launching and clock.monotonic() >= primary.not_before:
-            self._start(min(missing, max(0, high - len(new) - len(old))))
+            self._start(min(missing, max(0, high - len(staying) - len(leaving) - len(old))))
+        self._replace(leaving, low, high, len(old))
         if not old or (primary.state == "FAILED"):
             return
         unhealthy = [task for task in old if not task.healthy]
         self._stop(unhealthy, primary)
         old = [task for task in old if task.wanted]
-        healthy = len(old) + sum(task.healthy and task.was_healthy for task in primary.wanted)
+        healthy = sum(task.healthy for task in old) + sum(task.healthy and task.was_healthy for task in primary.wanted)
         short = self.desired - len(primary.wanted) > 0 and len(primary.wanted) + len(old) >= high
         spare = healthy - (low if short else max(low, self.desired))
         if spare > 0:
-            self._stop(sorted(old, key=lambda t: t.record["createdAt"])[:spare], primary)
-        elif short and not any(not task.healthy for task in primary.wanted) and not self._unable_said:
-            self._unable_said = True
+            free = [task for task in old if not task.protected]
+            self._stop(sorted(free, key=lambda t: t.record["createdAt"])[:spare], primary)
+            if not free:
+                self._blocked(next(task.deployment for task in old))
+        elif short and not any(not task.healthy for task in primary.wanted):
             self.event(
                 "was unable to stop or start tasks during a deployment because of the service deployment "
-                "configuration. Update the "
-                "minimumHealthyPercent or maximumPercent value and try again."
+                "configuration. Update the minimumHealthyPercent or maximumPercent value and try again.",
+                cause="configuration",
             )
+
+    def _blocked(self, deployment: Deployment) -> None:
+        self.event(
+            f"was unable to reach steady state because task set ({deployment.id}) was unable to scale in. Reason: The "
+            "number of protected tasks are more than the desired count of tasks.",
+            cause="protected",
+        )
+
+    def _replace(self, leaving: list[Task], low: int, high: int, others: int) -> None:
+        """Stop those to be replaced, one for each that serves in their stead; where maximumPercent leaves no room for
+        that, one at a time as minimumHealthyPercent allows.
+        """
+        now = self.primary.wanted
+        fit = sum(task.healthy and task.was_healthy for task in now if not task.replace)
+        surplus = len(leaving) - max(0, self.desired - fit)
+        if surplus <= 0 and leaving and self.desired > len(now) - len(leaving) and len(now) + others >= high:
+            healthy = sum(task.healthy for task in self.tasks if task.wanted)
+            surplus = int(not leaving[0].healthy or healthy - 1 >= low)
+        for task in leaving[: max(0, surplus)]:
+            task.stop(*task.replace)
 
     def _start(self, count: int) -> None:
         if count <= 0:
@@ -535,13 +653,32 @@ class Service:
             "tags": self._task_tags(),
         }
         strategy = self.record.get("capacityProviderStrategy")
-        if strategy:
-            request["capacityProviderName"] = max(strategy, key=lambda s: (s.get("base", 0), s.get("weight", 0)))[
-                "capacityProvider"
-            ]
-        started = [Task(self.primary.definition, cluster, request, self, self.primary) for _ in range(count)]
+        subnets = ((request["networkConfiguration"] or {}).get("awsvpcConfiguration") or {}).get("subnets") or []
+        started: list[Task] = []
+        for _ in range(count):
+            if strategy:
+                placed = [t.record.get("capacityProviderName", "") for t in [*self.primary.wanted, *started]]
+                request["capacityProviderName"] = capacity.choose(strategy, placed)
+            provider = request.get("capacityProviderName") or "FARGATE"
+            try:
+                subnet = capacity.place(request["group"], subnets, provider)
+            except capacity.NoCapacity as error:
+                self._unplaced(error)
+                break
+            self.resolved("capacity")
+            started.append(Task(self.primary.definition, cluster, request, subnet, self, self.primary))
         self.tasks += started
-        self.event(f"has started {count} tasks: {self._short(started)}.")
+        if started:
+            self.event(f"has started {len(started)} tasks: {self._short(started)}.")
+
+    def _unplaced(self, error: capacity.NoCapacity) -> None:
+        """Tried again after a pause; nothing was started, so nothing has failed."""
+        self.primary.not_before = clock.monotonic() + durations.seconds("ecs.backoff")
+        if not self.event(f"was unable to place a task. Reason: {error}. {MORE}", cause="capacity"):
+            return
+        arn = f"arn:aws:ecs:{self.region}:{self.account}:capacity-provider/{error.provider}"
+        providers = {"capacityProviderArns": [arn]} if self.record.get("capacityProviderStrategy") else {}
+        announcements.service_acted(self, "ERROR", "SERVICE_TASK_PLACEMENT_FAILURE", **providers, reason=error.short)
 
     def _task_tags(self) -> list[dict]:
         tags: dict[str, str] = {}
@@ -566,9 +703,12 @@ class Service:
         so.
         """
         primary = self.primary
-        self.deployments = [d for d in self.deployments if d is primary or any(task.serving for task in d.tasks)]
+        others = [d for d in self.deployments if d is not primary and any(task.serving for task in d.tasks)]
+        baking = primary.state == "IN_PROGRESS" and primary.under and primary.under.open and primary.under.alarms
+        if not baking:
+            self.deployments = [primary, *others]  # while alarms are watched the old one is still shown
         good = (
-            len(self.deployments) == 1
+            not others
             and len(primary.wanted) == self.desired
             and all(task.healthy and task.was_healthy for task in primary.wanted)
         )
@@ -579,6 +719,8 @@ class Service:
         if primary.steady_since is None:
             primary.steady_since = clock.monotonic()
             self._steady_wait = durations.seconds("ecs.steady")
+            if primary.state == "IN_PROGRESS" and not self.rolling_back:
+                self._steady_wait += bake(primary.under)
         if clock.monotonic() - primary.steady_since < self._steady_wait:
             return
         if primary.state == "IN_PROGRESS":
@@ -589,17 +731,22 @@ class Service:
             )
             primary.failed = 0
             self.last_completed = primary
-            self._unable_said = False
+            self.deployments = [primary]
+            self.resolved("impaired", "configuration", "protected")
             self.event(f"(deployment {primary.id}) deployment completed.")
+            announcements.deployment_changed(primary, "SERVICE_DEPLOYMENT_COMPLETED")
             if self.rolling_back:
                 if self.rolling_back.open:
                     self.rolling_back.become("ROLLBACK_SUCCESSFUL")
                 self.rolling_back = None
             elif primary.under and primary.under.open:
                 primary.under.become("SUCCESSFUL")
-        if not self.steady and primary.state == "COMPLETED":
+        if primary.state == "COMPLETED":
+            if not self.steady:
+                self.resolved("steady", "protected")
             self.steady = True
-            self.event("has reached a steady state.")
+            if self.event("has reached a steady state.", cause="steady"):
+                announcements.service_acted(self, "INFO", "SERVICE_STEADY_STATE")
 
     def _count(self) -> None:
         self.record |= {
@@ -611,6 +758,9 @@ class Service:
         if services.get(self.arn) is self and self.record["status"] == "DRAINING":
             self.record["status"] = "INACTIVE"
             self.deployments = []
+            # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-deployment.html
+            for arn in [arn for arn, under in history.items() if under.service is self]:
+                del history[arn]
 
     def view(self) -> dict:
         self._count()

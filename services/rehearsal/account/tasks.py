@@ -17,7 +17,19 @@ from ministack.core.responses import get_account_id, get_region, new_uuid
 from ministack.services import ec2, ecs, ecs_metadata
 from ministack.services import servicediscovery as cloudmap
 
-from account import addresses, balancer, clock, credentials, durations, images, rights, scheduler, settings
+from account import (
+    addresses,
+    announcements,
+    balancer,
+    capacity,
+    clock,
+    credentials,
+    durations,
+    images,
+    rights,
+    scheduler,
+    settings,
+)
 from account.containers import Container, StartError
 
 if TYPE_CHECKING:
@@ -25,6 +37,9 @@ if TYPE_CHECKING:
 
 STOPPED_KEPT_SECONDS = 3600  # DescribeTasks knows a stopped task for about an hour (never divided by the pace)
 DRAIN_LOOK_SECONDS = 0.1
+MAINTENANCE = "ECS is performing maintenance on the underlying infrastructure hosting the task"
+RETIREMENT_SETTING = "fargateTaskRetirementWaitPeriod"
+RETIREMENT_DAYS = 7
 
 live: dict[str, "Task"] = {}  # by ARN, until STOPPED
 
@@ -37,6 +52,7 @@ class Task:
         definition: dict,
         cluster: dict,
         request: dict,
+        subnet: str,
         service: "Service | None" = None,
         deployment: "Deployment | None" = None,
     ):
@@ -54,13 +70,15 @@ class Task:
         self.instances: list[str] = []  # Cloud Map service ids it is registered in
         self.protected_until: float | None = None
         network = (request.get("networkConfiguration") or {}).get("awsvpcConfiguration") or {}
-        subnets = network.get("subnets") or []
-        self.subnet = subnets[live_count() % len(subnets)] if subnets else ""
+        self.subnet = subnet
+        self.has_address = False  # one of the subnet's
+        self.replace: tuple[str, str] | None = None  # stop code and reason, once another task serves in its place
         self.security_groups = network.get("securityGroups") or []
         zone = (ec2._subnets.get(self.subnet) or {}).get("AvailabilityZone") or f"{self.region}a"
         overrides = {o.get("name"): o for o in self.overrides.get("containerOverrides") or []}
         self.containers = [
-            Container(self, d, overrides.get(d["name"], {})) for d in self.definition["containerDefinitions"]
+            Container(self, d, overrides.get(d["name"], {}), bool(request.get("enableExecuteCommand")))
+            for d in self.definition["containerDefinitions"]
         ]
         now = clock.now()
         self.record: dict = {
@@ -101,6 +119,7 @@ class Task:
             ecs._tags[self.arn] = list(self.record["tags"])
         live[self.arn] = self
         self._attachment()
+        announcements.task_changed(self)
         self.after(durations.seconds("ecs.provisioning"), self._provisioned)
 
     # Words used by services ---------------------------------------------------------------------------------
@@ -148,6 +167,7 @@ class Task:
     def _is(self, status: str, **more) -> None:
         self.record |= {"lastStatus": status, "version": self.record["version"] + 1, **more}
         ecs_metadata.set_task_status(self.arn, known_status=status, desired_status=self.record["desiredStatus"])
+        announcements.task_changed(self)
         if self.service:
             self.service.wake()
 
@@ -167,6 +187,14 @@ class Task:
     def _provisioned(self) -> None:
         if not self.wanted:
             return
+        public = self.record["_network"].get("awsvpcConfiguration", {}).get("assignPublicIp") == "ENABLED"
+        if not capacity.take_address(self.subnet):
+            return self.stop(
+                "TaskFailedToStart",
+                "Unexpected EC2 error while attempting to Create Network Interface with public IP assignment "
+                f"{'enabled' if public else 'disabled'} in subnet '{self.subnet}': InsufficientFreeAddressesInSubnet",
+            )
+        self.has_address = True
         self.address = addresses.allocate()
         mac = "0e:" + ":".join(f"{random.randrange(256):02x}" for _ in range(5))
         attachment = self.record["attachments"][0]
@@ -252,10 +280,7 @@ class Task:
                 continue
             state = self._dependencies(container)
             if state == "failed":
-                return self.stop(
-                    "TaskFailedToStart",
-                    f"Container {container.name} could not be started: a dependency did not reach its condition",
-                )
+                return self._gave_up(container)
             if state == "met":
                 try:
                     container.start()
@@ -268,6 +293,19 @@ class Task:
                 self.after(durations.seconds("ecs.activating"), self._activated)
             else:
                 self._activated()
+
+    def _gave_up(self, container: Container) -> None:
+        self.stop(
+            "TaskFailedToStart",
+            f"Container {container.name} could not be started: a dependency did not reach its condition",
+        )
+
+    def start_timed_out(self, container: Container) -> None:
+        """`container` had its startTimeout to become what others wait for."""
+        for other in self.containers:
+            waits = [d["containerName"] for d in other.definition.get("dependsOn") or []]
+            if self.wanted and not other.started and container.name in waits and self._dependencies(other) == "waiting":
+                return self._gave_up(other)
 
     def _dependencies(self, container: Container) -> str:
         for dependency in container.definition.get("dependsOn") or []:
@@ -377,10 +415,47 @@ class Task:
             return self.stop("EssentialContainerExited", "Essential container in task exited")
         self._start_what_can()
         if self.record["lastStatus"] == "STOPPING":
-            self._stopped_if_quiet()
+            self._stop_in_order()
 
-    def stop(self, code: str, reason: str) -> None:
-        """Deregister and drain, stop the containers, give back the network. `code` is ECS's stopCode."""
+    def interrupt(self) -> None:
+        """Spot takes its capacity back: a warning as an event and as SIGTERM, at most two minutes before SIGKILL.
+        https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-capacity-providers.html
+        """
+        if self.record.get("capacityProviderName") != "FARGATE_SPOT":
+            raise ValueError(f"{self.arn} does not run on Fargate Spot")
+        self.stop("SpotInterruption", "Your Spot Task was interrupted.", at_once=True)
+
+    def announce_retirement(self, days: float | None) -> None:
+        """AWS Health tells that the platform is retired; the account's waiting period later the task is. Service tasks
+        are replaced within the deployment's percentages, others just end.
+        https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-maintenance.html
+        """
+        if days is None:
+            days = float(ecs._account_settings.get(RETIREMENT_SETTING, RETIREMENT_DAYS))
+        wait = days * 86400
+        announcements.retirement_noticed(self, clock.now() + wait)
+        self.after(wait, self._retire)
+
+    def _retire(self) -> None:
+        if not self.wanted:
+            return
+        if self.service is None or self.deployment is not self.service.primary:
+            return self.stop("TerminationNotice", MAINTENANCE)
+        self.replace = ("TerminationNotice", MAINTENANCE)
+        self.service.wake()
+
+    def out_of_memory(self, name: str | None) -> None:
+        """The kernel kills a container's process for want of memory."""
+        container = next((c for c in self.containers if name in (None, c.name) and c.started and not c.exited), None)
+        if container is None:
+            raise LookupError(f"no container of {self.arn} runs")
+        container.record["reason"] = "OutOfMemoryError: Container killed due to memory usage"
+        container.process.kill()
+
+    def stop(self, code: str, reason: str, at_once: bool = False) -> None:
+        """Deregister and drain, stop the containers, give back the network. `code` is ECS's stopCode. `at_once`: the
+        containers are told while their targets still drain.
+        """
         if not self.wanted:
             return
         self.record |= {
@@ -388,12 +463,14 @@ class Task:
             "stopCode": code,
             "stoppedReason": reason,
             "stoppingAt": clock.now(),
+            "version": self.record["version"] + 1,
         }
+        announcements.task_changed(self)
         if self.service:
             self.service.task_stopping(self, code, reason)
         up = any(c.started and not c.exited for c in self.containers)
         if self.targets or self.instances:
-            drain = up and bool(self.targets)
+            drain = up and bool(self.targets) and not at_once
             self._deregister()
             self._is("DEACTIVATING")
             self.after(durations.seconds("ecs.deactivating"), self._drained if drain else self._stop_containers)
@@ -425,13 +502,18 @@ class Task:
 
     def _stop_containers(self) -> None:
         self._is("STOPPING")
-        for container in self.containers:
-            if container.started and not container.exited:
-                container.stop()
-        self._stopped_if_quiet()
+        self._stop_in_order()
 
-    def _stopped_if_quiet(self) -> None:
-        if all(c.exited or not c.started for c in self.containers):
+    def _stop_in_order(self) -> None:
+        """Containers that others depend on are stopped after those:
+        https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDependency.html
+        """
+        up = [c for c in self.containers if c.started and not c.exited]
+        needed = {d["containerName"] for c in up for d in c.definition.get("dependsOn") or []}
+        for container in up:
+            if container.name not in needed:
+                container.stop()
+        if not up:
             self._deprovision()
 
     def _deprovision(self) -> None:
@@ -444,6 +526,8 @@ class Task:
 
     def _gone(self) -> None:
         ec2._network_interfaces.pop(self.eni, None)
+        if self.has_address:
+            capacity.give_address(self.subnet)
         for attachment in self.record["attachments"]:
             attachment["status"] = "DELETED"
         self._is("STOPPED", stoppedAt=clock.now())
@@ -465,10 +549,6 @@ class Task:
             addresses.release(self.address)
             self.address = ""
         shutil.rmtree(settings.DIRECTORY / "tasks" / self.id, ignore_errors=True)
-
-
-def live_count() -> int:
-    return len(live)
 
 
 def forget(arn: str, record: dict) -> None:
