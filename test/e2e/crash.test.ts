@@ -19,7 +19,8 @@ test('kill -9 after each of several creations: it converges, and the call log sh
   const from = (await rehearsal.calls()).at(-1)?.n ?? 0;
   const creations = async () =>
     (await rehearsal.calls(from)).filter(
-      (call) => call.account === ACCOUNT && call.error === '' && /^(Create|Register)/.test(call.action),
+      (call) =>
+        call.account === ACCOUNT && call.via === '' && call.error === '' && /^(Create|Register)/.test(call.action),
     );
   const made = await stage.createDeployment(on.api, { name: 'agent', image });
 

@@ -60,6 +60,15 @@ test('who called what, on what, and how it ended', async () => {
   await assert.rejects(new ECSClient(options({ ...user, secretAccessKey: 'wrong' })).send(new ListClustersCommand({})));
 
   const calls = await account.calls(from);
+  assert.deepEqual(
+    calls.map((call) => call.why),
+    [
+      'root',
+      'ada / statement 1',
+      'ecs:ListClusters on *: because no identity-based policy allows the ecs:ListClusters action',
+      '',
+    ],
+  );
   const arn = `arn:aws:iam::${ACCOUNT}:`;
   assert.deepEqual(calls.map(shown), [
     [ACCOUNT, 'eu-west-1', `${arn}root`, '', 'ecs', 'CreateCluster', 'mine', 200, ''],

@@ -45,6 +45,7 @@ MODULES = [
     "pages",
     "trail",
     "faults",
+    "identities",
     "policy",
     "queues",
     "events",

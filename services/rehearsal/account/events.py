@@ -165,7 +165,7 @@ def _role_refused(role: str, queue_arn: str, region: str) -> str:
         return "A queue of another account needs an execution role."
     if not rights.trusts(record, PRINCIPAL):
         return f"{role} cannot be assumed by {PRINCIPAL}."
-    return rights.denied(role, "EventBridge", "sqs:SendMessage", queue_arn, region) or ""
+    return rights.denied(role, "EventBridge", "sqs:SendMessage", queue_arn, region, via=PRINCIPAL) or ""
 
 
 def _fault(account: str, region: str, rule: dict, queue: dict):

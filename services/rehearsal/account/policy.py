@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
-from account import authorization, trail
+from account import authorization, identities, trail
 from account.authorization import Check, Request, Unknown
 from ministack.core import iam_actions, iam_evaluator
 from ministack.core.iam_evaluator import EvalContext, EvalResult
@@ -26,6 +26,8 @@ _HERE = Path(__file__).parent
 
 # The request being authorised, from extract_resource_arn to enforce; the refusal, from there to access_denied_response.
 _request: contextvars.ContextVar[Request | None] = contextvars.ContextVar("rehearsal_request", default=None)
+# What allowed a request that ministack authorises by itself.
+_matched: contextvars.ContextVar[str] = contextvars.ContextVar("rehearsal_matched", default="")
 _refusal: contextvars.ContextVar["Refusal | None"] = contextvars.ContextVar("rehearsal_refusal", default=None)
 
 
@@ -52,6 +54,12 @@ class Refusal:
     resource: str
     why: str = ""
     unknown: str = ""
+    by: str = ""
+
+    @property
+    def told(self) -> str:
+        """For the call log, which names the policy: AWS's message does not."""
+        return self.unknown or f"{self.action} on {self.resource}: {self.why}{f': {self.by}' if self.by else ''}"
 
     @property
     def message(self) -> str:
@@ -68,6 +76,7 @@ class Decision:
     explicit: bool = False
     sort: str = ""
     statements: list = field(default_factory=list)
+    by: str = ""  # the policy and statement that decided
 
 
 def decide(context: EvalContext, layers: list[Layer]) -> Decision:
@@ -76,14 +85,15 @@ def decide(context: EvalContext, layers: list[Layer]) -> Decision:
     for layer in layers:
         statement = iam_evaluator._first_match(context, layer.statements, "Deny")
         if statement:
-            return Decision(False, f"with an explicit deny in {_article(layer.sort)}", True, layer.sort, [statement])
+            why = f"with an explicit deny in {_article(layer.sort)}"
+            return Decision(False, why, True, layer.sort, [statement], identities.origin(statement))
     matched = []
     for layer in layers:
         statement = iam_evaluator._first_match(context, layer.statements, "Allow")
         if not statement:
             return Decision(False, f"because no {layer.sort} allows the {action} action", False, layer.sort)
         matched.append(statement)
-    return Decision(True, statements=matched[:1])
+    return Decision(True, statements=matched[:1], by=identities.origin(matched[0]))
 
 
 def _article(sort: str) -> str:
@@ -210,12 +220,23 @@ def _enforcement() -> None:
             return "*"
         return extract(service, method, path, headers, body, query_params, region, account_id)
 
+    def by_ministack(access_key_id, iam_action, *given, **named):
+        """A service whose requests ministack authorises by itself."""
+        result = enforce(access_key_id, iam_action, *given, **named)
+        if result is None:
+            root = iam_evaluator.is_root_access_key(access_key_id)
+            because("root" if root else _matched.get() or "policy of the resource")
+        elif isinstance(result, EvalResult):
+            because(f"{iam_action}: {'with an explicit deny' if result.decision == 'Deny' else 'nothing allows it'}")
+        _matched.set("")
+        return result
+
     def enforced(access_key_id, iam_action, service, region, resource_arn="*", service_context=None):
         from ministack.core.responses import get_account_id
 
         request = _request.get()
         if request is None or f"{request.service}:{request.action}" != iam_action:
-            return enforce(
+            return by_ministack(
                 access_key_id, iam_action, service, region, resource_arn=resource_arn, service_context=service_context
             )
         _request.set(None)
@@ -228,16 +249,19 @@ def _enforcement() -> None:
         if isinstance(checked, iam_evaluator.AuthError):
             return checked
         if iam_action in iam_evaluator._ALWAYS_ALLOWED_ACTIONS:
+            because("needs no permission")
             return None
         principal = iam_evaluator.resolve_principal(access_key_id or "", account, checked)
         if isinstance(principal, iam_evaluator.AuthError):
             return principal
         if principal.policies is None:
-            return None  # root
+            because("root")
+            return None
         refusal = refused(request, principal, layers_of(access_key_id, account, principal))
         if refusal is None:
             return None
         _refusal.set(refusal)
+        because(refusal.told)
         return EvalResult("ImplicitDeny", principal_arn=principal.arn)
 
     def answered(service, action, principal_arn, request_id, **options):
@@ -266,6 +290,16 @@ def _enforcement() -> None:
             body,
         )
 
+    evaluate = iam_evaluator.evaluate
+
+    def evaluated(ctx, policies, *limits):
+        result = evaluate(ctx, policies, *limits)
+        if result.decision == "Allow":
+            found = iam_evaluator._first_match(ctx, _flat(policies), "Allow")
+            _matched.set(identities.origin(found))
+        return result
+
+    iam_evaluator.evaluate = evaluated
     iam_actions.extract_resource_arn = extracted
     iam_evaluator.enforce = enforced
     iam_actions.access_denied_response = answered
@@ -273,7 +307,7 @@ def _enforcement() -> None:
 
 def refused(request: Request, principal, layers: list[Layer]) -> Refusal | None:
     """The first of the request's checks that the policies do not allow; None when all are."""
-    action = f"{request.service}:{request.action}"
+    action, allowed = f"{request.service}:{request.action}", []
     try:
         for check in authorization.checks(request):
             ctx = context(check, principal.arn, principal.type, principal.account, principal.keys)
@@ -281,10 +315,19 @@ def refused(request: Request, principal, layers: list[Layer]) -> Refusal | None:
             if not decision.allowed and not decision.explicit:
                 decision = _by_resource_policy(check, ctx, layers, decision)
             if not decision.allowed:
-                return Refusal(check.action, principal.arn, _shown(check), decision.why)
+                return Refusal(check.action, principal.arn, _shown(check), decision.why, by=decision.by)
+            allowed.append(decision.by)
     except Unknown as unknown:
         return Refusal(action, principal.arn, "*", unknown=str(unknown))
+    because(", ".join(dict.fromkeys(allowed)))
     return None
+
+
+def because(why: str) -> None:
+    """Tell the call log what decided the call over HTTP that is being answered."""
+    call = trail.current.get()
+    if call is not None:
+        call.why = why
 
 
 def _shown(check: Check) -> str:
@@ -304,7 +347,7 @@ def _by_resource_policy(check: Check, ctx: EvalContext, layers: list[Layer], dec
     result = iam_evaluator.combine_resource_policy(
         EvalResult("ImplicitDeny", ctx.principal_arn), ctx, *found, limits=limits
     )
-    return Decision(True) if result.decision == "Allow" else decision
+    return Decision(True, by=f"policy of {check.resource}") if result.decision == "Allow" else decision
 
 
 # ---------------------------------------------------------------- sts:AssumeRole

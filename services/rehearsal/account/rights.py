@@ -6,6 +6,7 @@ request over HTTP.
 
 import json
 
+from account import identities, trail
 from ministack.core import iam_evaluator
 from ministack.core.responses import request_scope
 
@@ -43,8 +44,10 @@ def trusts(record: dict, service: str = ECS_TASKS) -> bool:
     return False
 
 
-def denied(arn: str, session: str, action: str, resource: str, region: str, context: dict | None = None) -> str | None:
-    """None when the role may; otherwise AWS's sentence.
+def denied(
+    arn: str, session: str, action: str, resource: str, region: str, context: dict | None = None, via: str = ECS_TASKS
+) -> str | None:
+    """None when the role may; otherwise AWS's sentence. Either way the call log has it, as made by the service `via`.
 
     `context` has further condition keys in lower case. Tags of the resource are looked up (aws:ResourceTag and, for
     secrets, secretsmanager:ResourceTag).
@@ -78,14 +81,34 @@ def denied(arn: str, session: str, action: str, resource: str, region: str, cont
             },
         )
         result = iam_evaluator.evaluate(asked, policies, *limits)
+        found = iam_evaluator._first_match(asked, _flat(policies), "Deny" if result.decision == "Deny" else "Allow")
+        by = identities.origin(found) if found else ""
         own_policy = iam_evaluator._resource_policy(service, resource)
         if own_policy is not None:
             result = iam_evaluator.combine_resource_policy(result, asked, *own_policy, limits=limits)
+            by = by or f"policy of {resource}"
+    told = {
+        "service": service,
+        "action": action.partition(":")[2],
+        "resource": resource,
+        "account": account,
+        "region": region,
+        "principal": principal,
+        "session": session,
+        "via": via,
+    }
     if result.decision == "Allow":
+        trail.record(**told, why=by)
         return None
     why = (
         "with an explicit deny in an identity-based policy"
         if result.decision == "Deny"
         else f"because no identity-based policy allows the {action} action"
     )
+    explicit = f": {by}" if result.decision == "Deny" and by else ""
+    trail.record(**told, why=f"{action} on {resource}: {why}{explicit}", error="AccessDeniedException")
     return f"User: {principal} is not authorized to perform: {action} on resource: {resource} {why}"
+
+
+def _flat(policies: list[list]) -> list:
+    return [statement for statements in policies for statement in statements]

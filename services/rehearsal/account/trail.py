@@ -5,9 +5,12 @@ Of a request only the name, ARN or identifier that it acts on is kept, never a v
 through here.
 """
 
+import asyncio
+import contextvars
 import json
 import logging
 import re
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -146,6 +149,46 @@ def _tell(call: Call, headers: dict[str, str], body: bytes, answered: dict[str, 
 
 _calls: deque[Call] = deque(maxlen=KEPT)
 _next = 1
+_order = threading.Lock()  # services act on worker threads
+# The call over HTTP that is being answered.
+current: contextvars.ContextVar[Call | None] = contextvars.ContextVar("rehearsal_call", default=None)
+
+
+def _append(call: Call) -> None:
+    global _next
+    with _order:
+        call.n, _next = _next, _next + 1
+        _calls.append(call)
+
+
+def record(
+    service: str,
+    action: str,
+    resource: str,
+    account: str,
+    region: str,
+    principal: str,
+    session: str,
+    via: str,
+    why: str,
+    error: str = "",
+) -> None:
+    """A call that an AWS service made with someone's rights: `via` is the service's principal."""
+    from ministack import app
+
+    status = 400 if error else 200
+    call = Call(
+        clock.now(), account, region, principal, session, service, action, resource or "*",
+        status=status, error=error, why=why, via=via,
+    )  # fmt: skip
+    _append(call)
+    if not _listeners:
+        return
+    try:
+        asyncio.get_running_loop()
+        _tell(call, {}, b"", {}, b"")
+    except RuntimeError:
+        app._MAIN_LOOP.call_soon_threadsafe(_tell, call, {}, b"", {}, b"")
 
 
 def parameters(headers: dict[str, str], body: bytes, query: dict[str, list[str]]) -> dict:
@@ -246,7 +289,6 @@ def wrap(inner):
     """
 
     async def app(scope, receive, send):
-        global _next
         if scope["type"] != "http":
             return await inner(scope, receive, send)
         body, more = b"", True
@@ -278,6 +320,7 @@ def wrap(inner):
                 answer += message.get("body", b"")
             await send(message)
 
+        current.set(call)
         try:
             await inner({**scope, "rehearsal": call}, replay, watched)
         finally:
@@ -286,8 +329,7 @@ def wrap(inner):
                 call.error = error_code(answer_headers, answer[:8192])
                 if call.error in _NOT_BELIEVED:
                     call.principal = call.session = ""
-            call.n, _next = _next, _next + 1
-            _calls.append(call)
+            _append(call)
             if _listeners:
                 _tell(call, _texts(scope["headers"]), body, _texts(answer_headers), answer)
 
