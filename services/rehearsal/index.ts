@@ -161,6 +161,11 @@ export interface RehearsalOptions {
   timerPace?: number;
   /** All chance comes from it: jitter, the order of lists, ids @default the same in every run */
   seed?: number;
+  /**
+   * Reads that come too early see what was before, for some seconds divided by the pace, as on AWS @default false: what
+   * is written is read at once
+   */
+  lag?: boolean;
   /** @default any free one */
   port?: number;
   /** Path of the images catalogue @default services/rehearsal/images/catalogue.json */
@@ -203,6 +208,7 @@ export async function startRehearsal(options: RehearsalOptions = {}): Promise<Re
       REHEARSAL_PACE: String(options.pace ?? 1),
       REHEARSAL_TIMER_PACE: String(options.timerPace ?? 1),
       REHEARSAL_SEED: options.seed === undefined ? '' : String(options.seed),
+      REHEARSAL_LAG: options.lag ? 'on' : 'off',
       REHEARSAL_CATALOGUE: options.catalogue ?? '',
       REHEARSAL_PGBIN: options.postgres ?? (await postgresBinaries()),
       REHEARSAL_PARENT: String(process.pid),

@@ -6,6 +6,7 @@ Read from the environment, here only:
   REHEARSAL_PACE        AWS's own durations are divided by it (1 = as AWS)
   REHEARSAL_TIMER_PACE  timers that the caller configured are divided by it
   REHEARSAL_SEED        a number that all chance comes from: jitter, the order of lists, ids
+  REHEARSAL_LAG         off: reads see at once what was written
   REHEARSAL_PGBIN       directory with initdb and postgres
   REHEARSAL_CATALOGUE   the images catalogue
   REHEARSAL_PARENT      pid to die with
@@ -61,6 +62,7 @@ MODULES = [
     "autoscaling",
     "lists",
     "network",
+    "consistency",
     "cloudformation",
     "inputs",
 ]
@@ -83,6 +85,7 @@ def configure() -> tuple[socket.socket, bool]:
     settings.PACE = float(env.get("REHEARSAL_PACE") or 1)
     settings.TIMER_PACE = float(env.get("REHEARSAL_TIMER_PACE") or 1)
     settings.SEED = int(env.get("REHEARSAL_SEED") or settings.SEED)
+    settings.LAG = env.get("REHEARSAL_LAG") != "off"
     settings.PGBIN = env.get("REHEARSAL_PGBIN", "")
     settings.CATALOGUE = env.get("REHEARSAL_CATALOGUE", "")
     given = env.get("REHEARSAL_DIR")

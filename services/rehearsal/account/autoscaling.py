@@ -75,11 +75,17 @@ def _found(data: dict) -> dict:
 def _service(resource: str) -> dict:
     from ministack.services import ecs
 
+    from account import consistency
+
     match = re.fullmatch(r"service/([^/]+)/([^/]+)", resource)
     if not match:
         raise _invalid(f"Unsupported resource ID: {resource}")
     service = ecs._services.get(f"{match[1]}/{match[2]}")
-    if service is None or service.get("status") != "ACTIVE":
+    if (
+        service is None
+        or service.get("status") != "ACTIVE"
+        or not consistency.seen_by_scaling(service["serviceArn"])
+    ):
         raise _invalid(f"ECS service doesn't exist: {resource}")
     return service
 
