@@ -165,7 +165,8 @@ def _writes(actions: dict, name: str, stores: list[tuple[Any, str]]) -> None:
 
 BALANCING_WRITES = (
     "AddTags CreateListener CreateLoadBalancer CreateRule CreateTargetGroup DeleteListener DeleteRule "
-    "DeleteTargetGroup ModifyListener ModifyRule ModifyTargetGroup ModifyTargetGroupAttributes RemoveTags SetRulePriorities"
+    "DeleteTargetGroup ModifyListener ModifyRule ModifyTargetGroup ModifyTargetGroupAttributes RemoveTags "
+    "SetRulePriorities"
 )
 BALANCING_READS = (
     "DescribeListeners DescribeLoadBalancers DescribeRules DescribeTags DescribeTargetGroupAttributes "
