@@ -139,10 +139,17 @@ interface Envelope {
 }
 const body = (message: Message | undefined): Envelope => JSON.parse(message!.Body!) as Envelope;
 
-/** Nothing arrives although something that was told later did. */
-async function nothing(url: string): Promise<void> {
+/** Nothing arrives, however long one waits. */
+async function nothing(QueueUrl: string): Promise<void> {
   await account.skip(60);
-  assert.deepEqual(await received(url, { WaitTimeSeconds: 0 }), []);
+  assert.equal(await waiting(QueueUrl), '0');
+}
+
+async function waiting(QueueUrl: string): Promise<string | undefined> {
+  const { Attributes } = await aws.sqs.send(
+    new GetQueueAttributesCommand({ QueueUrl, AttributeNames: ['ApproximateNumberOfMessages'] }),
+  );
+  return Attributes?.ApproximateNumberOfMessages;
 }
 
 const refused = (name: string) => (error: Error) => {
@@ -471,4 +478,537 @@ describe('delivery', () => {
     const [message] = await received(QueueUrl!, {}, own.sqs);
     assert.deepEqual([body(message).account, body(message).detail], [CUSTOMER, { n: 9 }]);
   });
+});
+
+describe('queues', () => {
+  const send = (QueueUrl: string, MessageBody: string) =>
+    aws.sqs.send(new SendMessageCommand({ QueueUrl, MessageBody }));
+
+  // https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-visibility-timeout.html
+  test('a message that is not deleted comes again after its visibility timeout, counted, with another handle', async () => {
+    const url = await queue('visible', { VisibilityTimeout: '30' });
+    await send(url, 'x');
+    const system = { MessageSystemAttributeNames: ['All'] };
+    const [first] = await received(url, system);
+    assert.equal(first!.Attributes?.ApproximateReceiveCount, '1');
+    assert.equal(await waiting(url), '0');
+    await account.skip(31);
+    const [second] = await received(url, system);
+    assert.equal(second!.Attributes?.ApproximateReceiveCount, '2');
+    assert.notEqual(first!.ReceiptHandle, second!.ReceiptHandle);
+    assert.equal(first!.MessageId, second!.MessageId);
+    // An older handle succeeds and deletes nothing.
+    await aws.sqs.send(new DeleteMessageCommand({ QueueUrl: url, ReceiptHandle: first!.ReceiptHandle }));
+    await account.skip(31);
+    const [third] = await received(url, system);
+    assert.equal(third!.Attributes?.ApproximateReceiveCount, '3');
+    const last = new DeleteMessageCommand({ QueueUrl: url, ReceiptHandle: third!.ReceiptHandle });
+    await aws.sqs.send(last);
+    await aws.sqs.send(last); // and once more: gone is gone
+    await account.skip(31);
+    assert.equal(await waiting(url), '0');
+  });
+
+  // https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html
+  test('the visibility of a message in flight can be changed, of another it cannot', async () => {
+    const url = await queue('change', { VisibilityTimeout: '5' });
+    await send(url, 'x');
+    const [message] = await received(url);
+    const change = (VisibilityTimeout: number) =>
+      aws.sqs.send(
+        new ChangeMessageVisibilityCommand({ QueueUrl: url, ReceiptHandle: message!.ReceiptHandle, VisibilityTimeout }),
+      );
+    await change(60);
+    await account.skip(30);
+    assert.equal(await waiting(url), '0');
+    await change(0);
+    assert.equal(await waiting(url), '1');
+    await assert.rejects(change(10), refused('MessageNotInflight'));
+  });
+
+  // https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-dead-letter-queues.html
+  test('a message received too often goes to the dead-letter queue', async () => {
+    const dead = await queue('too-often');
+    const RedrivePolicy = JSON.stringify({ deadLetterTargetArn: queueArn('too-often'), maxReceiveCount: 2 });
+    const url = await queue('work', { RedrivePolicy, VisibilityTimeout: '1' });
+    await send(url, 'poison');
+    for (let n = 0; n < 2; n++) {
+      assert.equal((await received(url)).length, 1);
+      await account.skip(2);
+    }
+    await received(url, { WaitTimeSeconds: 0 });
+    await received(url, { WaitTimeSeconds: 0 });
+    const [message] = await received(dead, { MessageSystemAttributeNames: ['All'] });
+    assert.equal(message!.Body, 'poison');
+    assert.equal(message!.Attributes?.DeadLetterQueueSourceArn, queueArn('work'));
+  });
+
+  // https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-short-and-long-polling.html
+  test('a short poll may miss what is there; a long one waits for what is not', async () => {
+    const url = await queue('poll', { VisibilityTimeout: '0' });
+    await send(url, 'x');
+    const short = [];
+    for (let n = 0; n < 40; n++) short.push((await received(url, { WaitTimeSeconds: 0 })).length);
+    assert.ok(short.includes(0) && short.includes(1), short.join());
+    const empty = await queue('later');
+    const waits = received(empty, { WaitTimeSeconds: 5 });
+    await send(empty, 'y');
+    assert.equal((await waits)[0]?.Body, 'y');
+  });
+
+  // https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_DeleteQueue.html
+  test('a deleted queue’s name is free again after a minute', async () => {
+    const url = await queue('again-and-again');
+    await aws.sqs.send(new DeleteQueueCommand({ QueueUrl: url }));
+    await assert.rejects(queue('again-and-again'), refused('QueueDeletedRecently'));
+    await account.skip(60);
+    assert.equal(await queue('again-and-again'), url);
+  });
+
+  // https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-basic-examples-of-sqs-policies.html
+  test('another account reaches a queue that its policy opens, and no other', async () => {
+    const opened = document({
+      Effect: 'Allow',
+      Principal: { AWS: `arn:aws:iam::${OWN}:root` },
+      Action: ['sqs:GetQueueUrl', 'sqs:ReceiveMessage'],
+      Resource: queueArn('shared'),
+    });
+    const url = await queue('shared', { Policy: opened });
+    const closed = await queue('private');
+    const asked = { QueueName: 'shared', QueueOwnerAWSAccountId: CUSTOMER };
+    assert.equal((await own.sqs.send(new GetQueueUrlCommand(asked))).QueueUrl, url);
+    await send(url, 'for you');
+    assert.equal((await received(url, {}, own.sqs))[0]?.Body, 'for you');
+    await assert.rejects(received(closed, {}, own.sqs), refused('AccessDenied'));
+    const answer = new SendMessageCommand({ QueueUrl: url, MessageBody: 'back' });
+    await assert.rejects(own.sqs.send(answer), refused('AccessDenied'));
+  });
+
+  describe('what SQS refuses', () => {
+    const API = 'https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/';
+    let url = '';
+    before(async () => {
+      url = await queue('refusing');
+    });
+    const eleven = Array.from({ length: 11 }, (_, n) => ({ Id: `m${n}`, MessageBody: 'x' }));
+    const rows: [string, string, () => Promise<unknown>, string][] = [
+      ['a name with a dot', 'API_CreateQueue.html', () => queue('a.b'), 'InvalidParameterValue'],
+      ['a name of 81 letters', 'API_CreateQueue.html', () => queue('q'.repeat(81)), 'InvalidParameterValue'],
+      ['a FIFO queue by name only', 'API_CreateQueue.html', () => queue('q.fifo'), 'InvalidParameterValue'],
+      [
+        'a FIFO queue without the suffix',
+        'API_CreateQueue.html',
+        () => queue('q', { FifoQueue: 'true' }),
+        'InvalidParameterValue',
+      ],
+      [
+        'an attribute that does not exist',
+        'API_CreateQueue.html',
+        () => queue('q', { Size: '1' }),
+        'InvalidAttributeName',
+      ],
+      [
+        'a visibility of thirteen hours',
+        'API_CreateQueue.html',
+        () => queue('q', { VisibilityTimeout: '46800' }),
+        'InvalidAttributeValue',
+      ],
+      [
+        'the same name with other attributes',
+        'API_CreateQueue.html',
+        () => queue('refusing', { DelaySeconds: '9' }),
+        'QueueNameExists',
+      ],
+      [
+        'a message larger than the queue takes',
+        'API_SendMessage.html',
+        () => send(url, 'x'.repeat((1 << 20) + 1)),
+        'InvalidParameterValue',
+      ],
+      [
+        'a character that XML does not have',
+        'API_SendMessage.html',
+        () => send(url, 'a\u0000b'),
+        'InvalidMessageContents',
+      ],
+      [
+        'eleven in one batch',
+        'API_SendMessageBatch.html',
+        () => aws.sqs.send(new SendMessageBatchCommand({ QueueUrl: url, Entries: eleven })),
+        'TooManyEntriesInBatchRequest',
+      ],
+      [
+        'a batch larger than a message may be',
+        'API_SendMessageBatch.html',
+        () =>
+          aws.sqs.send(
+            new SendMessageBatchCommand({
+              QueueUrl: url,
+              Entries: [1, 2].map((n) => ({ Id: `b${n}`, MessageBody: 'x'.repeat(600_000) })),
+            }),
+          ),
+        'BatchRequestTooLong',
+      ],
+      [
+        'eleven at once',
+        'API_ReceiveMessage.html',
+        () => received(url, { MaxNumberOfMessages: 11 }),
+        'InvalidParameterValue',
+      ],
+      [
+        'waiting for 21 seconds',
+        'API_ReceiveMessage.html',
+        () => received(url, { WaitTimeSeconds: 21 }),
+        'InvalidParameterValue',
+      ],
+      [
+        'a handle that never was one',
+        'API_DeleteMessage.html',
+        () => aws.sqs.send(new DeleteMessageCommand({ QueueUrl: url, ReceiptHandle: 'nonsense' })),
+        'ReceiptHandleIsInvalid',
+      ],
+      [
+        'a queue that does not exist',
+        'API_ReceiveMessage.html',
+        () => received(url.replace('refusing', 'gone')),
+        'QueueDoesNotExist',
+      ],
+      [
+        'an attribute asked for that does not exist',
+        'API_GetQueueAttributes.html',
+        () => aws.sqs.send(new GetQueueAttributesCommand({ QueueUrl: url, AttributeNames: ['Size' as 'All'] })),
+        'InvalidAttributeName',
+      ],
+    ];
+    for (const [title, page, call, name] of rows)
+      test(`${title} (${API}${page})`, () => assert.rejects(call, refused(name)));
+
+    // https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_DeleteMessageBatch.html
+    test('of a batch each handle is judged by itself', async () => {
+      const Entries = [
+        { Id: 'gone', ReceiptHandle: '00000000-0000-4000-8000-000000000000' },
+        { Id: 'bad', ReceiptHandle: 'nonsense' },
+      ];
+      const answer = await aws.sqs.send(new DeleteMessageBatchCommand({ QueueUrl: url, Entries }));
+      assert.deepEqual(
+        answer.Successful?.map((one) => one.Id),
+        ['gone'],
+      );
+      assert.deepEqual(
+        answer.Failed?.map((one) => [one.Id, one.Code]),
+        [['bad', 'ReceiptHandleIsInvalid']],
+      );
+    });
+
+    // https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_GetQueueAttributes.html
+    test('no attributes are answered when none is asked for', async () => {
+      const { Attributes } = await aws.sqs.send(new GetQueueAttributesCommand({ QueueUrl: url }));
+      assert.equal(Attributes, undefined);
+    });
+  });
+});
+
+describe('what AWS’s services tell', () => {
+  let url: string;
+  before(async () => {
+    url = await ruleTo('services', { source: [{ prefix: 'aws.' }] });
+  });
+  const seen: Envelope[] = [];
+  /** The first event that this is true of; what is read on the way is kept for the next who asks. */
+  async function event(wanted: (one: Envelope) => boolean): Promise<Envelope> {
+    for (let n = 0; n < 40; n++) {
+      const found = seen.find(wanted);
+      if (found) return found;
+      for (const message of await received(url)) {
+        seen.push(body(message));
+        await aws.sqs.send(new DeleteMessageCommand({ QueueUrl: url, ReceiptHandle: message.ReceiptHandle }));
+      }
+    }
+    throw new Error(
+      `not told; but: ${seen.map((one) => `${one['detail-type']} ${JSON.stringify(one.detail)}`).join('\n')}`,
+    );
+  }
+  const asRoot = async (service: string, form: Record<string, string>): Promise<void> => {
+    const scope = `${CUSTOMER}/20261121/${REGION}/${service}/aws4_request`;
+    const answer = await fetch(account.endpoint, {
+      method: 'POST',
+      headers: {
+        'content-type': 'application/x-www-form-urlencoded',
+        authorization: `AWS4-HMAC-SHA256 Credential=${scope}, SignedHeaders=host, Signature=0`,
+      },
+      body: new URLSearchParams(form).toString(),
+    });
+    assert.equal(answer.status, 200, await answer.text());
+  };
+
+  // https://docs.aws.amazon.com/AmazonECR/latest/userguide/ecr-eventbridge.html
+  test('ECR: an image that is pushed, and deleted', async () => {
+    const { digest } = await account.pushImage({
+      account: CUSTOMER,
+      region: REGION,
+      repository: 'team/app',
+      tag: 'v1',
+      image: 'stub',
+    });
+    const pushed = await event((one) => one.source === 'aws.ecr');
+    const detail = { result: 'SUCCESS', 'repository-name': 'team/app', 'image-digest': digest };
+    assert.equal(pushed['detail-type'], 'ECR Image Action');
+    assert.deepEqual(pushed.resources, []);
+    assert.deepEqual(pushed.detail, { ...detail, 'action-type': 'PUSH', 'image-tag': 'v1' });
+    await aws.ecr.send(
+      new BatchDeleteImageCommand({ repositoryName: 'team/app', imageIds: [{ imageDigest: digest }] }),
+    );
+    const gone = await event((one) => one.detail['action-type'] === 'DELETE');
+    assert.equal(gone.detail['repository-name'], 'team/app');
+    assert.equal(gone.detail['image-digest'], digest);
+  });
+
+  // https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/rds-cloudwatch-events.sample.html
+  test('RDS: a database that is created, backed up and deleted; DescribeEvents tells the same', async () => {
+    const { Vpc } = await aws.ec2.send(new CreateVpcCommand({ CidrBlock: '10.0.0.0/16' }));
+    const subnets = await Promise.all(
+      ['a', 'b'].map((zone, n) =>
+        aws.ec2.send(
+          new CreateSubnetCommand({ VpcId: Vpc!.VpcId, CidrBlock: `10.0.${n}.0/24`, AvailabilityZone: REGION + zone }),
+        ),
+      ),
+    );
+    const SubnetIds = subnets.map((one) => one.Subnet!.SubnetId!);
+    await aws.rds.send(
+      new CreateDBSubnetGroupCommand({ DBSubnetGroupName: 'g', DBSubnetGroupDescription: 'g', SubnetIds }),
+    );
+    await aws.rds.send(
+      new CreateDBInstanceCommand({
+        DBInstanceIdentifier: 'books',
+        DBInstanceClass: 'db.t4g.micro',
+        Engine: 'postgres',
+        AllocatedStorage: 20,
+        MasterUsername: 'ada',
+        MasterUserPassword: 'hush-hush-1',
+        DBSubnetGroupName: 'g',
+        Tags: [{ Key: 'Team', Value: 'books' }],
+      }),
+    );
+    const created = await event((one) => one.detail['EventID'] === 'RDS-EVENT-0005');
+    const arn = `arn:aws:rds:${REGION}:${CUSTOMER}:db:books`;
+    assert.equal(created['detail-type'], 'RDS DB Instance Event');
+    assert.equal(created.source, 'aws.rds');
+    assert.deepEqual(created.resources, [arn]);
+    assert.match(String(created.detail['Date']), /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
+    assert.deepEqual(
+      { ...created.detail, Date: '' },
+      {
+        EventCategories: ['creation'],
+        SourceType: 'DB_INSTANCE',
+        SourceArn: arn,
+        Date: '',
+        Message: 'DB instance created',
+        SourceIdentifier: 'books',
+        EventID: 'RDS-EVENT-0005',
+        Tags: { Team: 'books' },
+      },
+    );
+    await event((one) => one.detail['EventID'] === 'RDS-EVENT-0002');
+    await aws.rds.send(new DeleteDBInstanceCommand({ DBInstanceIdentifier: 'books', SkipFinalSnapshot: true }));
+    await event((one) => one.detail['EventID'] === 'RDS-EVENT-0003');
+    const asked = { SourceIdentifier: 'books', SourceType: 'db-instance' as const };
+    const { Events } = await aws.rds.send(new DescribeEventsCommand(asked));
+    assert.deepEqual(
+      Events!.map((one) => [one.Message, one.EventCategories?.join()]),
+      [
+        ['DB instance created', 'creation'],
+        ['Backing up DB instance', 'backup'],
+        ['Finished DB Instance backup', 'backup'],
+        ['DB instance deleted', 'deletion'],
+      ],
+    );
+  });
+
+  // https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch-and-eventbridge.html
+  test('CloudWatch: an alarm that changes its state', async () => {
+    const arn = `arn:aws:cloudwatch:${REGION}:${CUSTOMER}:alarm:hot`;
+    await asRoot('monitoring', {
+      Action: 'PutMetricAlarm',
+      Version: '2010-08-01',
+      AlarmName: 'hot',
+      Namespace: 'AWS/ECS',
+      MetricName: 'CPUUtilization',
+      Statistic: 'Average',
+      Period: '60',
+      EvaluationPeriods: '1',
+      Threshold: '80',
+      ComparisonOperator: 'GreaterThanThreshold',
+    });
+    const set = { Action: 'SetAlarmState', Version: '2010-08-01', AlarmName: 'hot' };
+    await asRoot('monitoring', { ...set, StateValue: 'ALARM', StateReason: 'it is hot' });
+    await asRoot('monitoring', { ...set, StateValue: 'OK', StateReason: 'it is not' });
+    const state = (one: Envelope) => (one.detail['state'] as Record<string, string> | undefined)?.['value'];
+    const told = await event((one) => state(one) === 'OK');
+    assert.equal(told['detail-type'], 'CloudWatch Alarm State Change');
+    assert.deepEqual(told.resources, [arn]);
+    const before = told.detail['previousState'] as Record<string, string>;
+    assert.deepEqual([told.detail['alarmName'], before['value'], before['reason']], ['hot', 'ALARM', 'it is hot']);
+    const about = told.detail['configuration'] as { metrics: { metricStat: { metric: { name: string } } }[] };
+    assert.equal(about.metrics[0]!.metricStat.metric.name, 'CPUUtilization');
+  });
+
+  // https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/eventbridge-events-status-changes.html
+  test('CloudFormation: a stack’s states', async () => {
+    const template = { Resources: { Group: { Type: 'AWS::Logs::LogGroup', Properties: { LogGroupName: 'x' } } } };
+    const form = { StackName: 'shell', TemplateBody: JSON.stringify(template), Version: '2010-05-15' };
+    await asRoot('cloudformation', { Action: 'CreateStack', ...form });
+    const status = (one: Envelope) => (one.detail['status-details'] as Record<string, string> | undefined)?.['status'];
+    const done = await event((one) => status(one) === 'CREATE_COMPLETE');
+    assert.equal(done['detail-type'], 'CloudFormation Stack Status Change');
+    assert.match(done.resources[0]!, /:stack\/shell\//);
+    assert.equal(done.detail['stack-id'], done.resources[0]);
+  });
+
+  // https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-service-event-cloudtrail.html
+  test('CloudTrail: writes, where a trail logs; never what is secret', async () => {
+    await aws.ecs.send(new CreateClusterCommand({ clusterName: 'unseen' }));
+    const trail = { Name: 'all', S3BucketName: 'trail-of-610000000001' };
+    await aws.trail.send(new CreateTrailCommand({ ...trail, IsMultiRegionTrail: true }));
+    await aws.trail.send(new StartLoggingCommand({ Name: 'all' }));
+    await aws.ecs.send(new CreateClusterCommand({ clusterName: 'seen' }));
+    await aws.secrets.send(new CreateSecretCommand({ Name: 'place/1', SecretString: 'hush-hush-2' }));
+    await aws.secrets.send(new PutSecretValueCommand({ SecretId: 'place/1', SecretString: 'hush-hush-3' }));
+    const told = await event((one) => one.detail['eventName'] === 'PutSecretValue');
+    assert.equal(told['detail-type'], 'AWS API Call via CloudTrail');
+    assert.equal(told.source, 'aws.secretsmanager');
+    assert.equal(told.detail['eventSource'], 'secretsmanager.amazonaws.com');
+    const clusters = seen.filter((one) => one.detail['eventName'] === 'CreateCluster');
+    assert.deepEqual(
+      clusters.map((one) => one.detail['requestParameters']),
+      [{ clusterName: 'seen' }],
+    );
+    const everything = await (await fetch(`${account.endpoint}/_rehearsal/events`)).text();
+    assert.ok(everything.includes('PutSecretValue'));
+    assert.doesNotMatch(everything, /hush/);
+  });
+});
+
+// https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoneventbridge.html and list_amazonsqs.html
+describe('who may', () => {
+  const pattern = (source: string) => JSON.stringify({ source: [source] });
+  const role = `arn:aws:iam::${CUSTOMER}:role/for-rules`;
+  const q = queueArn('mine');
+  const url = () => `${account.endpoint}/${CUSTOMER}/mine`;
+  const rule = (Name: string, source = 'own.a') => new PutRuleCommand({ Name, EventPattern: pattern(source) });
+  type Sdk = ReturnType<typeof clients>;
+  const rows: [string, object[], (sdk: Sdk) => Promise<unknown>, string][] = [
+    [
+      'a rule by its ARN',
+      [{ Action: 'events:PutRule', Resource: ruleArn('fh-*') }],
+      (c) => c.events.send(rule('fh-1')),
+      '',
+    ],
+    [
+      'another rule',
+      [{ Action: 'events:PutRule', Resource: ruleArn('fh-*') }],
+      (c) => c.events.send(rule('x')),
+      'AccessDeniedException',
+    ],
+    [
+      'a rule on what it may listen to',
+      [{ Action: 'events:PutRule', Resource: '*', Condition: { StringEquals: { 'events:source': 'aws.ecs' } } }],
+      (c) => c.events.send(rule('fh-2', 'aws.ecs')),
+      '',
+    ],
+    [
+      'a rule on what it may not listen to',
+      [{ Action: 'events:PutRule', Resource: '*', Condition: { StringEquals: { 'events:source': 'aws.ecs' } } }],
+      (c) => c.events.send(rule('fh-2', 'aws.rds')),
+      'AccessDeniedException',
+    ],
+    [
+      'tags on a rule need the right to tag',
+      [{ Action: 'events:PutRule', Resource: '*' }],
+      (c) =>
+        c.events.send(
+          new PutRuleCommand({ Name: 'fh-3', EventPattern: pattern('a'), Tags: [{ Key: 'a', Value: 'b' }] }),
+        ),
+      'AccessDeniedException',
+    ],
+    [
+      'tagging a rule by its tag',
+      [
+        {
+          Action: 'events:TagResource',
+          Resource: '*',
+          Condition: { StringEquals: { 'aws:ResourceTag/Team': 'books' } },
+        },
+      ],
+      (c) =>
+        c.events.send(new TagResourceCommand({ ResourceARN: ruleArn('tagged'), Tags: [{ Key: 'a', Value: 'b' }] })),
+      '',
+    ],
+    [
+      'a target that it may send to',
+      [{ Action: 'events:PutTargets', Resource: '*', Condition: { ArnEquals: { 'events:TargetArn': q } } }],
+      (c) => c.events.send(new PutTargetsCommand({ Rule: 'tagged', Targets: [{ Id: '1', Arn: q }] })),
+      '',
+    ],
+    [
+      'a target that it may not send to',
+      [{ Action: 'events:PutTargets', Resource: '*', Condition: { ArnEquals: { 'events:TargetArn': q } } }],
+      (c) => c.events.send(new PutTargetsCommand({ Rule: 'tagged', Targets: [{ Id: '1', Arn: queueArn('other') }] })),
+      'AccessDeniedException',
+    ],
+    [
+      'a target with a role needs the right to pass it',
+      [{ Action: 'events:PutTargets', Resource: '*' }],
+      (c) => c.events.send(new PutTargetsCommand({ Rule: 'tagged', Targets: [{ Id: '1', Arn: q, RoleArn: role }] })),
+      'AccessDeniedException',
+    ],
+    [
+      'events from its own source',
+      [
+        {
+          Action: 'events:PutEvents',
+          Resource: '*',
+          Condition: { 'ForAllValues:StringEquals': { 'events:source': 'own.a' } },
+        },
+      ],
+      (c) => c.events.send(new PutEventsCommand({ Entries: [{ Source: 'own.b', DetailType: 'x', Detail: '{}' }] })),
+      'AccessDeniedException',
+    ],
+    [
+      'sending to its queue',
+      [{ Action: 'sqs:SendMessage', Resource: q }],
+      (c) => c.sqs.send(new SendMessageCommand({ QueueUrl: url(), MessageBody: 'x' })),
+      '',
+    ],
+    [
+      'sending to another queue',
+      [{ Action: 'sqs:SendMessage', Resource: queueArn('other') }],
+      (c) => c.sqs.send(new SendMessageCommand({ QueueUrl: url(), MessageBody: 'x' })),
+      'AccessDenied',
+    ],
+    [
+      'tags on a queue need the right to tag',
+      [{ Action: 'sqs:CreateQueue', Resource: '*' }],
+      (c) => c.sqs.send(new CreateQueueCommand({ QueueName: 'mine-2', tags: { a: 'b' } })),
+      'AccessDenied',
+    ],
+    [
+      'a trail',
+      [{ Action: 'cloudtrail:LookupEvents', Resource: '*' }],
+      (c) => c.trail.send(new StartLoggingCommand({ Name: 'all' })),
+      'AccessDeniedException',
+    ],
+  ];
+  before(async () => {
+    await queue('mine');
+    await aws.events.send(
+      new PutRuleCommand({ Name: 'tagged', EventPattern: pattern('a'), Tags: [{ Key: 'Team', Value: 'books' }] }),
+    );
+  });
+  for (const [n, [title, statements, call, name]] of rows.entries())
+    test(title, async () => {
+      const Statement = statements.map((one) => ({ Effect: 'Allow', ...one }));
+      const sdk = clients(await account.createUser(CUSTOMER, `user-${n}`, { Version: '2012-10-17', Statement }));
+      if (name) await assert.rejects(call(sdk), refused(name));
+      else await call(sdk);
+    });
 });

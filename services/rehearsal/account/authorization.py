@@ -323,8 +323,8 @@ def _rule(default: bool) -> Callable[[Request], list[str]]:
 
 def _event_bus(request: Request) -> list[str]:
     given = request.given
-    if ":event-bus/" in given.get("ResourceARN", ""):
-        return [given["ResourceARN"]]
+    if given.get("ResourceARN"):
+        return [given["ResourceARN"]] if ":event-bus/" in given["ResourceARN"] else []
     if request.action == "PutEvents":
         named = [one.get("EventBusName") or "default" for one in listed(given, "Entries") if isinstance(one, dict)]
     elif request.action.endswith("EventBus"):
@@ -668,16 +668,21 @@ def _event_field(name: str, path: str) -> Callable[[Check], Any]:
     def value(check: Check) -> Any:
         given = check.request.given
         if check.name == "PutEvents":
-            return [one[name] for one in listed(given, "Entries") if one.get(name)] or None
+            return _few([one[name] for one in listed(given, "Entries") if one.get(name)])
         try:
             found: Any = json.loads(given.get("EventPattern") or "{}")
             for part in path.split("."):
                 found = found.get(part) or {}
         except (ValueError, AttributeError):
             return None
-        return [one for one in found if isinstance(one, str)] or None
+        return _few([one for one in found if isinstance(one, str)])
 
     return value
+
+
+def _few(values: list) -> Any:
+    """One value can be compared as one; of several, ForAnyValue or ForAllValues must say how."""
+    return values if len(values) > 1 else values[0] if values else None
 
 
 KEYS: dict[str, Callable[[Check], Any]] = {
@@ -739,7 +744,7 @@ KEYS: dict[str, Callable[[Check], Any]] = {
     "events:eventbusinvocation": lambda check: "false",
     "events:managedby": lambda check: None,
     "events:source": _event_field("Source", "source"),
-    "events:targetarn": lambda check: [one.get("Arn") for one in listed(check.request.given, "Targets")] or None,
+    "events:targetarn": lambda check: _few([one.get("Arn") for one in listed(check.request.given, "Targets")]),
     "iam:associatedresourcearn": lambda check: None,
     "iam:awsservicename": _given("AWSServiceName"),
     "iam:passedtoservice": lambda check: None,

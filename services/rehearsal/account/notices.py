@@ -73,16 +73,16 @@ def database(kind: str, identifier: str, arn: str, message: str, category: str =
     events.emit("aws.rds", title, [arn], detail)
 
 
-def _images(call: trail.Call, _headers, _body, status: int, _answered, answer: bytes) -> None:
+def _images(call: trail.Call, _headers, body: bytes, status: int, _answered, answer: bytes) -> None:
     """https://docs.aws.amazon.com/AmazonECR/latest/userguide/ecr-eventbridge.html"""
     if call.service != "ecr" or status != 200 or call.action not in ("PutImage", "BatchDeleteImage"):
         return
-    said = json.loads(answer)
+    said, repository = json.loads(answer), json.loads(body)["repositoryName"]
     pushed = call.action == "PutImage"
     for one in [said["image"]["imageId"]] if pushed else said.get("imageIds", []):
         detail = {
             "result": "SUCCESS",
-            "repository-name": said["image"]["repositoryName"] if pushed else call.resource.rpartition("/")[2],
+            "repository-name": repository,
             "image-digest": one.get("imageDigest", ""),
             "action-type": "PUSH" if pushed else "DELETE",
             **({"image-tag": one["imageTag"]} if one.get("imageTag") else {}),
