@@ -1,6 +1,6 @@
 /**
- * EventBridge and SQS, and what AWS's services tell of themselves, asked through the real SDK. Each table names the page
- * of AWS's that says so.
+ * EventBridge and SQS, and what AWS's services tell of themselves, asked through the real SDK. Each table names the
+ * page of AWS's that says so.
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
@@ -20,7 +20,6 @@ import {
   RemoveTargetsCommand,
   TagResourceCommand,
   TestEventPatternCommand,
-  type PutTargetsCommandInput,
   type Target,
 } from '@aws-sdk/client-eventbridge';
 import { CreateRoleCommand, IAMClient, PutRolePolicyCommand } from '@aws-sdk/client-iam';
@@ -239,7 +238,7 @@ describe('rules and targets that AWS refuses', () => {
     await targets('full', {});
   });
   const put = (one: Partial<Target>, Rule = 'full') =>
-    new PutTargetsCommand({ Rule, Targets: [{ Id: 'new', Arn: queueArn('q'), ...one }] } as PutTargetsCommandInput);
+    new PutTargetsCommand({ Rule, Targets: [{ Id: 'new', Arn: queueArn('q'), ...one }] });
   const many = [1, 2, 3, 4, 5, 6].map((n) => ({ Id: `t${n}`, Arn: queueArn('q') }));
   const rows: [string, () => Promise<unknown>, string][] = [
     ['neither pattern nor schedule', () => aws.events.send(new PutRuleCommand({ Name: 'a' })), 'ValidationException'],
@@ -888,7 +887,8 @@ describe('what AWS’s services tell', () => {
   });
 });
 
-// https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoneventbridge.html and list_amazonsqs.html
+// https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoneventbridge.html and
+// https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsqs.html
 describe('who may', () => {
   const pattern = (source: string) => JSON.stringify({ source: [source] });
   const role = `arn:aws:iam::${CUSTOMER}:role/for-rules`;

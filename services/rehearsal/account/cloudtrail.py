@@ -404,12 +404,15 @@ def _made(record: Record) -> str:
 
 
 def _resources_of(record: Record) -> dict:
-    """AWS names resources in the record itself for few services."""
+    """AWS names resources in the record itself for AssumeRole; here also for what a service did for someone, of which
+    no parameters are kept.
+    """
     call = record.call
-    if (call.service, call.action) != ("sts", "AssumeRole") or not call.resource.startswith("arn:"):
+    assumes = (call.service, call.action) == ("sts", "AssumeRole")
+    if not (assumes or call.via) or call.resource.count(":") < 5:
         return {}
-    owner = call.resource.split(":")[4]
-    return {"resources": [{"accountId": owner, "type": "AWS::IAM::Role", "ARN": call.resource}]}
+    kind = {"type": "AWS::IAM::Role"} if assumes else {}
+    return {"resources": [{"accountId": call.resource.split(":")[4], **kind, "ARN": call.resource}]}
 
 
 def _named(call: trail.Call, given: Any, said: Any) -> list[dict]:

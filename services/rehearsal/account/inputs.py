@@ -288,6 +288,8 @@ def refusal(service: str, action: str, found: list[Problem], how: str) -> Refuse
         return _ecr(found[0])
     if service == "sqs" and found[0].kind == "null":
         return Refused("MissingParameter", f"The request must contain the parameter {found[0].path}.")
+    if service == "sqs" and found[0].kind == "enum":
+        return Refused("InvalidAttributeName", f"Unknown Attribute {found[0].value}.")
     code = "ClientException" if service == "ecs" and action in CLIENT else CODES[service]
     return Refused(code, sentence(found))
 
