@@ -57,6 +57,7 @@ MODULES = [
     "images",
     "databases",
     "cloudmap",
+    "secretvalues",
     "balancer",
     "ecs",
     "autoscaling",

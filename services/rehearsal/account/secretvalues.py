@@ -1,0 +1,52 @@
+"""Secrets Manager as ministack has it, with AWS's refusals of what would change a value or a name that is kept."""
+
+from ministack.core.responses import error_response_json, json_response
+from ministack.services import secretsmanager
+
+
+def _put(given):
+    """A version is written once: the same again is ignored, another value for it is refused.
+    https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_PutSecretValue.html
+    """
+    _, secret = secretsmanager._resolve(given.get("SecretId"))
+    token = given.get("ClientRequestToken")
+    there = secret and not secret.get("DeletedDate") and secret["Versions"].get(token)
+    if not there:
+        return None
+    if any(there.get(kind) != given.get(kind) for kind in ("SecretString", "SecretBinary")):
+        return error_response_json(
+            "ResourceExistsException",
+            f"You can't use ClientRequestToken {token} because that value is already in use for a version of secret "
+            f"{secret['ARN']}.",
+            400,
+        )
+    answer = {"ARN": secret["ARN"], "Name": secret["Name"], "VersionId": token, "VersionStages": list(there["Stages"])}
+    return json_response(answer)
+
+
+def _create(given):
+    """https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_DeleteSecret.html: a name is free again when
+    its secret's recovery window is over.
+    """
+    there = secretsmanager._secrets.get(given.get("Name"))
+    if not there or not there.get("DeletedDate"):
+        return None
+    return error_response_json(
+        "InvalidRequestException",
+        "You can't create this secret because a secret with this name is already scheduled for deletion.",
+        400,
+    )
+
+
+def install() -> None:
+    create, put = secretsmanager._create_secret, secretsmanager._put_secret_value
+    secretsmanager._create_secret = lambda given: _create(given) or create(given)
+    secretsmanager._put_secret_value = lambda given: _put(given) or put(given)
+
+
+def reset() -> None:
+    pass
+
+
+def stop() -> None:
+    pass
