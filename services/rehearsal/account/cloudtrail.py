@@ -356,6 +356,14 @@ def _out(record: Record, model, answered: dict[str, str], answer: bytes, status:
     return (_ec2(cased) if call.service == "ec2" else cased) or None
 
 
+def _code(call: trail.Call, model) -> str:
+    """An error by its name in the service's model, which is not always the one on the wire; EC2's with whose fault."""
+    if call.service == "ec2" and call.error:
+        return f"{'Client' if call.status < 500 else 'Server'}.{call.error}"
+    shapes = model.error_shapes if model is not None and call.error else []
+    return next((one.name for one in shapes if one.metadata.get("error", {}).get("code") == call.error), call.error)
+
+
 def _made(record: Record) -> str:
     """https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html"""
     if record.text:
@@ -373,7 +381,7 @@ def _made(record: Record) -> str:
     elif model is not None and answer:
         said = _out(record, model, answered, answer, call.status)
     service = source(call.service)
-    code = f"Client.{call.error}" if call.service == "ec2" and call.error and call.status < 500 else call.error
+    code = _code(call, model)
     host = f"{service.removesuffix('.amazonaws.com')}.{call.region}.amazonaws.com"
     it = {
         "eventVersion": "1.11",

@@ -71,6 +71,7 @@ CLIENT = {
 }
 # Members for which the model allows less than AWS does, or what our parts refuse in AWS's own words.
 LEFT = {
+    ("cloudtrail", "LookupEvents", "maxResults"),
     ("ecs", "DescribeServices", "services"),
     ("ecs", "RegisterTaskDefinition", "containerDefinitions"),
     ("ecs", "RegisterTaskDefinition", "family"),
