@@ -17,7 +17,16 @@ import { grants, scopeOf } from '../services/reconciler/aws/grants.ts';
 import type { PlaceOutputs } from '../services/reconciler/place.ts';
 import { startRehearsal, type Rehearsal } from '../services/rehearsal/index.ts';
 import { page } from '../services/rehearsal/page.ts';
-import { actorOf, isRefusal, permissions, type Phase, type Report, type Told } from '../services/rehearsal/report.ts';
+import {
+  actorOf,
+  count,
+  isRefusal,
+  permissions,
+  type Permission,
+  type Phase,
+  type Report,
+  type Told,
+} from '../services/rehearsal/report.ts';
 import {
   CONTROL_PLANE_ACCOUNT,
   cdkDeploy,
@@ -65,6 +74,7 @@ const began = Date.now();
 const since = (): number => (Date.now() - began) / 1000;
 const phases: Phase[] = [];
 const calls: Told[] = [];
+const allowed: Permission[] = [];
 
 /** The calls made since the last time, told as those of a phase. */
 async function gather(rehearsal: Rehearsal, phase: Phase): Promise<void> {
@@ -107,7 +117,7 @@ async function play(rehearsal: Rehearsal, name: string, title: string, act: () =
     phase.to = since();
     ticker();
     const made = calls.filter((call) => call.phase === name);
-    terminal.phase(phase, made);
+    terminal.phase(phase, made, allowed);
     json({ type: 'end', name, ok: phase.ok, outcome: phase.outcome, time: phase.to, calls: made.length });
   }
 }
@@ -160,6 +170,8 @@ async function main(): Promise<Report> {
     });
     [listener, externalId] = [made.id, made.place.external_id];
     place = await cdkDeploy({ ...customer, context: context() });
+    const role = place.roleArn.split('/').at(-1)!;
+    allowed.push(...permissions(await rehearsal.policiesOf(CUSTOMER, role), grants(scopeOf(place))));
     return `the role ${place.roleArn}, for ${principal.arn} with external id ${externalId}`;
   });
   await act('verify', 'The control plane assumes the role for the first time, and checks each permission', async () => {
@@ -243,7 +255,8 @@ async function main(): Promise<Report> {
     await cdkDestroy({ ...customer, context: context() });
     return `nothing of the deployment was left but ${remains.kept.length} things that AWS keeps for a while; the role is gone`;
   });
-  return { pace, phases, calls, permissions: permissions(grants(scopeOf(place!)), calls), ...remains };
+  count(allowed, calls);
+  return { pace, phases, calls, permissions: allowed, ...remains };
 }
 
 try {

@@ -2,11 +2,14 @@
 import type { WriteStream } from 'node:tty';
 import {
   credential,
+  explained,
   isRead,
   lines,
+  numbered,
   short,
   tally,
   type Line,
+  type Permission,
   type Phase,
   type Report,
   type Told,
@@ -63,9 +66,9 @@ export class Terminal {
     };
   }
 
-  phase(phase: Phase, calls: readonly Told[]): void {
+  phase(phase: Phase, calls: readonly Told[], permissions: readonly Permission[]): void {
     const told = this.#all ? calls.map((first): Line => ({ first, times: 1 })) : lines(calls);
-    for (const line of this.#columns(told)) this.say(line);
+    for (const line of this.#columns(told, permissions)) this.say(line);
     const refused = calls.filter((call) => call.refused).length;
     const count = `${calls.length} calls, ${calls.filter((call) => !isRead(call)).length} of them writes`;
     const noes = refused > 0 ? `, ${this.#red(`${refused} refused`)}` : '';
@@ -73,7 +76,7 @@ export class Terminal {
     this.say(`    ${count}${noes}, ${(phase.to - phase.from).toFixed(1)} s`);
   }
 
-  #columns(told: readonly Line[]): string[] {
+  #columns(told: readonly Line[], permissions: readonly Permission[]): string[] {
     const width = this.#width - 2;
     const cut = (text: string, size: number): string =>
       text.length > size ? `${text.slice(0, Math.max(0, size - 1))}…` : text.padEnd(size);
@@ -87,7 +90,7 @@ export class Terminal {
         short(first.resource),
         [
           first.refused ? `REFUSED ${first.error}` : first.error && `answered ${first.error}`,
-          short(first.why).replace(/\s+/g, ' '),
+          explained(first.why, permissions).replace(/\s+/g, ' '),
         ]
           .filter(Boolean)
           .join(': '),
@@ -142,24 +145,27 @@ export class Terminal {
 
     const refused = calls.filter((call) => call.refused);
     this.say(`\n${this.#bold(`REFUSED: ${refused.length}`)}`);
-    for (const line of this.#columns(lines(refused))) this.say(line);
+    for (const line of this.#columns(lines(refused), report.permissions)) this.say(line);
 
     const { permissions } = report;
-    const never = permissions.filter((one) => one.used === 0 && !one.asked);
-    const used = permissions.filter((one) => one.used > 0).toSorted((a, b) => b.used - a.used);
-    const asked = permissions.filter((one) => one.used === 0 && one.asked);
-    this.say(`\n${this.#bold(`THE ROLE'S PERMISSIONS: ${permissions.length}`)}`);
+    const used = permissions.filter((one) => one.used > 0);
     this.say(
-      `  used: ${used.map((one) => `${one.action} ${one.used}`).join(', ')}`
-        .replace(/(.{1,140})(, |$)/g, '$1$2\n    ')
-        .trimEnd(),
+      `\n${this.#bold(`THE ROLE'S PERMISSIONS: ${permissions.length} statements, ${used.length} of them used`)}`,
     );
-    this.#list(
-      'asked for by AWS with another call',
-      asked.map((one) => one.action),
-    );
-    this.say(`  never used here: ${never.length === 0 ? 'none' : ''}`);
-    for (const one of never) this.say(`    ${one.action.padEnd(48)} ${this.#dim(one.why)}`);
+    this.say('  2/14 is the 14th statement of the second of its policies, freehold-control-plane-2.');
+    for (const one of permissions) {
+      const name = numbered(one.id).padEnd(5);
+      const times =
+        one.used > 0 ? String(one.used).padStart(4) : ` ${one.effect === 'Deny' ? 'deny' : '   –'}`.slice(-4);
+      const never = one.used > 0 && one.unused.length > 0 ? `  (not used: ${one.unused.join(', ')})` : '';
+      const text = `  ${name} ${times}  ${one.actions.join(', ')}${never}`;
+      const room = this.#width - 1;
+      const line = text.length > room ? `${text.slice(0, room - 1)}…` : text;
+      this.say(one.used > 0 ? line : this.#dim(line));
+    }
+    const never = permissions.flatMap((one) => (one.effect === 'Allow' ? one.unused : []));
+    const elsewhere = new Set(permissions.flatMap((one) => one.actions.filter((each) => !one.unused.includes(each))));
+    this.#list('never used here', [...new Set(never)].filter((action) => !elsewhere.has(action)).toSorted());
 
     this.say(`\n${this.#bold('LEFT BEHIND')}: ${report.left.length === 0 ? 'nothing' : report.left.join(', ')}`);
     this.#list('kept by AWS for a while', report.kept.map(short));

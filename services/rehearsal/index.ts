@@ -114,6 +114,8 @@ export interface Rehearsal {
    * @throws Error with the answer, when it is not 2xx
    */
   json(account: string, region: string, service: string, target: string, input: object): Promise<unknown>;
+  /** A managed policy's document as it is now, read as an account's root; by ARN, of each that a role has attached. */
+  policiesOf(account: string, role: string): Promise<Record<string, { Statement: unknown[] }>>;
   calls(after?: number): Promise<Call[]>;
   clearCalls(): Promise<void>;
   fault(...faults: Fault[]): Promise<void>;
@@ -367,6 +369,17 @@ function drive(endpoint: string, stop: () => Promise<void>): Rehearsal {
       return { uri: `${account}.dkr.ecr.${region}.amazonaws.com/${repository}@${digest}`, digest };
     },
     json,
+    async policiesOf(account, role) {
+      const attached = await iam(account, { Action: 'ListAttachedRolePolicies', RoleName: role });
+      const documents: Record<string, { Statement: unknown[] }> = {};
+      for (const [, arn = ''] of attached.matchAll(/<PolicyArn>([^<]+)</g)) {
+        const policy = await iam(account, { Action: 'GetPolicy', PolicyArn: arn });
+        const version = /<DefaultVersionId>([^<]+)</.exec(policy)?.[1] ?? 'v1';
+        const answer = await iam(account, { Action: 'GetPolicyVersion', PolicyArn: arn, VersionId: version });
+        documents[arn] = JSON.parse(decodeURIComponent(/<Document>([^<]+)</.exec(answer)?.[1] ?? '{"Statement":[]}'));
+      }
+      return documents;
+    },
     calls: async (after = 0) => ((await own('GET', `/calls?after=${after}`)) as { calls: Call[] }).calls,
     clearCalls: async () => void (await own('DELETE', '/calls')),
     fault: async (...faults) => void (await own('POST', '/faults', faults)),

@@ -1,7 +1,19 @@
 /** A rehearsal as one page without anything outside it: a picture of all calls in time, then every call to look up. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { ACTORS, credential, isRead, short, tally, type Actor, type Phase, type Report, type Told } from './report.ts';
+import {
+  ACTORS,
+  credential,
+  explained,
+  isRead,
+  short,
+  tally,
+  type Actor,
+  type Permission,
+  type Phase,
+  type Report,
+  type Told,
+} from './report.ts';
 
 const WIDTH = 1180;
 const LEFT = 190;
@@ -70,20 +82,23 @@ function matrix({ calls }: Report): string {
 }
 
 function rights({ permissions }: Report): string {
-  const use = (one: Report['permissions'][number]): string =>
-    one.used > 0 ? `${one.used}×` : one.asked ? 'asked for by AWS with another call' : 'never used here';
-  const rows = permissions.map(
-    (one) =>
-      `<tr class="${one.used > 0 ? '' : 'unused'}"><td><code>${escape(one.action)}</code></td><td>${use(one)}</td><td>${escape(one.why)}</td></tr>`,
-  );
-  return `<table>${cells(['permission', 'used', 'what for'], 'th')}${rows.join('')}</table>`;
+  const row = (one: Permission): string => {
+    const actions = one.actions.map((action) => {
+      const never = one.used === 0 || one.unused.includes(action);
+      return `<code${never ? ' class="unused"' : ''}>${escape(action)}</code>`;
+    });
+    const use = one.used > 0 ? `${one.used}×` : one.effect === 'Deny' ? 'denied' : 'not here';
+    const on = `${one.resources.map(escape).join('<br>')}${one.conditions ? `<br><small>if ${escape(JSON.stringify(one.conditions))}</small>` : ''}`;
+    return `<tr class="${one.used > 0 ? '' : 'unused'}"><td>${escape(explained(one.id, []))}</td><td>${use}</td><td>${actions.join('<br>')}</td><td>${escape(one.why)}<details><summary>on what</summary>${on}</details></td></tr>`;
+  };
+  return `<table>${cells(['statement', 'used', 'may call', 'what for'], 'th')}${permissions.map(row).join('')}</table>`;
 }
 
-function phase(one: Phase, calls: readonly Told[]): string {
+function phase(one: Phase, calls: readonly Told[], permissions: readonly Permission[]): string {
   const refused = calls.filter((call) => call.refused).length;
   const rows = calls.map(
     (call) =>
-      `<tr class="${kind(call)}"><td>${call.time.toFixed(1)}</td><td>${escape(call.who)}<br><small>${escape(credential(call))}${call.via ? ` via ${escape(call.via)}` : ''}</small></td><td><code>${escape(`${call.service}:${call.action}`)}</code></td><td>${escape(short(call.resource))}</td><td>${call.error ? `<b>${escape(call.error)}</b> ` : ''}${escape(short(call.why))}</td></tr>`,
+      `<tr class="${kind(call)}"><td>${call.time.toFixed(1)}</td><td>${escape(call.who)}<br><small>${escape(credential(call))}${call.via ? ` via ${escape(call.via)}` : ''}</small></td><td><code>${escape(`${call.service}:${call.action}`)}</code></td><td>${escape(short(call.resource))}</td><td>${call.error ? `<b>${escape(call.error)}</b> ` : ''}${escape(explained(call.why, permissions))}</td></tr>`,
   );
   return `<details${refused > 0 ? ' open' : ''}><summary><b>${escape(one.name)}</b> ${escape(one.title)} <small>${calls.length} calls${refused > 0 ? `, <span class="no">${refused} refused</span>` : ''}, ${(one.to - one.from).toFixed(1)} s</small></summary><p class="${one.ok ? 'ok' : 'no'}">${one.ok ? '✓' : '✗'} ${escape(one.outcome)}</p><table>${cells(['s', 'who', 'call', 'on', 'what allowed it, or why not'], 'th')}${rows.join('')}</table></details>`;
 }
@@ -111,6 +126,7 @@ ${phases
     phase(
       one,
       calls.filter((call) => call.phase === one.name),
+      report.permissions,
     ),
   )
   .join('\n')}

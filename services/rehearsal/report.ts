@@ -2,6 +2,7 @@
  * What a rehearsal tells about its AWS calls: who made each, what allowed it, how many of what, which permissions were
  * used. Words and numbers only; the terminal and the page show them.
  */
+import { isDeepStrictEqual } from 'node:util';
 import type { Call } from './index.ts';
 
 /** Who makes calls. In the order in which they are shown. */
@@ -36,13 +37,20 @@ export interface Phase {
   ok: boolean;
 }
 
+/** A statement of the role's policies. */
 export interface Permission {
-  readonly action: string;
+  /** As the call log names it. */
+  readonly id: string;
+  readonly effect: 'Allow' | 'Deny';
+  readonly actions: readonly string[];
+  readonly resources: readonly string[];
+  readonly conditions: unknown;
+  /** What it is for. */
   readonly why: string;
+  /** Calls that it allowed, or denied. */
   used: number;
-  refused: number;
-  /** AWS asks for it when another action is called: it has no calls of its own. */
-  readonly asked: boolean;
+  /** Of its actions those that no call was for, and that were not asked for with another one. */
+  unused: readonly string[];
 }
 
 export interface Report {
@@ -84,27 +92,77 @@ export const isRefusal = (call: Call): boolean =>
 const READS = /^(Describe|List|Get|BatchGet|Simulate|Lookup|Head|AssumeRole|ValidateTemplate)/;
 export const isRead = (call: Call): boolean => READS.test(call.action);
 
-/** Asked for in the course of another call, and never called by the control plane itself. */
-const ASKED_WITH_ANOTHER = /:(PassRole|\w*(?:TagResource|AddTags|CreateTags|AddTagsToResource))$/;
+interface Statement {
+  readonly Effect: 'Allow' | 'Deny';
+  readonly Action: string | readonly string[];
+  readonly Resource: string | readonly string[];
+  readonly Condition?: unknown;
+}
 
+interface Granted {
+  readonly actions: readonly string[];
+  readonly resources: readonly string[];
+  readonly conditions?: unknown;
+  readonly why: string;
+}
+
+/** What a role's policies allow, statement by statement, with the reasons of the code that they are made from. */
 export function permissions(
-  granted: readonly { actions: readonly string[]; why: string }[],
-  calls: readonly Told[],
+  policies: Readonly<Record<string, { Statement: unknown[] }>>,
+  granted: readonly Granted[],
 ): Permission[] {
-  const reasons = new Map<string, Set<string>>();
-  for (const { actions, why } of granted)
-    for (const action of actions) reasons.set(action, (reasons.get(action) ?? new Set()).add(why));
-  const ours = calls.filter(({ who, principal }) => who === 'control plane' && principal.includes(':assumed-role/'));
-  return [...reasons.entries()].toSorted().map(([action, why]) => {
-    const mine = ours.filter((call) => `${call.service}:${call.action}` === action || call.why.includes(`${action}:`));
-    return {
-      action,
-      why: [...why].join('; '),
-      used: mine.filter((call) => !call.refused).length,
-      refused: mine.filter((call) => call.refused).length,
-      asked: ASKED_WITH_ANOTHER.test(action),
-    };
+  return Object.entries(policies)
+    .toSorted()
+    .flatMap(([arn, document]) =>
+      (document.Statement as Statement[]).map((statement, at): Permission => {
+        const [actions, resources] = [[statement.Action].flat(), [statement.Resource].flat()];
+        const same = (grant: Granted): boolean =>
+          isDeepStrictEqual(
+            [grant.actions, grant.resources, grant.conditions],
+            [actions, resources, statement.Condition],
+          );
+        return {
+          id: `${arn} / statement ${at + 1}`,
+          effect: statement.Effect,
+          actions,
+          resources,
+          conditions: statement.Condition ?? null,
+          why: granted.find(same)?.why ?? (statement.Effect === 'Deny' ? 'whatever else is allowed, never' : ''),
+          used: 0,
+          unused: actions,
+        };
+      }),
+    );
+}
+
+/** No call is named for these: AWS asks for them when something is made with its tags, or is given a role. */
+const ASKED_WITH_ANOTHER = /:(PassRole|\w*TagResource|AddTags|CreateTags|AddTagsToResource)$/;
+
+/** Counts the calls by the statements that decided on them. */
+export function count(all: readonly Permission[], calls: readonly Told[]): void {
+  for (const permission of all) {
+    const decided = calls.filter((call) => call.why.split(', ').includes(permission.id));
+    const called = new Set(decided.map((call) => `${call.service}:${call.action}`));
+    permission.used = decided.length;
+    const never = permission.actions.filter((action) => !called.has(action));
+    permission.unused = decided.length === 0 ? never : never.filter((action) => !ASKED_WITH_ANOTHER.test(action));
+  }
+}
+
+/** A statement's short name: `2/14` is the 14th of the role's second policy. */
+export const numbered = (id: string): string =>
+  short(id)
+    .replace(/^policy\//, '')
+    .replace(/^.*-control-plane-(\d+) \/ statement (\d+)$/, '$1/$2')
+    .replace(' / statement ', ' #');
+
+/** `policy / statement` as a person would say it: its short name, and what it is for. */
+export function explained(why: string, all: readonly Permission[]): string {
+  const parts = why.split(', ').map((id) => {
+    const permission = all.find((each) => each.id === id);
+    return permission?.why ? `${numbered(id)} ${permission.why}` : numbered(id);
   });
+  return parts.join('; ');
 }
 
 /** Calls of each actor by service: rows and columns that have any, the most first. */

@@ -51,12 +51,20 @@ test('the revision that crashes fails with its exit code, and the one before it 
   assert.match(outcome, /^DEPLOY_FAILED: .*exit code 3.*boom.*went on answering/s);
 });
 
-test('each call says when, who, and on what', () => {
+test('each call says when, who, on what, and what allowed it', () => {
   const calls = of('call');
   assert(calls.length > 200, `${calls.length} calls`);
   assert.deepEqual(new Set(calls.map(({ phase }) => phase)), new Set(PHASES));
-  const vague = calls.filter((call) => !call.who || !call.resource || !(call.time >= 0));
+  const vague = calls.filter((call) => !call.who || !call.resource || !(call.time >= 0) || !call.why);
   assert.deepEqual(vague, []);
+});
+
+test('ECS fetches images and secrets with the execution role’s rights, and the control plane reads no secret', () => {
+  const by = (who: string): Set<string> =>
+    new Set(of('call').filter((call) => call.who === who).map((call) => `${call.service}:${call.action}`)); // prettier-ignore
+  assert(by('ECS, as the execution role').has('secretsmanager:GetSecretValue'));
+  assert(by('control plane').has('ecs:CreateService'));
+  assert(!by('control plane').has('secretsmanager:GetSecretValue'));
 });
 
 test('refused: the control plane without its external id, and the CDK CLI’s bootstrap roles that are not there', () => {
@@ -77,9 +85,16 @@ test('the summary: permissions used and not, and nothing left', () => {
   assert.equal(summary.ok, true);
   assert.deepEqual(summary.left, []);
   assert.equal(summary.calls, of('call').length);
-  const used = new Map(summary.permissions.map((one: Json) => [one.action, one.used]));
-  assert.equal(used.get('ecs:CreateService'), 2);
-  assert.equal(used.get('secretsmanager:RestoreSecret'), 0);
+  const used = (action: string): number =>
+    summary.permissions
+      .filter((one: Json) => one.effect === 'Allow' && one.actions.includes(action) && !one.unused.includes(action))
+      .reduce((sum: number, one: Json) => sum + one.used, 0);
+  assert.equal(used('ecs:CreateService'), 2);
+  assert.equal(used('secretsmanager:RestoreSecret'), 0);
+  assert.deepEqual(
+    summary.permissions.filter((one: Json) => one.why === ''),
+    [],
+  );
 });
 
 test('the page stands alone, with a mark for each call', () => {
