@@ -44,7 +44,10 @@ export interface Call {
   via: string;
 }
 
-/** A fault: every field that is given must match. Without code and status it only delays. */
+/**
+ * A fault: every field of the first group that is given must match; then one thing happens. A fault that has no effect,
+ * more than one, or a wrong value is refused, naming the field.
+ */
 export interface Fault {
   /** IAM's service prefix. */
   service?: string;
@@ -57,17 +60,39 @@ export interface Fault {
   nth?: number;
   /** How many calls it hits @default without end */
   times?: number;
-  /** AWS's error code, e.g. ThrottlingException. */
+  /** Chance of each matching call to be hit @default 1 */
+  probability?: number;
+  /** Where that chance comes from @default the account's seed */
+  seed?: number;
+  /** It ends after so long, not divided by any pace @default it stays */
+  forSeconds?: number;
+
+  /** AWS's error code, e.g. ServerException. */
   code?: string;
   /** HTTP status @default 400 */
   status?: number;
   message?: string;
-  /** Waits this long first, not divided by any pace. */
-  delaySeconds?: number;
-  /** The call takes effect, then the error is answered @default false */
-  after?: boolean;
+  /** Too many requests, in the service's own words. */
+  throttle?: boolean;
+  /** The whole service is out of order: 503. */
+  down?: boolean;
   /** The connection is closed without an answer @default false */
   cut?: boolean;
+  /** No answer until the caller gives up @default false */
+  timeout?: boolean;
+  /**
+   * The first so many of the same read after a write are answered as before it, or as if nothing were there; then
+   * rightly.
+   */
+  stale?: number;
+  /** The account is blocked: its calls are refused and nobody takes a role in it. */
+  suspended?: boolean;
+  /** Actions that a service control policy denies: `ecs:Create*`. */
+  deniedByOrganization?: string;
+  /** With code, status, cut or timeout: the call takes effect first @default false */
+  after?: boolean;
+  /** Waits this long first, not divided by any pace; the only thing that goes with others, or alone. */
+  delaySeconds?: number;
 }
 
 export interface CapacityLack {
@@ -168,6 +193,8 @@ export interface RehearsalOptions {
    * is written is read at once
    */
   lag?: boolean;
+  /** Request rates are enforced as AWS publishes them; bursts are real, what refills them follows the pace @default true */
+  throttle?: boolean;
   /** @default any free one */
   port?: number;
   /** Path of the images catalogue @default services/rehearsal/images/catalogue.json */
@@ -211,6 +238,7 @@ export async function startRehearsal(options: RehearsalOptions = {}): Promise<Re
       REHEARSAL_TIMER_PACE: String(options.timerPace ?? 1),
       REHEARSAL_SEED: options.seed === undefined ? '' : String(options.seed),
       REHEARSAL_LAG: options.lag ? 'on' : 'off',
+      REHEARSAL_THROTTLE: options.throttle === false ? 'off' : '',
       REHEARSAL_CATALOGUE: options.catalogue ?? '',
       REHEARSAL_PGBIN: options.postgres ?? (await postgresBinaries()),
       REHEARSAL_PARENT: String(process.pid),

@@ -9,6 +9,7 @@ import {
   ListClustersCommand,
 } from '@aws-sdk/client-ecs';
 import { DescribeDBInstancesCommand, RDSClient } from '@aws-sdk/client-rds';
+import { AssumeRoleCommand, STSClient } from '@aws-sdk/client-sts';
 import { startRehearsal, type Rehearsal } from '../../services/rehearsal/index.ts';
 
 let account: Rehearsal;
@@ -23,6 +24,11 @@ const name = async (call: Promise<unknown>): Promise<string> =>
     () => 'none',
     (error: Error) => error.name,
   );
+const failed = async (call: Promise<unknown>) =>
+  (await call.then(
+    () => assert.fail('allowed'),
+    (error: unknown) => error,
+  )) as { name: string; message: string; $metadata: { httpStatusCode: number } };
 before(async () => {
   account = await startRehearsal({ pace: 200 });
 });
@@ -126,7 +132,128 @@ test('the SDK tries again through a fault that ends', async () => {
   assert.ok(await new ECSClient(options('222222222222', 4)).send(new ListClustersCommand({})));
 });
 
-test('a fault that would do nothing, or has a misspelt field, is refused', async () => {
-  await assert.rejects(account.fault({ service: 'ecs' }), /does nothing/);
-  await assert.rejects(account.fault({ code: 'X', actoin: 'Y' } as object), /no field actoin/);
+const FAILURES = 'https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html';
+
+test(`so that answers may be lost by chance, and the same again by the same seed (${FAILURES})`, async () => {
+  const client = new ECSClient(options('555555555555'));
+  const run = async (seed: number): Promise<string> => {
+    await account.clearFaults();
+    await account.fault({ account: '555555555555', probability: 0.5, seed, code: 'ServerException', status: 500 });
+    let hits = '';
+    for (let n = 0; n < 24; n++) hits += (await name(client.send(new ListClustersCommand({})))) === 'none' ? '.' : 'x';
+    return hits;
+  };
+  const first = await run(7);
+  assert.match(first, /\./);
+  assert.match(first, /x/);
+  assert.equal(await run(7), first);
+  assert.notEqual(await run(8), first);
 });
+
+/** https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html and each service's "Common errors". */
+const TOO_FAST: [string, () => Promise<unknown>, string, number][] = [
+  ['ecs', () => new ECSClient(options('222222222222')).send(new ListClustersCommand({})), 'ThrottlingException', 400],
+  ['ec2', () => new EC2Client(options('222222222222')).send(new DescribeVpcsCommand({})), 'RequestLimitExceeded', 503],
+  ['rds', () => new RDSClient(options('222222222222')).send(new DescribeDBInstancesCommand({})), 'Throttling', 400],
+];
+for (const [service, call, code, status] of TOO_FAST)
+  test(`throttled in the words of ${service}`, async () => {
+    await account.fault({ service, throttle: true });
+    const error = await failed(call());
+    assert.deepEqual([error.name, error.$metadata.httpStatusCode], [code, status]);
+  });
+
+test('no answer until the caller gives up; the call may have taken effect', async () => {
+  const impatient = new ECSClient({
+    ...options('444444444444'),
+    requestHandler: { requestTimeout: 150, throwOnRequestTimeout: true },
+  });
+  const patient = new ECSClient(options('444444444444'));
+  await account.fault({ action: 'CreateCluster', resource: 'silent', timeout: true });
+  await account.fault({ action: 'CreateCluster', resource: 'unheard', timeout: true, after: true });
+  for (const clusterName of ['silent', 'unheard'])
+    assert.equal(await name(impatient.send(new CreateClusterCommand({ clusterName }))), 'TimeoutError');
+  const there = await patient.send(new DescribeClustersCommand({ clusters: ['silent', 'unheard'] }));
+  assert.deepEqual(
+    there.clusters!.map((one) => one.clusterName),
+    ['unheard'],
+  );
+  const logged = (await account.calls()).filter((call) => call.error === 'timeout');
+  assert.deepEqual(
+    logged.map((call) => [call.resource, call.status]),
+    [
+      ['silent', 0],
+      ['unheard', 0],
+    ],
+  );
+});
+
+/** https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_CreateService.html: "eventual consistency". */
+test('reads that are wrong at first: as before the last write, or as if nothing were there', async () => {
+  const client = new ECSClient(options('666666666666'));
+  const seen = async () =>
+    (await client.send(new DescribeClustersCommand({ clusters: ['late'] }))).clusters!.map((one) => one.status);
+  await account.fault({ service: 'ecs', action: 'DescribeClusters', account: '666666666666', stale: 2 });
+  await client.send(new CreateClusterCommand({ clusterName: 'late' }));
+  assert.deepEqual([await seen(), await seen(), await seen(), await seen()], [[], [], ['ACTIVE'], ['ACTIVE']]);
+  await client.send(new DeleteClusterCommand({ cluster: 'late' }));
+  assert.deepEqual([await seen(), await seen()], [['ACTIVE'], ['ACTIVE']]);
+  assert.notDeepEqual(await seen(), ['ACTIVE']);
+});
+
+test('a whole service is down for a while; others are not', async () => {
+  await account.fault({ service: 'rds', down: true, forSeconds: 0.4 });
+  const rds = new RDSClient(options('222222222222'));
+  assert.equal((await failed(rds.send(new DescribeDBInstancesCommand({})))).$metadata.httpStatusCode, 503);
+  assert.equal(await name(new ECSClient(options('222222222222')).send(new ListClustersCommand({}))), 'none');
+  await new Promise((resolve) => setTimeout(resolve, 450));
+  assert.equal(await name(rds.send(new DescribeDBInstancesCommand({}))), 'none');
+});
+
+/**
+ * https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html (Blocked),
+ * https://docs.aws.amazon.com/AmazonECS/latest/APIReference/CommonErrors.html (OptInRequired)
+ */
+test('a suspended account refuses everything, in each service’s words; nobody takes a role in it', async () => {
+  await account.fault({ account: '777777777777', suspended: true });
+  const codes = [
+    await name(new ECSClient(options('777777777777')).send(new ListClustersCommand({}))),
+    await name(new EC2Client(options('777777777777')).send(new DescribeVpcsCommand({}))),
+    await name(
+      new STSClient(options('222222222222')).send(
+        new AssumeRoleCommand({ RoleArn: 'arn:aws:iam::777777777777:role/x', RoleSessionName: 'tester' }),
+      ),
+    ),
+    await name(new ECSClient(options('222222222222')).send(new ListClustersCommand({}))),
+  ];
+  assert.deepEqual(codes, ['OptInRequired', 'Blocked', 'AccessDenied', 'none']);
+});
+
+/** https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html */
+test('an organization’s policy denies an action, in AWS’s words, root too', async () => {
+  await account.fault({ account: '888888888888', deniedByOrganization: 'ecs:Create*' });
+  const client = new ECSClient(options('888888888888'));
+  const error = await failed(client.send(new CreateClusterCommand({ clusterName: 'x' })));
+  assert.equal(error.name, 'AccessDeniedException');
+  assert.equal(
+    error.message,
+    'User: arn:aws:iam::888888888888:root is not authorized to perform: ecs:CreateCluster on resource: x with an explicit deny in a service control policy',
+  );
+  assert.equal(await name(client.send(new ListClustersCommand({}))), 'none');
+});
+
+const REFUSED: [string, object, RegExp][] = [
+  ['would do nothing', { service: 'ecs' }, /does nothing/],
+  ['has a misspelt field', { code: 'X', actoin: 'Y' }, /no field actoin/],
+  ['has two effects', { cut: true, throttle: true }, /throttle: a fault has one effect; this one has .* already|cut: /],
+  ['has no regular expression', { code: 'X', action: '(' }, /action: not a regular expression/],
+  ['has chance above one', { code: 'X', probability: 2 }, /probability: not between 0 and 1: 2/],
+  ['has a number as text', { code: 'X', nth: '2' }, /nth: not a whole number/],
+  ['has a status that is none', { status: 200 }, /status: not an HTTP error/],
+  ['takes down no service', { down: true }, /service: which one/],
+  ['suspends no account', { suspended: true }, /account: which one/],
+  ['is after nothing', { throttle: true, after: true }, /after: only with/],
+  ['denies no action', { deniedByOrganization: 'CreateService' }, /deniedByOrganization: not an action/],
+];
+for (const [what, fault, why] of REFUSED)
+  test(`a fault that ${what} is refused, naming the field`, () => assert.rejects(account.fault(fault), why));

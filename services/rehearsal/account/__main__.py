@@ -7,6 +7,7 @@ Read from the environment, here only:
   REHEARSAL_TIMER_PACE  timers that the caller configured are divided by it
   REHEARSAL_SEED        a number that all chance comes from: jitter, the order of lists, ids
   REHEARSAL_LAG         off: reads see at once what was written
+  REHEARSAL_THROTTLE    off: request rates are not enforced
   REHEARSAL_PGBIN       directory with initdb and postgres
   REHEARSAL_CATALOGUE   the images catalogue
   REHEARSAL_PARENT      pid to die with
@@ -14,8 +15,8 @@ Read from the environment, here only:
                         output
 
 One asyncio process serves every account and region. Requests pass, from outside in: the balancers' names
-(balancer.serve), our own paths (control), the call log and faults (trail, faults), then ministack with AUTH=true and
-the parts that our modules replace.
+(balancer.serve), our own paths (control), the call log, request rates and faults (trail, throttle, faults), then
+ministack with AUTH=true and the parts that our modules replace.
 """
 
 import asyncio
@@ -46,6 +47,7 @@ MODULES = [
     "pages",
     "trail",
     "faults",
+    "throttle",
     "identities",
     "policy",
     "queues",
@@ -87,6 +89,7 @@ def configure() -> tuple[socket.socket, bool]:
     settings.TIMER_PACE = float(env.get("REHEARSAL_TIMER_PACE") or 1)
     settings.SEED = int(env.get("REHEARSAL_SEED") or settings.SEED)
     settings.LAG = env.get("REHEARSAL_LAG") != "off"
+    settings.THROTTLE = env.get("REHEARSAL_THROTTLE") != "off"
     settings.PGBIN = env.get("REHEARSAL_PGBIN", "")
     settings.CATALOGUE = env.get("REHEARSAL_CATALOGUE", "")
     given = env.get("REHEARSAL_DIR")
@@ -258,7 +261,7 @@ def main() -> None:
         config.loglevel = os.environ["LOG_LEVEL"]
         config.h11_max_incomplete_size = 1 << 20
         inner = ministack.app
-        for name in ("faults", "trail"):  # innermost first
+        for name in ("faults", "throttle", "trail"):  # innermost first
             if name in named:
                 inner = named[name].wrap(inner)
         app = shell(inner, named.get("balancer"), ready)

@@ -1,34 +1,105 @@
-"""Faults on purpose: errors, delays and lost answers for the calls that match, in the wire shape of the service's
-protocol.
+"""Faults on purpose, for the calls that match, in the wire shape of the service's protocol.
 
-A fault is a JSON object; each of service, action, resource, account that it has must match the call (action and
-resource are regular expressions). It hits from the `nth` matching call on, `times` times. With `code` or `status` it
-answers an error, before the call has any effect or, with `after`, once it has taken effect; with `cut` the connection
-ends without an answer; `delaySeconds` waits first.
+A fault is a JSON object. Which calls: each of service, action, resource, account that it has must match (action and
+resource are regular expressions); it hits from the `nth` matching call on, `times` times, with `probability` (chance
+from `seed`), for `forSeconds`. What happens, one of:
+
+  code, status     an error, before the call has any effect or, with `after`, once it has taken effect
+  throttle         the error with which this service says that requests come too fast
+  down             the whole service is out of order: 503
+  cut              the connection ends without an answer; with `after`, once the call has taken effect
+  timeout          no answer until the caller gives up; likewise
+  stale            so many reads are answered as before the last write (or as if nothing were there), then rightly
+  suspended        the account is blocked
+  deniedByOrganization  actions (`ecs:Create*`) that a service control policy denies
+
+`delaySeconds` waits first, and may be all.
 """
 
 import asyncio
+import fnmatch
 import json
+import random
 import re
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
+from typing import Any
 
-from account import control
+from account import control, settings
 
-FIELDS = {
-    "service",
-    "action",
-    "resource",
-    "account",
-    "nth",
-    "times",
-    "code",
-    "status",
-    "message",
-    "delaySeconds",
-    "after",
-    "cut",
-}
 REST_XML = {"s3", "route53", "cloudfront"}
+EFFECTS = ("code", "status", "throttle", "down", "cut", "timeout", "stale", "suspended", "deniedByOrganization")
+
+
+def _pattern(value: Any) -> str:
+    if not isinstance(value, str):
+        return "not a regular expression"
+    try:
+        re.compile(value)
+        return ""
+    except re.error as error:
+        return f"not a regular expression: {error}"
+
+
+def _is(kind: type | tuple, words: str, test=lambda value: True):
+    return lambda value: (
+        "" if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)) and test(value) else words
+    )
+
+
+# field -> what is wrong with a value, '' for nothing
+FIELDS = {
+    "service": _is(str, "not IAM's prefix of a service", bool),
+    "action": _pattern,
+    "resource": _pattern,
+    "account": _is(str, "not an account's twelve digits", lambda value: re.fullmatch(r"\d{12}", value)),
+    "nth": _is(int, "not a whole number from 1", lambda value: value >= 1),
+    "times": _is(int, "not a whole number from 1", lambda value: value >= 1),
+    "probability": _is((int, float), "not between 0 and 1", lambda value: 0 < value <= 1),
+    "seed": _is(int, "not a whole number"),
+    "forSeconds": _is((int, float), "not a number above 0", lambda value: value > 0),
+    "code": _is(str, "not an error code", lambda value: re.fullmatch(r"[A-Za-z0-9.]+", value)),
+    "status": _is(int, "not an HTTP error", lambda value: 400 <= value <= 599),
+    "message": _is(str, "not a text"),
+    "delaySeconds": _is((int, float), "not a number above 0", lambda value: value > 0),
+    "after": _is(bool, "neither true nor false"),
+    "cut": _is(bool, "neither true nor false"),
+    "throttle": _is(bool, "neither true nor false"),
+    "down": _is(bool, "neither true nor false"),
+    "timeout": _is(bool, "neither true nor false"),
+    "stale": _is(int, "not a whole number from 1", lambda value: value >= 1),
+    "suspended": _is(bool, "neither true nor false"),
+    "deniedByOrganization": _is(
+        str, "not an action such as ecs:Create*", lambda value: re.fullmatch(r"\*|[a-z0-9-]+:[\w*?]+", value)
+    ),
+}
+
+
+def wrong(asked: Any) -> str:
+    """What is wrong with a fault, naming the field; '' for nothing."""
+    if not isinstance(asked, dict):
+        return "a fault is an object"
+    unknown = sorted(set(asked) - set(FIELDS))
+    if unknown:
+        return f"a fault has no field {', '.join(unknown)}; it has {', '.join(sorted(FIELDS))}"
+    for name, value in asked.items():
+        why = FIELDS[name](value)
+        if why:
+            return f"{name}: {why}: {json.dumps(value)}"
+    effects = [name for name in EFFECTS if asked.get(name)]
+    if not effects and "delaySeconds" not in asked:
+        return f"a fault without {', '.join(EFFECTS)} or delaySeconds does nothing"
+    if len(effects) > 1 and effects != ["code", "status"]:
+        return f"{effects[1]}: a fault has one effect; this one has {effects[0]} already"
+    if "down" in effects and "service" not in asked:
+        return "service: which one is down?"
+    if "suspended" in effects and "account" not in asked:
+        return "account: which one is suspended?"
+    if "seed" in asked and "probability" not in asked:
+        return "seed: chance needs a probability"
+    if "after" in asked and not {"code", "status", "cut", "timeout"} & set(effects):
+        return "after: only with code, status, cut or timeout"
+    return ""
 
 
 @dataclass
@@ -36,20 +107,48 @@ class Fault:
     wanted: dict
     seen: int = 0
     hits: int = 0
+    until: float = float("inf")
+    chance: random.Random = field(default_factory=random.Random)
+    before: dict = field(default_factory=dict)  # of stale: what each read answered, and after how many writes
+    told: dict = field(default_factory=dict)  # of stale: how often a read was answered wrongly since the last write
 
-    def matches(self, call) -> bool:
+    def __post_init__(self) -> None:
+        self.chance = random.Random(self.wanted.get("seed", settings.SEED))
+        if "forSeconds" in self.wanted:
+            self.until = time.monotonic() + self.wanted["forSeconds"]
+
+    def concerns(self, call) -> bool:
         want = self.wanted
-        if any(name in want and want[name] != getattr(call, name) for name in ("service", "account")):
+        if time.monotonic() >= self.until:
             return False
+        if "service" in want and want["service"] != call.service:
+            return False
+        if "account" in want and want["account"] != call.account:
+            if not (want.get("suspended") and _enters(call, want)):
+                return False
         if "action" in want and not re.fullmatch(want["action"], call.action):
             return False
         if "resource" in want and not re.search(want["resource"], call.resource):
             return False
+        pattern = want.get("deniedByOrganization")
+        return not pattern or fnmatch.fnmatchcase(f"{call.service}:{call.action}".lower(), pattern.lower())
+
+    def matches(self, call) -> bool:
+        want = self.wanted
+        if want.get("stale") or not self.concerns(call):
+            return False
         self.seen += 1
         if self.seen < want.get("nth", 1) or self.hits >= want.get("times", float("inf")):
             return False
+        if self.chance.random() >= want.get("probability", 1):
+            return False
         self.hits += 1
         return True
+
+
+def _enters(call, want: dict) -> bool:
+    """Whether a call takes a role in the suspended account."""
+    return call.service == "sts" and call.action == "AssumeRole" and f"::{want['account']}:" in call.resource
 
 
 _faults: list[Fault] = []
@@ -89,17 +188,185 @@ def _cbor_text(text: str) -> bytes:
     return b"\x79" + len(encoded).to_bytes(2, "big") + encoded
 
 
+async def answer(send, call, headers: dict[str, str], code: str, status: int, message: str) -> None:
+    """An error as the service would say it."""
+    kind, body = body_of(call.service, headers, code, message)
+    said = [
+        (b"content-type", kind.encode()),
+        (b"content-length", str(len(body)).encode()),
+        (b"x-amzn-requestid", b"fault"),
+        (b"x-amzn-errortype", code.encode()),
+    ]
+    if kind.endswith("cbor"):
+        said.append((b"smithy-protocol", b"rpc-v2-cbor"))
+    await send({"type": "http.response.start", "status": status, "headers": said})
+    await send({"type": "http.response.body", "body": body})
+
+
+def denied_code(service: str) -> tuple[str, int]:
+    """(code, status) with which a service denies."""
+    if service == "ec2":
+        return "UnauthorizedOperation", 403
+    if service in ("elasticloadbalancing", "rds", "iam", "sts", "cloudformation", "s3"):
+        return "AccessDenied", 403
+    return "AccessDeniedException", 400
+
+
+def _said(want: dict, call) -> tuple[str, int, str]:
+    """(code, status, message) of a fault's error."""
+    from account import throttle
+
+    if want.get("throttle"):
+        code, status, message = throttle.words(call.service)
+    elif want.get("down"):
+        code, status, message = "ServiceUnavailable", 503, "Service Unavailable. Please try again later."
+        if call.service not in ("ec2", "elasticloadbalancing", "rds", "iam", "sts", "cloudformation", "s3"):
+            code = "ServiceUnavailableException"
+    elif want.get("suspended"):
+        code, status, message = _suspended(want, call)
+    elif want.get("deniedByOrganization"):
+        code, status = denied_code(call.service)
+        message = (
+            f"User: {call.principal} is not authorized to perform: {call.service}:{call.action} "
+            f"on resource: {call.resource} with an explicit deny in a service control policy"
+        )
+        if call.service == "ec2":
+            message = f"You are not authorized to perform this operation. {message}"
+    else:
+        status = want.get("status", 400)
+        code = want.get("code", "InternalFailure" if status >= 500 else "ValidationException")
+        message = f"{code}, on purpose"
+    return want.get("code", code), want.get("status", status), want.get("message", message)
+
+
+def _suspended(want: dict, call) -> tuple[str, int, str]:
+    """What an account that is blocked hears. Nobody can take a role in it any more:
+    https://docs.aws.amazon.com/organizations/latest/userguide/orgs_manage_accounts_close.html; each service's own
+    code: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html,
+    https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html,
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RunTask.html, CommonErrors of all others.
+    """
+    if _enters(call, want):
+        role = f"on resource: {call.resource}"
+        return "AccessDenied", 403, f"User: {call.principal} is not authorized to perform: sts:AssumeRole {role}"
+    if call.service == "ec2":
+        return "Blocked", 401, "Your account is currently blocked. Contact AWS Support if you have questions."
+    if call.service == "s3":
+        message = "There is a problem with your AWS account that prevents the operation from completing successfully."
+        return "AccountProblem", 403, message
+    if call.service == "ecs" and call.action == "RunTask":
+        return "BlockedException", 400, "Your AWS account was blocked. For more information, contact AWS Support."
+    return "OptInRequired", 403, "The AWS Access Key Id needs a subscription for the service"
+
+
+# ---------------------------------------------------------------- wrong, then right
+
+READ = re.compile(r"(Describe|Get|List|BatchGet|Head|Lookup|Discover).*")
+# What a read says of something that is not there (yet): an answer, or (code, status, message).
+NOTHING: dict[tuple[str, str], Any] = {
+    ("ecs", "DescribeServices"): {"services": [], "failures": []},
+    ("ecs", "DescribeTasks"): {"tasks": [], "failures": []},
+    ("ecs", "DescribeClusters"): {"clusters": [], "failures": []},
+    ("ecs", "ListServices"): {"serviceArns": []},
+    ("ecs", "ListTasks"): {"taskArns": []},
+    ("ecs", "ListTaskDefinitions"): {"taskDefinitionArns": []},
+    ("ecs", "ListServiceDeployments"): {"serviceDeployments": []},
+    ("ecs", "DescribeTaskDefinition"): ("ClientException", 400, "Unable to describe task definition."),
+    ("logs", "DescribeLogGroups"): {"logGroups": []},
+    ("tag", "GetResources"): {"PaginationToken": "", "ResourceTagMappingList": []},
+    ("application-autoscaling", "DescribeScalableTargets"): {"ScalableTargets": []},
+    ("application-autoscaling", "DescribeScalingPolicies"): {"ScalingPolicies": []},
+    ("secretsmanager", "ListSecrets"): {"SecretList": []},
+    ("secretsmanager", "DescribeSecret"): (
+        "ResourceNotFoundException",
+        400,
+        "Secrets Manager can't find the specified secret.",
+    ),
+    ("secretsmanager", "GetSecretValue"): (
+        "ResourceNotFoundException",
+        400,
+        "Secrets Manager can't find the specified secret.",
+    ),
+    ("servicediscovery", "ListServices"): {"Services": []},
+    ("servicediscovery", "ListNamespaces"): {"Namespaces": []},
+    ("ecr", "DescribeImages"): ("ImageNotFoundException", 400, "The image does not exist"),
+    ("elasticloadbalancing", "DescribeTargetGroups"): (
+        "TargetGroupNotFound",
+        400,
+        "One or more target groups not found",
+    ),
+    ("elasticloadbalancing", "DescribeLoadBalancers"): (
+        "LoadBalancerNotFound",
+        400,
+        "One or more load balancers not found",
+    ),
+    ("elasticloadbalancing", "DescribeRules"): ("RuleNotFound", 400, "One or more rules not found"),
+    ("rds", "DescribeDBInstances"): ("DBInstanceNotFound", 404, "DBInstance not found."),
+    ("rds", "DescribeDBSubnetGroups"): ("DBSubnetGroupNotFoundFault", 404, "DB subnet group not found."),
+    ("ec2", "DescribeSecurityGroups"): ("InvalidGroup.NotFound", 400, "The security group does not exist"),
+    ("iam", "GetRole"): ("NoSuchEntity", 404, "The role cannot be found."),
+}
+_writes: dict[tuple[str, str, str], int] = {}  # of an account, region and service, since a fault looks
+
+
+async def _read_late(fault: Fault, inner, scope, receive, send) -> None:
+    """A read under a `stale` fault."""
+    call, wanted = scope["rehearsal"], fault.wanted
+    read = (call.account, call.region, call.service, call.action, scope["path"], scope["rehearsal_body"])
+    writes = _writes.get(read[:3], 0)
+    known = fault.before.get(read)
+    told = fault.told.get((read, writes), 0)
+    fault.seen += 1
+    if (known is None or known[0] != writes) and told < wanted["stale"]:
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        nothing = NOTHING.get((call.service, call.action)) if known is None else None
+        if known is not None or nothing is not None:
+            fault.told[(read, writes)] = told + 1
+            fault.hits += 1
+            if isinstance(nothing, tuple):
+                return await answer(send, call, headers, *nothing)
+            messages = known[1] if known is not None else _plain(nothing)
+            for message in messages:
+                await send(message)
+            return
+    kept: list = []
+
+    async def keep(message):
+        kept.append(message)
+        await send(message)
+
+    await inner(scope, receive, keep)
+    fault.before[read] = (writes, kept)
+
+
+def _plain(value: dict) -> list:
+    body = json.dumps(value).encode()
+    headers = [(b"content-type", b"application/x-amz-json-1.1"), (b"content-length", str(len(body)).encode())]
+    return [
+        {"type": "http.response.start", "status": 200, "headers": headers},
+        {"type": "http.response.body", "body": body},
+    ]
+
+
 def wrap(inner):
     async def app(scope, receive, send):
         call = scope.get("rehearsal")
-        fault = next((one for one in _faults if one.matches(call)), None) if call else None
+        if call is None or not _faults:
+            return await inner(scope, receive, send)
+        reads = READ.fullmatch(call.action)
+        if not reads:
+            place = (call.account, call.region, call.service)
+            _writes[place] = _writes.get(place, 0) + 1
+        fault = next((one for one in _faults if one.matches(call)), None)
         if fault is None:
+            late = next((one for one in _faults if reads and one.wanted.get("stale") and one.concerns(call)), None)
+            if late is not None:
+                return await _read_late(late, inner, scope, receive, send)
             return await inner(scope, receive, send)
         want = fault.wanted
         if want.get("delaySeconds"):
             await asyncio.sleep(want["delaySeconds"])
-        fails = any(name in want for name in ("code", "status", "cut"))
-        if not fails:
+        if not any(want.get(name) for name in EFFECTS):
             return await inner(scope, receive, send)
         if want.get("after"):
 
@@ -107,24 +374,17 @@ def wrap(inner):
                 pass
 
             await inner(scope, receive, unheard)
+        if want.get("timeout"):
+            call.status, call.error = 0, "timeout"
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            return
         if want.get("cut"):  # an answer is promised and never comes: the server closes the connection
             await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1")]})
             call.status, call.error = 0, "cut"
             return
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        status = want.get("status", 400)
-        code = want.get("code", "InternalFailure" if status >= 500 else "ValidationException")
-        kind, body = body_of(call.service, headers, code, want.get("message", f"{code}, on purpose"))
-        answer = [
-            (b"content-type", kind.encode()),
-            (b"content-length", str(len(body)).encode()),
-            (b"x-amzn-requestid", b"fault"),
-            (b"x-amzn-errortype", code.encode()),
-        ]
-        if kind.endswith("cbor"):
-            answer.append((b"smithy-protocol", b"rpc-v2-cbor"))
-        await send({"type": "http.response.start", "status": status, "headers": answer})
-        await send({"type": "http.response.body", "body": body})
+        await answer(send, call, headers, *_said(want, call))
 
     return app
 
@@ -132,13 +392,9 @@ def wrap(inner):
 async def _add(request: control.Request) -> dict:
     asked = request.body if isinstance(request.body, list) else [request.body]
     for one in asked:
-        unknown = sorted(set(one) - FIELDS)
-        if unknown:
-            raise ValueError(f"a fault has no field {', '.join(unknown)}; it has {', '.join(sorted(FIELDS))}")
-        if not {"code", "status", "delaySeconds", "cut"} & set(one):
-            raise ValueError("a fault without code, status, delaySeconds or cut does nothing")
-        for name in ("action", "resource"):
-            re.compile(one.get(name, ""))
+        why = wrong(one)
+        if why:
+            raise ValueError(why)
     _faults.extend(Fault(one) for one in asked)
     return _shown()
 
@@ -152,7 +408,7 @@ async def _list(_request: control.Request) -> dict:
 
 
 async def _clear(_request: control.Request) -> dict:
-    _faults.clear()
+    reset()
     return {}
 
 
@@ -164,6 +420,7 @@ def install() -> None:
 
 def reset() -> None:
     _faults.clear()
+    _writes.clear()
 
 
 def stop() -> None:

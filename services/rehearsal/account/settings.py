@@ -12,5 +12,6 @@ PACE = 1.0  # divides AWS's own durations
 TIMER_PACE = 1.0  # divides timers that the caller configured
 SEED = 20  # all chance comes from it: jitter, orders, ids
 LAG = True  # reads that come too early see what was before
+THROTTLE = True  # request rates are enforced
 PGBIN = ""  # directory with initdb and postgres; empty: no databases
 CATALOGUE = ""  # path of the images catalogue; empty: services/rehearsal/images/catalogue.json

@@ -284,8 +284,8 @@ def error_code(headers: list, body: bytes) -> str:
 
 
 def wrap(inner):
-    """The ASGI application that logs what passes. It reads the request's body once, for the log and for faults
-    (scope["rehearsal"]).
+    """The ASGI application that logs what passes. It reads the request's body once, for the log and for what
+    is inside (scope["rehearsal"], scope["rehearsal_body"]).
     """
 
     async def app(scope, receive, send):
@@ -322,7 +322,7 @@ def wrap(inner):
 
         current.set(call)
         try:
-            await inner({**scope, "rehearsal": call}, replay, watched)
+            await inner({**scope, "rehearsal": call, "rehearsal_body": body}, replay, watched)
         finally:
             call.seconds = round(time.monotonic() - started, 4)
             if call.status >= 400:
