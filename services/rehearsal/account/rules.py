@@ -409,7 +409,8 @@ def _listed(given: dict) -> None:
     """https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Filter.html"""
     for one in given.get("Filters") or given.get("Filter") or []:
         if len(one.get("Values") or []) > 200:
-            raise Refused("FilterLimitExceeded", "The maximum number of filter values specified on a single call is 200")
+            message = "The maximum number of filter values specified on a single call is 200"
+            raise Refused("FilterLimitExceeded", message)
 
 
 @always("ec2")
@@ -848,16 +849,6 @@ def _own_token(given: dict) -> None:
         )
 
 
-@rule("secretsmanager", "DeleteSecret")
-def _window(given: dict) -> None:
-    """https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_DeleteSecret.html"""
-    days = given.get("RecoveryWindowInDays")
-    if given.get("ForceDeleteWithoutRecovery") and days is not None:
-        raise _invalid("You can't use ForceDeleteWithoutRecovery in conjunction with RecoveryWindowInDays.")
-    if days is not None and not 7 <= days <= 30:
-        raise _invalid("The RecoveryWindowInDays value must be between 7 and 30 days (inclusive).")
-
-
 @rule("secretsmanager", "TagResource")
 def _secret_tags(given: dict) -> None:
     """https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_TagResource.html: 50 a secret."""
@@ -914,7 +905,7 @@ def _namespace(given: dict) -> None:
 @rule("servicediscovery", "CreateService")
 def _map_service(given: dict) -> None:
     """https://docs.aws.amazon.com/cloud-map/latest/api/API_CreateService.html"""
-    if given.get("HealthCheckConfig") and given.get("HealthCheckCustomConfig"):
+    if given.get("HealthCheckConfig") is not None and given.get("HealthCheckCustomConfig") is not None:
         raise Refused(
             "InvalidInput", "You can specify either HealthCheckConfig or HealthCheckCustomConfig, but not both."
         )
@@ -943,6 +934,28 @@ def _size(document: str) -> int:
 
 def _exceeds(what: str, limit: int) -> Refused:
     return Refused("LimitExceeded", f"Maximum policy size of {limit} bytes exceeded for {what}", 409)
+
+
+@rule("iam", "CreateRole", "UpdateAssumeRolePolicy")
+def _trust(given: dict) -> None:
+    """https://docs.aws.amazon.com/IAM/latest/APIReference/API_CreateRole.html: MalformedPolicyDocument"""
+    document = given.get("AssumeRolePolicyDocument") or given.get("PolicyDocument") or ""
+    try:
+        statements = json.loads(document).get("Statement")
+    except (ValueError, AttributeError):
+        raise Refused("MalformedPolicyDocument", "This policy contains invalid Json") from None
+    for one in statements if isinstance(statements, list) else [statements]:
+        if not isinstance(one, dict) or one.get("Effect") not in ("Allow", "Deny"):
+            raise Refused("MalformedPolicyDocument", "Syntax errors in policy.")
+        if "Resource" in one or "NotResource" in one:
+            raise Refused("MalformedPolicyDocument", "Has prohibited field Resource")
+        if "Principal" not in one and "NotPrincipal" not in one:
+            raise Refused("MalformedPolicyDocument", "Missing required field Principal")
+        actions = one.get("Action", [])
+        for action in [actions] if isinstance(actions, str) else actions:
+            if not action.lower().startswith("sts:"):
+                message = "AssumeRole policy may only specify STS AssumeRole actions."
+                raise Refused("MalformedPolicyDocument", message)
 
 
 @rule("iam", "CreatePolicy", "CreatePolicyVersion")
@@ -1009,6 +1022,24 @@ def _stack(given: dict) -> None:
         )
     if given.get("TemplateBody") and given.get("TemplateURL"):
         raise Refused("ValidationError", "You cannot specify both TemplateBody and TemplateURL")
+
+
+# ---------------------------------------------------------------- Amazon ECR
+
+
+@rule("ecr", "DeleteRepository")
+def _repository(given: dict) -> None:
+    """https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_DeleteRepository.html"""
+    from ministack.core.responses import get_account_id
+    from ministack.services import ecr
+
+    name = given["repositoryName"]
+    if ecr._images.get(name) and not given.get("force"):
+        raise Refused(
+            "RepositoryNotEmptyException",
+            f"The repository with name '{name}' in registry with id '{get_account_id()}' cannot be deleted because it "
+            "still contains images",
+        )
 
 
 # ---------------------------------------------------------------- Application Auto Scaling
