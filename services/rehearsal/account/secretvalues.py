@@ -26,10 +26,16 @@ def _put(given):
 
 def _create(given):
     """https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_DeleteSecret.html: a name is free again when
-    its secret's recovery window is over.
+    its secret's recovery window is over. The same request with the same token is ignored.
     """
     there = secretsmanager._secrets.get(given.get("Name"))
-    if not there or not there.get("DeletedDate"):
+    if not there:
+        return None
+    if not there.get("DeletedDate"):
+        token = given.get("ClientRequestToken")
+        version = there["Versions"].get(token)
+        if version and all(version.get(kind) == given.get(kind) for kind in ("SecretString", "SecretBinary")):
+            return json_response({"ARN": there["ARN"], "Name": there["Name"], "VersionId": token})
         return None
     return error_response_json(
         "InvalidRequestException",
@@ -38,9 +44,26 @@ def _create(given):
     )
 
 
+def _named_by_token(given, answer):
+    """https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_CreateSecret.html: the token becomes the
+    version's id; without a value there is no version.
+    """
+    if answer[0] != 200:
+        return answer
+    secret = secretsmanager._secrets[given["Name"]]
+    if given.get("SecretString") is None and given.get("SecretBinary") is None:
+        secret["Versions"].clear()
+        return json_response({"ARN": secret["ARN"], "Name": secret["Name"]})
+    token = given.get("ClientRequestToken")
+    if token is None:
+        return answer
+    secret["Versions"] = {token: version for version in secret["Versions"].values()}
+    return json_response({"ARN": secret["ARN"], "Name": secret["Name"], "VersionId": token})
+
+
 def install() -> None:
     create, put = secretsmanager._create_secret, secretsmanager._put_secret_value
-    secretsmanager._create_secret = lambda given: _create(given) or create(given)
+    secretsmanager._create_secret = lambda given: _create(given) or _named_by_token(given, create(given))
     secretsmanager._put_secret_value = lambda given: _put(given) or put(given)
 
 
