@@ -1,6 +1,7 @@
 /** What a customer can take away, the control plane names, survives, and recovers from when it is given back. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { CloudTrailClient, paginateLookupEvents } from '@aws-sdk/client-cloudtrail';
 import {
   AttachRolePolicyCommand,
   DetachRolePolicyCommand,
@@ -11,6 +12,7 @@ import {
   DeleteRolePolicyCommand,
   UpdateAssumeRolePolicyCommand,
 } from '@aws-sdk/client-iam';
+import { GetSecretValueCommand, SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
 import { AssumeRoleCommand, STSClient } from '@aws-sdk/client-sts';
 import type { Rehearsal } from '../../services/rehearsal/index.ts';
 import { eventually } from '../support/eventually.ts';
@@ -133,4 +135,50 @@ test('a role whose trust is gone: a new deployment is refused with the cause, an
   await setTrust(good);
   const made = await stage.createDeployment(on.api, body);
   await stage.deployed(on.api, made.id, made.latest_revision_id);
+});
+
+// https://docs.aws.amazon.com/awscloudtrail/latest/APIReference/API_LookupEvents.html
+test('the customer’s own trail has what the control plane did, by its sessions, and the session itself', async () => {
+  await rehearsal.skip(15 * 60); // CloudTrail takes minutes
+  const client = new CloudTrailClient(stage.customerClient(rehearsal, ACCOUNT));
+  const trail: stage.Json[] = [];
+  for await (const page of paginateLookupEvents({ client }, {}))
+    trail.push(...page.Events!.map((event) => JSON.parse(event.CloudTrailEvent!)));
+
+  const calls = (await rehearsal.calls()).filter((call) => call.account === ACCOUNT && call.session && !call.via);
+  const made = calls.find((call) => call.action === 'CreateDBInstance' && call.error === '')!;
+  const found = trail.find(
+    (event) =>
+      event.eventName === 'CreateDBInstance' &&
+      event.requestParameters.dBInstanceIdentifier === made.resource &&
+      !event.errorCode,
+  );
+  assert.equal(found.userIdentity.arn, made.principal);
+  assert.equal(found.userIdentity.sessionContext.sessionIssuer.arn, place.outputs.roleArn);
+  const opened = trail.find(
+    (event) => event.responseElements?.credentials?.accessKeyId === found.userIdentity.accessKeyId,
+  );
+  assert.equal(opened.eventName, 'AssumeRole');
+  assert.equal(opened.requestParameters.roleSessionName, made.session);
+
+  const count = (names: string[]) =>
+    Object.entries(Object.groupBy(names, (name) => name))
+      .map(([name, all]) => [name, all!.length])
+      .toSorted();
+  const writes = /^(Authorize|Create|Delete|Modify|Put|Register|Tag|Update)/;
+  const ours = trail.filter((event) => calls.some((call) => call.principal === event.userIdentity.arn));
+  assert.deepEqual(
+    count(ours.map((event) => event.eventName).filter((name) => writes.test(name))),
+    count(calls.map((call) => call.action).filter((name) => writes.test(name))),
+  );
+  const own = calls.filter(
+    (call) => call.service === 'secretsmanager' && call.action === 'CreateSecret' && !call.error,
+  );
+  const secrets = new SecretsManagerClient(stage.customerClient(rehearsal, ACCOUNT));
+  const values = await Promise.all(
+    own.map(async (call) => (await secrets.send(new GetSecretValueCommand({ SecretId: call.resource }))).SecretString!),
+  );
+  assert.ok(values.length > 1);
+  const everything = JSON.stringify(trail);
+  for (const value of values) assert.ok(!everything.includes(JSON.stringify(value).slice(1, -1)));
 });

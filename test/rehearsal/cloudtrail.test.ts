@@ -67,7 +67,7 @@ type Json = any;
 interface Seen extends Event {
   record: Json;
 }
-const whole = (one: Event): Seen => ({ ...one, record: JSON.parse(one.CloudTrailEvent!) as Json });
+const whole = (one: Event): Seen => ({ ...one, record: JSON.parse(one.CloudTrailEvent!) });
 const history: Record<string, Seen[]> = {};
 
 before(async () => {
