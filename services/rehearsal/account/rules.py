@@ -8,6 +8,7 @@ A rule is called after the model's checks, with the parameters as the model name
 import json
 import re
 from collections.abc import Callable, Iterable
+from ipaddress import ip_network
 from typing import Any
 
 
@@ -430,6 +431,62 @@ def _named(action: str, given: dict) -> None:
         for one in value if isinstance(value, list) else [value]:
             if isinstance(one, str):
                 _there(one, kind)
+
+
+def _range(text: str, member: str = "CidrBlock"):
+    try:
+        return ip_network(text)
+    except ValueError:
+        message = f"Value ({text}) for parameter {member} is invalid. This is not a valid CIDR block."
+        raise Refused("InvalidParameterValue", message) from None
+
+
+@rule("ec2", "CreateVpc")
+def _vpc_range(given: dict) -> None:
+    """https://docs.aws.amazon.com/vpc/latest/userguide/vpc-cidr-blocks.html"""
+    if given.get("CidrBlock") and not 16 <= _range(given["CidrBlock"]).prefixlen <= 28:
+        raise Refused("InvalidVpc.Range", f"The CIDR '{given['CidrBlock']}' is invalid.")
+
+
+@rule("ec2", "CreateSubnet")
+def _subnet_range(given: dict) -> None:
+    """Within its VPC and apart from its other subnets: https://docs.aws.amazon.com/vpc/latest/userguide/subnet-sizing.html"""
+    from ministack.services import ec2
+
+    vpc = ec2._vpcs.get(given.get("VpcId"))
+    if not vpc or not given.get("CidrBlock"):
+        return
+    mine = _range(given["CidrBlock"])
+    ranges = [vpc["CidrBlock"], *(one.get("CidrBlock") for one in vpc.get("CidrBlockAssociationSet") or [])]
+    if not 16 <= mine.prefixlen <= 28 or not any(mine.subnet_of(ip_network(one)) for one in ranges if one):
+        raise Refused("InvalidSubnet.Range", f"The CIDR '{mine}' is invalid.")
+    for other in ec2._subnets.values():
+        if other["VpcId"] == vpc["VpcId"] and mine.overlaps(ip_network(other["CidrBlock"])):
+            raise Refused("InvalidSubnet.Conflict", f"The CIDR '{mine}' conflicts with another subnet")
+
+
+@rule(
+    "ec2",
+    "AuthorizeSecurityGroupIngress",
+    "AuthorizeSecurityGroupEgress",
+    "RevokeSecurityGroupIngress",
+    "RevokeSecurityGroupEgress",
+)
+def _rule_ranges(given: dict) -> None:
+    """https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_IpPermission.html"""
+    permissions = [given, *(given.get("IpPermissions") or [])]
+    for permission in permissions:
+        for text in [permission.get("CidrIp"), *(one.get("CidrIp") for one in permission.get("IpRanges") or [])]:
+            if text:
+                try:
+                    ip_network(text, strict=False)
+                except ValueError:
+                    raise Refused("InvalidParameterValue", f"CIDR block {text} is malformed") from None
+        if permission.get("IpProtocol") in ("tcp", "udp", "6", "17"):
+            for port in (permission.get("FromPort"), permission.get("ToPort")):
+                if port is not None and not -1 <= port <= 65535:
+                    message = f"Invalid value '{port}' for portRange. Must be between 0 and 65535"
+                    raise Refused("InvalidParameterValue", message)
 
 
 @rule("ec2", "CreateSecurityGroup")
