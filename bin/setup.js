@@ -27,6 +27,7 @@ const ENVIRONMENTS = {
   rehearsal: 'services/rehearsal/account/requirements.txt',
   server: 'services/rehearsal/images/langgraph-server/requirements.txt',
   tools: 'test/requirements.txt',
+  differential: 'test/rehearsal/differential/requirements.txt',
 };
 
 /** A sentence for the person who runs this: what is wrong, and what to do next. */
@@ -324,6 +325,7 @@ async function installPython(python, names) {
     rehearsal: 'Python: the emulated AWS account',
     server: 'Python: the LangGraph Server, Redis',
     tools: 'Python: tools of the tests',
+    differential: 'Python: a second emulator, to compare with',
   };
   await settle(names.map((name) => makeEnvironment(name, titles[name], make(name, ENVIRONMENTS[name]))));
 }
@@ -368,7 +370,9 @@ function alive(pid) {
 // ---- all of it ----
 
 async function main() {
-  const wanted = process.argv.includes('--tests') ? ['rehearsal', 'server', 'tools'] : ['rehearsal', 'server'];
+  const wanted = process.argv.includes('--tests')
+    ? ['rehearsal', 'server', 'tools', 'differential']
+    : ['rehearsal', 'server'];
   const missing = () => ({ packages: !packagesAreThere(), python: wanted.filter((name) => !environmentIsThere(name)) });
   linkBinaries();
   let todo = missing();
