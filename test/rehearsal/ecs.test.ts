@@ -110,6 +110,49 @@ describe('ecs', { timeout: 90_000 }, () => {
         { containerDefinitions: [{ ...app, dependsOn: [{ containerName: 'b', condition: 'START' }] }] },
         /depends on container 'b', which does not exist/,
       ],
+      // https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDependency.html
+      [
+        'COMPLETE of an essential container',
+        {
+          containerDefinitions: [
+            { ...app, dependsOn: [{ containerName: 'b', condition: 'COMPLETE' }] },
+            { ...app, name: 'b' },
+          ],
+        },
+        /can't be set on an essential container/,
+      ],
+      [
+        'SUCCESS of an essential container',
+        {
+          containerDefinitions: [
+            { ...app, dependsOn: [{ containerName: 'b', condition: 'SUCCESS' }] },
+            { ...app, name: 'b' },
+          ],
+        },
+        /can't be set on an essential container/,
+      ],
+      [
+        'HEALTHY of a container without a health check',
+        {
+          containerDefinitions: [
+            { ...app, dependsOn: [{ containerName: 'b', condition: 'HEALTHY' }] },
+            { ...app, name: 'b' },
+          ],
+        },
+        /has no health check/,
+      ],
+      [
+        'containers that wait for each other',
+        {
+          containerDefinitions: [
+            { ...app, dependsOn: [{ containerName: 'b', condition: 'START' }] },
+            { ...app, name: 'b', dependsOn: [{ containerName: 'app', condition: 'START' }] },
+          ],
+        },
+        /must not form a circle/,
+      ],
+      // https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDefinition.html
+      ['startTimeout over 120', { containerDefinitions: [{ ...app, startTimeout: 121 }] }, /at most 120 seconds/],
     ];
     const register = (given: Input) =>
       f.ecs.send(

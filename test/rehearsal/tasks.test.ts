@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { connect } from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import {
+  DeleteServiceCommand,
   DescribeTasksCommand,
   ListTasksCommand,
   RunTaskCommand,
@@ -51,7 +52,7 @@ describe('tasks', { concurrency: 4, timeout: 120_000 }, () => {
 
   test('a one-off task passes through every state, runs a real process at an address of its own, and is stopped', async () => {
     const definition = await f.define('life', { REVISION: 'one', SAY: 'first\nsecond\nthird', DRAIN_MS: '300' });
-    const arn = await run(definition, { startedBy: 'a test', group: 'mine' });
+    const arn = await run(definition, { startedBy: 'a-test', group: 'mine' });
     const seen: string[] = [];
     const watching = (async () => {
       for (;;) {
@@ -108,7 +109,7 @@ describe('tasks', { concurrency: 4, timeout: 120_000 }, () => {
     assert.deepEqual(lines.slice(0, 3), ['first', 'second', 'third']);
     assert.equal(lines.at(-1), 'SIGTERM');
     const listed = await f.ecs.send(
-      new ListTasksCommand({ cluster: CLUSTER, desiredStatus: 'STOPPED', startedBy: 'a test' }),
+      new ListTasksCommand({ cluster: CLUSTER, desiredStatus: 'STOPPED', startedBy: 'a-test' }),
     );
     assert.deepEqual(listed.taskArns, [arn]);
   });
@@ -232,6 +233,127 @@ describe('tasks', { concurrency: 4, timeout: 120_000 }, () => {
       bad.containers!.map((c) => c.exitCode),
       [3, undefined],
     );
+  });
+
+  describe('a container waits for another', () => {
+    const say = (name: string, command: string, more: object = {}) => ({
+      name,
+      image: f.image,
+      essential: false,
+      entryPoint: ['sh', '-c'],
+      command: [command],
+      ...more,
+    });
+    const after = (containerName: string, condition: 'START' | 'COMPLETE' | 'SUCCESS' | 'HEALTHY') => ({
+      dependsOn: [{ containerName, condition }],
+    });
+    const ran = async (first: object, condition: Parameters<typeof after>[1]) => {
+      const containerDefinitions = [
+        say('first', 'exit 0', first),
+        say('app', 'exit 0', { essential: true, ...after('first', condition) }),
+      ];
+      return f.stopped(await run(await f.define('waits', {}, {}, { containerDefinitions })));
+    };
+    const check = (command: string) => ({ healthCheck: { command: ['CMD', command], interval: 5, retries: 1 } });
+    const stays = { command: ['sleep 1000'] };
+    // https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDependency.html
+    const cases: [
+      why: string,
+      first: object,
+      condition: Parameters<typeof after>[1],
+      ends: 'EssentialContainerExited' | 'TaskFailedToStart',
+    ][] = [
+      ['START: it has been started', stays, 'START', 'EssentialContainerExited'],
+      ['COMPLETE: it has ended, however', { command: ['exit 3'] }, 'COMPLETE', 'EssentialContainerExited'],
+      ['HEALTHY: its check passes', { ...stays, ...check('true') }, 'HEALTHY', 'EssentialContainerExited'],
+      ['HEALTHY: its check fails', { ...stays, ...check('false') }, 'HEALTHY', 'TaskFailedToStart'],
+      // https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDefinition.html
+      [
+        'no longer than its startTimeout',
+        { ...stays, startTimeout: 2, healthCheck: { command: ['CMD', 'true'], interval: 300 } },
+        'HEALTHY',
+        'TaskFailedToStart',
+      ],
+    ];
+    for (const [why, first, condition, ends] of cases)
+      test(why, async () => {
+        const end = await ran(first, condition);
+        assert.equal(end.stopCode, ends);
+        assert.equal(end.containers![1]!.exitCode, ends === 'TaskFailedToStart' ? undefined : 0);
+      });
+    // https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDependency.html
+    test('and is stopped before it', async () => {
+      const slow = 'trap "sleep 0.4; exit 0" TERM; while :; do sleep 0.05; done';
+      const containerDefinitions = [
+        say('first', 'trap "exit 0" TERM; while :; do sleep 0.05; done'),
+        say('app', slow, { essential: true, ...after('first', 'START') }),
+      ];
+      const arn = await run(await f.define('order', {}, {}, { containerDefinitions }));
+      await running(arn);
+      await new Promise((resolve) => setTimeout(resolve, 200));
+      await f.ecs.send(new StopTaskCommand({ cluster: CLUSTER, task: arn }));
+      await eventually('one has been told to stop', async () => (await f.task(arn)).lastStatus === 'STOPPING');
+      await new Promise((resolve) => setTimeout(resolve, 150));
+      const between = (await f.task(arn)).containers!;
+      assert.equal(between[0]!.lastStatus, 'RUNNING', 'what others depend on waits for them');
+      assert.deepEqual(
+        (await f.stopped(arn)).containers!.map((container) => container.exitCode),
+        [0, 0],
+      );
+    });
+  });
+
+  describe('a task asks for its own protection at $ECS_AGENT_URI', () => {
+    const ask = `
+      const uri = process.env.ECS_AGENT_URI + '/task-protection/v1/state';
+      const put = (body) => fetch(uri, { method: 'PUT', body: JSON.stringify(body) });
+      for (const answer of [await put({ ProtectionEnabled: true, ExpiresInMinutes: 60 }), await fetch(uri), await put({})])
+        console.log(JSON.stringify({ status: answer.status, ...(await answer.json()) }));
+      setTimeout(() => {}, 1e6);`;
+    const asked = async (name: string, actions: string[] | undefined, service: boolean) => {
+      const more = actions ? { taskRoleArn: await f.role(name, actions) } : {};
+      const entryPoint = [process.execPath, '--input-type=module', '-e', ask];
+      const definition = await f.define(name, {}, { entryPoint }, more);
+      let arn: string;
+      if (service) {
+        await f.create(name, definition);
+        arn = await eventually('its task is there', async () => (await f.tasks(name))[0]?.taskArn);
+      } else arn = await run(definition);
+      const said = await eventually('it has asked', async () => {
+        const lines = await f.lines(name, arn).catch(() => []);
+        return lines.length >= 3 && lines.slice(0, 3).map((line) => JSON.parse(line) as Record<string, any>);
+      });
+      if (service) await f.ecs.send(new DeleteServiceCommand({ cluster: CLUSTER, service: name, force: true }));
+      else await f.ecs.send(new StopTaskCommand({ cluster: CLUSTER, task: arn }));
+      return { arn, said };
+    };
+    const may = ['ecs:UpdateTaskProtection', 'ecs:GetTaskProtection'];
+    // https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-scale-in-protection-endpoint.html
+    test('and gets it', async () => {
+      const { arn, said } = await asked('guard', may, true);
+      assert.equal(said[0]!['protection'].ProtectionEnabled, true);
+      assert.equal(said[0]!['protection'].TaskArn, arn);
+      const minutes = (Date.parse(said[0]!['protection'].ExpirationDate) - Date.now()) / 60_000;
+      assert.ok(minutes > 55 && minutes <= 60, `${minutes}`);
+      assert.deepEqual(said[1]!['protection'], said[0]!['protection']);
+      assert.equal(said[2]!['status'], 400);
+      assert.equal(said[2]!['error'].Code, 'InvalidParameterException');
+    });
+    test('which a task of no service does not get', async () => {
+      const { arn, said } = await asked('guard-lone', may, false);
+      assert.deepEqual(said[0]!['failure'], { Arn: arn, Detail: null, Reason: 'TASK_NOT_VALID' });
+    });
+    test('with its own role, which must allow it', async () => {
+      const { said } = await asked('guard-not', ['ecs:GetTaskProtection'], true);
+      assert.equal(said[0]!['error'].Code, 'AccessDeniedException');
+      assert.match(said[0]!['error'].Message, /assumed-role\/guard-not\/.* ecs:UpdateTaskProtection on resource: arn:/);
+      assert.equal(said[1]!['protection'].ProtectionEnabled, false);
+    });
+    test('and without a role not at all', async () => {
+      const { said } = await asked('guard-roleless', undefined, false);
+      assert.equal(said[0]!['status'], 403);
+      assert.equal(said[0]!['error'].Code, 'AccessDeniedException');
+    });
   });
 
   describe('container health checks', () => {

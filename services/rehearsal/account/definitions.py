@@ -70,14 +70,36 @@ def _check_definition(data: dict) -> None:
             raise client("Container.image should not be null or empty.")
         if names.count(name) > 1:
             raise client(f"Container name '{name}' is used more than once.")
-        _check_container(container, names)
+        _check_container(container, names, containers)
     if not any(c.get("essential", True) for c in containers):
         raise client("There must be at least one essential container in the task definition.")
     if "FARGATE" in (data.get("requiresCompatibilities") or []):
         _check_fargate(data, containers)
 
 
-def _check_container(container: dict, names: list) -> None:
+def _check_dependency(name: str, dependency: dict, containers: list[dict]) -> None:
+    """https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDependency.html"""
+    condition = dependency["condition"]
+    other = next(c for c in containers if c.get("name") == dependency["containerName"])
+    if condition in ("COMPLETE", "SUCCESS") and other.get("essential", True):
+        raise client(
+            f"Container '{name}' depends on the condition {condition} of container '{other['name']}', which can't be "
+            "set on an essential container."
+        )
+    if condition == "HEALTHY" and not other.get("healthCheck"):
+        raise client(
+            f"Container '{name}' depends on the condition HEALTHY of container '{other['name']}', which has no health "
+            "check."
+        )
+    needed = {c.get("name"): [d.get("containerName") for d in c.get("dependsOn") or []] for c in containers}
+    seen: list[str] = [other["name"]]
+    for each in seen:
+        seen += [one for one in needed.get(each, []) if one not in seen]
+    if name in seen:
+        raise client(f"Container '{name}' depends on itself: dependencies must not form a circle.")
+
+
+def _check_container(container: dict, names: list, containers: list[dict]) -> None:
     plain = [pair.get("name") for pair in container.get("environment") or []]
     secret = [pair.get("name") for pair in container.get("secrets") or []]
     for name in secret:
@@ -94,6 +116,7 @@ def _check_container(container: dict, names: list) -> None:
             )
         if dependency.get("condition") not in ("START", "COMPLETE", "SUCCESS", "HEALTHY"):
             raise client(f"Invalid dependency condition: {dependency.get('condition')}")
+        _check_dependency(container["name"], dependency, containers)
     check = container.get("healthCheck")
     if check:
         for key, low, high in (("interval", 5, 300), ("timeout", 2, 120), ("retries", 1, 10), ("startPeriod", 0, 300)):
@@ -124,6 +147,11 @@ def _check_fargate(data: dict, containers: list[dict]) -> None:
     for container in containers:
         if (container.get("memory") or 0) > memory or (container.get("memoryReservation") or 0) > memory:
             raise client(f"Invalid setting for container '{container['name']}'. Its memory exceeds the task's memory.")
+        if (container.get("startTimeout") or 0) > 120:
+            raise client(
+                f"Invalid 'startTimeout' setting for container '{container['name']}': on Fargate it is at most 120 "
+                "seconds."
+            )
         if (container.get("stopTimeout") or 0) > 120:
             raise client(
                 f"Invalid 'stopTimeout' setting for container '{container['name']}': on Fargate it is at most 120 "
