@@ -44,10 +44,11 @@ describe('placement', { concurrency: 4, timeout: 60_000 }, () => {
   let rehearsal: Rehearsal;
   let f: Fargate;
   let short: Fargate;
-  /** Runs until it is stopped, and needs no time to start. */
+  /** Runs until it is stopped, needs no time to start, and is healthy soon. */
   let idle: string;
   let idleShort: string;
-  const sleeping = { entryPoint: ['sleep', '1000'], logConfiguration: undefined };
+  const healthCheck = { command: ['CMD', 'true'], interval: 10 };
+  const sleeping = { entryPoint: ['sleep', '1000'], logConfiguration: undefined, healthCheck };
 
   before(async () => {
     rehearsal = await startRehearsal({ pace: 400, timerPace: 100 });
@@ -92,14 +93,18 @@ describe('placement', { concurrency: 4, timeout: 60_000 }, () => {
   describe('a capacity provider strategy', () => {
     const refused: [why: string, strategy: CapacityProviderStrategyItem[], message: RegExp][] = [
       ['one that does not exist', [{ capacityProvider: 'OTHER', weight: 1 }], /'OTHER' was not found/],
-      ['no weight at all', [{ capacityProvider: 'FARGATE' }], /weight greater than 0/],
+      [
+        'no weight at all',
+        [{ capacityProvider: 'FARGATE' }, { capacityProvider: 'FARGATE_SPOT' }],
+        /weight greater than 0/,
+      ],
       [
         'two bases',
         [
           { capacityProvider: 'FARGATE', weight: 1, base: 1 },
           { capacityProvider: 'FARGATE_SPOT', weight: 1, base: 1 },
         ],
-        /Only one capacity provider .* base/,
+        /only one capacity provider with a base/,
       ],
       [
         'one twice',

@@ -126,13 +126,10 @@ def check_strategy(strategy: list[dict], cluster: dict) -> None:
             raise Refused("UnsupportedFeatureException", "Only Fargate's capacity providers are emulated.")
     if len(set(names)) < len(names):
         raise invalid("The specified capacity provider strategy contains a capacity provider more than once.")
-    if not any(item.get("weight") for item in strategy):
-        raise invalid(
-            "The specified capacity provider strategy must have at least one capacity provider with a weight greater "
-            "than 0."
-        )
+    if len(strategy) > 1 and not any(item.get("weight") for item in strategy):
+        raise invalid("The specified capacity provider strategy must have at least one weight greater than 0.")
     if sum(bool(item.get("base")) for item in strategy) > 1:
-        raise invalid("Only one capacity provider in a capacity provider strategy can have a base defined.")
+        raise invalid("The specified capacity provider strategy can have only one capacity provider with a base.")
 
 
 def choose(strategy: list[dict], placed: list[str]) -> str:
@@ -142,7 +139,7 @@ def choose(strategy: list[dict], placed: list[str]) -> str:
     for item in strategy:
         if placed.count(item["capacityProvider"]) < (item.get("base") or 0):
             return item["capacityProvider"]
-    weighed = [item for item in strategy if item.get("weight")]
+    weighed = [item for item in strategy if item.get("weight")] or [{**strategy[0], "weight": 1}]
 
     def behind(item: dict) -> float:
         beyond = placed.count(item["capacityProvider"]) - (item.get("base") or 0)
