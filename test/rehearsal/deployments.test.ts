@@ -166,16 +166,6 @@ describe('deployments', { concurrency: 1, timeout: 60_000 }, () => {
         test(`is refused: ${why}`, () =>
           assert.rejects(f.create('refused', well, { desiredCount: 0, deploymentConfiguration }), { name, message }));
 
-      // https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-rebalancing.html
-      test('with at most 100 percent turns rebalancing off', async () => {
-        const made = await f.create('unbalanced', well, {
-          desiredCount: 0,
-          deploymentConfiguration: { minimumHealthyPercent: 0, maximumPercent: 100 },
-        });
-        assert.equal(made.availabilityZoneRebalancing, 'DISABLED');
-        assert.equal(made.deploymentConfiguration!.strategy, 'ROLLING');
-      });
-
       // https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-circuit-breaker.html
       // https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ThresholdConfiguration.html
       type Type = 'COUNT' | 'BOUNDED_PERCENT' | 'UNBOUNDED_PERCENT';

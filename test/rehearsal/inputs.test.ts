@@ -214,8 +214,6 @@ const REFUSED: Record<string, Row[]> = {
       'AmazonECS/latest/developerguide/register-multiple-targetgroups.html'],
     ['two registries', 'CreateService', () => service({ serviceRegistries: [{ registryArn: 'a' },
       { registryArn: 'b' }] }), 'InvalidParameterException', /at most 1 items/],
-    ['a grace period without a load balancer', 'CreateService', () => service({ healthCheckGracePeriodSeconds: 60 }),
-      'InvalidParameterException', /only valid for services configured to use load balancers/],
     ['launch type and capacity providers at once', 'CreateService',
       () => service({ capacityProviderStrategy: [{ capacityProvider: 'FARGATE' }] }), 'InvalidParameterException',
       /both a launch type and capacity provider strategy/],

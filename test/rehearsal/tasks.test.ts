@@ -50,12 +50,14 @@ describe('tasks', { concurrency: 4, timeout: 120_000 }, () => {
   const address = (task: Awaited<ReturnType<typeof running>>): string =>
     task.containers![0]!.networkInterfaces![0]!.privateIpv4Address!;
 
-  test('a one-off task passes through every state, runs a real process at an address of its own, and is stopped', async () => {
+  test('a one-off task passes through every state, runs a real process at an address of its own, and is stopped', async (t) => {
     const definition = await f.define('life', { REVISION: 'one', SAY: 'first\nsecond\nthird', DRAIN_MS: '300' });
     const arn = await run(definition, { startedBy: 'a-test', group: 'mine' });
     const seen: string[] = [];
+    let watched = true;
+    t.after(() => (watched = false));
     const watching = (async () => {
-      for (;;) {
+      while (watched) {
         const status = (await f.task(arn)).lastStatus!;
         if (seen.at(-1) !== status) seen.push(status);
         if (status === 'STOPPED') return;
@@ -69,7 +71,7 @@ describe('tasks', { concurrency: 4, timeout: 120_000 }, () => {
     });
     assert.equal(info.revision, 'one');
     assert.equal(info.host, address(up));
-    assert.equal(up.startedBy, 'a test');
+    assert.equal(up.startedBy, 'a-test');
     assert.equal(up.group, 'mine');
     assert.match(up.containers![0]!.imageDigest!, /^sha256:[0-9a-f]{64}$/);
     const details = Object.fromEntries(up.attachments![0]!.details!.map(({ name, value }) => [name, value]));

@@ -166,16 +166,6 @@ def _deployment_configuration(given: dict | None) -> dict:
     return result
 
 
-def _rebalancing(asked: str | None, configuration: dict) -> str:
-    """On unless the service cannot.
-    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-rebalancing.html
-    """
-    able = configuration["maximumPercent"] > 100
-    if asked == "ENABLED" and not able:
-        raise invalid("Availability Zone rebalancing does not support maximumPercent of 100 or less.")
-    return asked or ("ENABLED" if able else "DISABLED")
-
-
 def _executable(enabled: Any, definition: dict, what: str, overrides: dict | None = None) -> None:
     """ECS Exec works with the task's role: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs-exec.html"""
     if enabled and not ((overrides or {}).get("taskRoleArn") or definition.get("taskRoleArn")):
@@ -298,7 +288,7 @@ def _create(data: dict) -> dict:
         "enableECSManagedTags": bool(data.get("enableECSManagedTags")),
         "propagateTags": data.get("propagateTags") or "NONE",
         "enableExecuteCommand": bool(data.get("enableExecuteCommand")),
-        "availabilityZoneRebalancing": _rebalancing(data.get("availabilityZoneRebalancing"), configuration),
+        "availabilityZoneRebalancing": data.get("availabilityZoneRebalancing") or "ENABLED",
         "roleArn": f"arn:aws:iam::{get_account_id()}:role/aws-service-role/ecs.amazonaws.com/AWSServiceRoleForECS",
     }
     if record["deploymentController"]["type"] != "ECS":

@@ -226,17 +226,8 @@ def _ecs_service(given: dict) -> None:
     grace = given.get("healthCheckGracePeriodSeconds")
     if grace is not None and not 0 <= grace <= 2147483647:
         raise _invalid("healthCheckGracePeriodSeconds must be between 0 and 2,147,483,647.")
-    if grace and "loadBalancers" in given and not given["loadBalancers"]:
-        raise _invalid("Health check grace period is only valid for services configured to use load balancers")
     if given.get("schedulingStrategy") == "DAEMON":
         raise _invalid("The daemon scheduling strategy is not supported for tasks that use Fargate.")
-
-
-@rule("ecs", "CreateService")
-def _grace_without_balancer(given: dict) -> None:
-    """https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-event-messages-list.html"""
-    if given.get("healthCheckGracePeriodSeconds") and not given.get("loadBalancers"):
-        raise _invalid("Health check grace period is only valid for services configured to use load balancers")
 
 
 @rule("ecs", "CreateService", "RunTask")
