@@ -44,6 +44,18 @@ export interface Call {
   via: string;
 }
 
+/** An event in EventBridge's envelope. */
+export interface AwsEvent {
+  id: string;
+  time: string;
+  source: string;
+  'detail-type': string;
+  account: string;
+  region: string;
+  resources: string[];
+  detail: Record<string, unknown>;
+}
+
 /**
  * A fault: every field of the first group that is given must match; then one thing happens. A fault that has no effect,
  * more than one, or a wrong value is refused, naming the field.
@@ -143,6 +155,8 @@ export interface Rehearsal {
   policiesOf(account: string, role: string): Promise<Record<string, { Statement: unknown[] }>>;
   calls(after?: number): Promise<Call[]>;
   clearCalls(): Promise<void>;
+  /** What AWS's services told EventBridge, whether a rule wanted it or not; the last 2,000. */
+  events(account?: string): Promise<AwsEvent[]>;
   fault(...faults: Fault[]): Promise<void>;
   clearFaults(): Promise<void>;
   reset(): Promise<void>;
@@ -409,6 +423,8 @@ function drive(endpoint: string, stop: () => Promise<void>): Rehearsal {
       return documents;
     },
     calls: async (after = 0) => ((await own('GET', `/calls?after=${after}`)) as { calls: Call[] }).calls,
+    events: async (account) =>
+      ((await own('GET', `/events${account ? `?account=${account}` : ''}`)) as { events: AwsEvent[] }).events,
     clearCalls: async () => void (await own('DELETE', '/calls')),
     fault: async (...faults) => void (await own('POST', '/faults', faults)),
     clearFaults: async () => void (await own('DELETE', '/faults')),

@@ -171,6 +171,15 @@ test('the customer’s own trail has what the control plane did, by its sessions
     count(ours.map((event) => event.eventName).filter((name) => writes.test(name))),
     count(calls.map((call) => call.action).filter((name) => writes.test(name))),
   );
+  // https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-user-identity.html
+  const byEcs = trail.filter((event) => event.userIdentity.invokedBy === 'ecs-tasks.amazonaws.com');
+  const shown = (event: stage.Json) => `${event.userIdentity.type} from ${event.sourceIPAddress}`;
+  for (const [action, by] of [
+    ['AssumeRole', 'AWSService from ecs-tasks.amazonaws.com'],
+    ['GetSecretValue', 'AssumedRole from ecs-tasks.amazonaws.com'],
+  ])
+    assert.deepEqual([...new Set(byEcs.filter((event) => event.eventName === action).map(shown))], [by]);
+
   const own = calls.filter(
     (call) => call.service === 'secretsmanager' && call.action === 'CreateSecret' && !call.error,
   );

@@ -46,7 +46,7 @@ import {
   SQSClient,
   type Message,
 } from '@aws-sdk/client-sqs';
-import { startRehearsal, type Credentials, type Rehearsal } from '../../services/rehearsal/index.ts';
+import { startRehearsal, type AwsEvent, type Credentials, type Rehearsal } from '../../services/rehearsal/index.ts';
 
 const CUSTOMER = '610000000001';
 const OWN = '610000000002';
@@ -127,16 +127,7 @@ async function received(QueueUrl: string, options: object = {}, sqs = aws.sqs): 
   return Messages ?? [];
 }
 
-interface Envelope {
-  'detail-type': string;
-  source: string;
-  account: string;
-  resources: string[];
-  id: string;
-  time: string;
-  detail: Record<string, unknown>;
-}
-const body = (message: Message | undefined): Envelope => JSON.parse(message!.Body!) as Envelope;
+const body = (message: Message | undefined): AwsEvent => JSON.parse(message!.Body!) as AwsEvent;
 
 /** Nothing arrives, however long one waits. */
 async function nothing(QueueUrl: string): Promise<void> {
@@ -712,9 +703,9 @@ describe('what AWS’s services tell', () => {
   before(async () => {
     url = await ruleTo('services', { source: [{ prefix: 'aws.' }] });
   });
-  const seen: Envelope[] = [];
+  const seen: AwsEvent[] = [];
   /** The first event that this is true of; what is read on the way is kept for the next who asks. */
-  async function event(wanted: (one: Envelope) => boolean): Promise<Envelope> {
+  async function event(wanted: (one: AwsEvent) => boolean): Promise<AwsEvent> {
     for (let n = 0; n < 40; n++) {
       const found = seen.find(wanted);
       if (found) return found;
@@ -841,7 +832,7 @@ describe('what AWS’s services tell', () => {
     const set = { Action: 'SetAlarmState', Version: '2010-08-01', AlarmName: 'hot' };
     await asRoot('monitoring', { ...set, StateValue: 'ALARM', StateReason: 'it is hot' });
     await asRoot('monitoring', { ...set, StateValue: 'OK', StateReason: 'it is not' });
-    const state = (one: Envelope) => (one.detail['state'] as Record<string, string> | undefined)?.['value'];
+    const state = (one: AwsEvent) => (one.detail['state'] as Record<string, string> | undefined)?.['value'];
     const told = await event((one) => state(one) === 'OK');
     assert.equal(told['detail-type'], 'CloudWatch Alarm State Change');
     assert.deepEqual(told.resources, [arn]);
@@ -856,7 +847,7 @@ describe('what AWS’s services tell', () => {
     const template = { Resources: { Group: { Type: 'AWS::Logs::LogGroup', Properties: { LogGroupName: 'x' } } } };
     const form = { StackName: 'shell', TemplateBody: JSON.stringify(template), Version: '2010-05-15' };
     await asRoot('cloudformation', { Action: 'CreateStack', ...form });
-    const status = (one: Envelope) => (one.detail['status-details'] as Record<string, string> | undefined)?.['status'];
+    const status = (one: AwsEvent) => (one.detail['status-details'] as Record<string, string> | undefined)?.['status'];
     const done = await event((one) => status(one) === 'CREATE_COMPLETE');
     assert.equal(done['detail-type'], 'CloudFormation Stack Status Change');
     assert.match(done.resources[0]!, /:stack\/shell\//);
@@ -881,7 +872,7 @@ describe('what AWS’s services tell', () => {
       clusters.map((one) => one.detail['requestParameters']),
       [{ clusterName: 'seen' }],
     );
-    const everything = await (await fetch(`${account.endpoint}/_rehearsal/events`)).text();
+    const everything = JSON.stringify(await account.events(CUSTOMER));
     assert.ok(everything.includes('PutSecretValue'));
     assert.doesNotMatch(everything, /hush/);
   });

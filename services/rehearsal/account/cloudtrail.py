@@ -13,6 +13,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlencode
 
 from account import clock, durations, events, trail, wire
 from ministack.core.responses import error_response_json, get_account_id, get_region, json_response
@@ -253,6 +254,17 @@ def _after(
         _bytes -= _records.popleft().size
 
 
+def assumed(role_arn: str, session: str, service: str, region: str) -> None:
+    """An AWS service took a role, as its trust policy lets it. May be called on any thread."""
+    from ministack import app
+
+    account = role_arn.split(":")[4]
+    call = trail.Call(clock.now(), account, region, "", session, "sts", "AssumeRole", role_arn, status=200, via=service)
+    form = urlencode({"RoleArn": role_arn, "RoleSessionName": session, "DurationSeconds": 3600})
+    headers = {"content-type": "application/x-www-form-urlencoded"}
+    app._MAIN_LOOP.call_soon_threadsafe(_after, call, headers, form.encode(), 200, {}, b"")
+
+
 def _tell(record: Record) -> None:
     """EventBridge hears of it where a trail logs:
     https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-service-event-cloudtrail.html
@@ -366,6 +378,7 @@ def _code(call: trail.Call, model) -> str:
 
 def _made(record: Record) -> str:
     """https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html"""
+    global _bytes
     if record.text:
         return record.text
     call = record.call
@@ -408,6 +421,8 @@ def _made(record: Record) -> str:
         **({} if call.via else {"tlsDetails": {"tlsVersion": "TLSv1.3", "clientProvidedHostHeader": host}}),
     }
     record.text, record.named, record.raw = json.dumps(it), _named(call, given, said), None
+    _bytes += (size := 1024 + len(record.text)) - record.size
+    record.size = size
     return record.text
 
 

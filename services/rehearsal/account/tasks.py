@@ -23,6 +23,7 @@ from account import (
     balancer,
     capacity,
     clock,
+    cloudtrail,
     credentials,
     durations,
     images,
@@ -266,6 +267,7 @@ class Task:
                 "role being passed has the "
                 "proper trust relationship and permissions and that your IAM user has permissions to pass this role."
             )
+        cloudtrail.assumed(arn, self.id, rights.ECS_TASKS, self.region)
 
     def _pulled(self) -> None:
         self.record["pullStoppedAt"] = clock.now()
