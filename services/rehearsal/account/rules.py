@@ -432,6 +432,13 @@ def _range(text: str, member: str = "CidrBlock"):
         raise Refused("InvalidParameterValue", message) from None
 
 
+@rule("ec2", "CreateRoute", "ReplaceRoute")
+def _gateway(given: dict) -> None:
+    """https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateRoute.html"""
+    if str(given.get("GatewayId", "")).startswith("igw-"):
+        _there(given["GatewayId"], "igw")
+
+
 @rule("ec2", "CreateVpc")
 def _vpc_range(given: dict) -> None:
     """https://docs.aws.amazon.com/vpc/latest/userguide/vpc-cidr-blocks.html"""

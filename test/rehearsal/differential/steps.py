@@ -182,7 +182,7 @@ STEPS = [
     ("delete a role with policies", "iam.DeleteRole", {"RoleName": "task"}),
     ("delete no role", "iam.DeleteRole", {"RoleName": "nobody"}),
     ("who am I", "sts.GetCallerIdentity", {}, {}, "Account"),
-    ("assume no role", "sts.AssumeRole", {"RoleArn": NOBODY, "RoleSessionName": "s"}),
+    ("assume no role", "sts.AssumeRole", {"RoleArn": NOBODY, "RoleSessionName": "session"}),
     ("assume a role that trusts others", "sts.AssumeRole", {"RoleArn": "$role", "RoleSessionName": "session"}),
     (
         "assume a role for a minute",
