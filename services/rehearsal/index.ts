@@ -178,6 +178,19 @@ export interface Rehearsal {
   clearCapacity(account: string): Promise<void>;
   /** Emulated DNS names and the loopback addresses behind them. */
   names(): Promise<Record<string, string>>;
+  /**
+   * Whether the live rules of the network would let a connection through: '' or why it would be dropped. `from` and
+   * `to` are ARNs of tasks, databases and load balancers, interfaces that might be, or (`from`) an IP address; with
+   * `service` the question is whether it gets to a service of AWS (`ecr.api`, `logs`, …) or to the `internet`.
+   */
+  reach(question: {
+    account: string;
+    region: string;
+    from: string | InterfaceLike;
+    to?: string | InterfaceLike;
+    port?: number;
+    service?: string;
+  }): Promise<string>;
   /** Through the balancers' proxy, for http://….elb.amazonaws.com/ URLs; the body streams. */
   fetch(url: string, init?: ProxyInit): Promise<Response>;
   /**
@@ -188,7 +201,18 @@ export interface Rehearsal {
   stop(): Promise<void>;
 }
 
+export interface InterfaceLike {
+  /** What it is called in the answer @default interface x */
+  what?: string;
+  subnet: string;
+  /** @default the VPC's default one */
+  groups?: string[];
+  publicIp?: boolean;
+}
+
 export interface ProxyInit {
+  /** The IP address that the request comes from @default one on the internet; in the VPC for an internal one */
+  from?: string;
   method?: string;
   headers?: Record<string, string>;
   body?: string | Uint8Array;
@@ -437,6 +461,7 @@ function drive(endpoint: string, stop: () => Promise<void>): Rehearsal {
     capacity: async (lack) => void (await own('POST', '/capacity', lack)),
     clearCapacity: async (account) => void (await own('DELETE', `/capacity?account=${account}`)),
     names: async () => (await own('GET', '/names')) as Record<string, string>,
+    reach: async (question) => ((await own('POST', '/reach', question)) as { why: string }).why,
     fetch: (url, init = {}) => throughProxy(endpoint, url, init),
     skip: async (seconds) => ((await own('POST', '/clock', { skipSeconds: seconds })) as { now: number }).now,
     stop,
@@ -458,7 +483,7 @@ function throughProxy(endpoint: string, url: string, init: ProxyInit): Promise<R
         port: proxy.port,
         method: init.method ?? 'GET',
         path: target.href,
-        headers: { ...init.headers, host: target.host },
+        headers: { ...init.headers, host: target.host, ...(init.from ? { 'x-rehearsal-from': init.from } : {}) },
         ...(init.signal ? { signal: init.signal } : {}),
       },
       (answer) => {

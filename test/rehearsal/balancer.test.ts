@@ -4,7 +4,13 @@ import { createServer, type IncomingMessage, type RequestListener, type Server }
 import type { AddressInfo } from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { CreateSubnetCommand, CreateVpcCommand, EC2Client } from '@aws-sdk/client-ec2';
+import {
+  AuthorizeSecurityGroupIngressCommand,
+  CreateSecurityGroupCommand,
+  CreateSubnetCommand,
+  CreateVpcCommand,
+  EC2Client,
+} from '@aws-sdk/client-ec2';
 import {
   CreateListenerCommand,
   CreateLoadBalancerCommand,
@@ -91,8 +97,19 @@ describe('load balancers', { timeout: 120_000 }, () => {
       );
       subnets.push(made.Subnet!.SubnetId!);
     }
+    const GroupId = (
+      await ec2.send(new CreateSecurityGroupCommand({ VpcId: vpc, GroupName: 'balancer', Description: 'balancer' }))
+    ).GroupId!;
+    const clients = { IpProtocol: 'tcp', FromPort: 80, ToPort: 80, IpRanges: [{ CidrIp: '10.9.0.0/16' }] };
+    await ec2.send(new AuthorizeSecurityGroupIngressCommand({ GroupId, IpPermissions: [clients] }));
     const made = await elb.send(
-      new CreateLoadBalancerCommand({ Name: 'freehold', Scheme: 'internal', Type: 'application', Subnets: subnets }),
+      new CreateLoadBalancerCommand({
+        Name: 'freehold',
+        Scheme: 'internal',
+        Type: 'application',
+        Subnets: subnets,
+        SecurityGroups: [GroupId],
+      }),
     );
     const balancer = made.LoadBalancers![0]!;
     assert.equal(balancer.State!.Code, 'provisioning');
@@ -426,7 +443,7 @@ describe('load balancers', { timeout: 120_000 }, () => {
     assert.equal((await get(one, '/Rules/a%20b?x=1&y=%2F', { 'x-forwarded-for': '10.0.0.1' })).text, 'plain');
     assert.equal(last!.url, '/Rules/a%20b?x=1&y=%2F');
     assert.equal(last!.headers.host, one.dns);
-    assert.equal(last!.headers['x-forwarded-for'], '10.0.0.1, 127.0.0.1');
+    assert.equal(last!.headers['x-forwarded-for'], '10.0.0.1, 10.9.255.250');
     assert.equal(last!.headers['x-forwarded-proto'], 'http');
     assert.equal(last!.headers['x-forwarded-port'], '80');
     assert.match(last!.headers['x-amzn-trace-id'] as string, /^Root=1-[0-9a-f]{8}-[0-9a-f]{24}$/);

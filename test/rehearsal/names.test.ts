@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { connect, createServer, type AddressInfo, type Server } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { after, before, describe, test } from 'node:test';
+import { AuthorizeSecurityGroupIngressCommand } from '@aws-sdk/client-ec2';
 import { RunTaskCommand, StopTaskCommand } from '@aws-sdk/client-ecs';
 import {
   CreatePrivateDnsNamespaceCommand,
@@ -90,13 +91,12 @@ describe('names', { timeout: 90_000 }, () => {
   const deregister = (id: string) =>
     one.cloudmap.send(new DeregisterInstanceCommand({ ServiceId: service, InstanceId: id }));
 
-  /** A task's environment, as its process has it. */
-  async function environmentOf(
+  /** A task that runs, and its environment as its process has it. */
+  async function running(
     f: Fargate,
-    account: string,
-    env: Record<string, string>,
-  ): Promise<Record<string, string>> {
-    const taskDefinition = await f.define('names', env);
+    given: Record<string, string>,
+  ): Promise<{ env: Record<string, string>; end: () => Promise<unknown> }> {
+    const taskDefinition = await f.define('names', given);
     const { tasks } = await f.ecs.send(
       new RunTaskCommand({
         cluster: CLUSTER,
@@ -107,11 +107,18 @@ describe('names', { timeout: 90_000 }, () => {
     );
     const taskArn = tasks![0]!.taskArn!;
     const row = await eventually('its process runs', async () =>
-      (await rehearsal.processes()).find((one) => one['account'] === account && one['taskArn'] === taskArn),
+      (await rehearsal.processes()).find((one) => one['account'] === f.account && one['taskArn'] === taskArn),
     );
-    const given = readFileSync(`/proc/${String(row['pid'])}/environ`, 'utf8').split('\0');
-    await f.ecs.send(new StopTaskCommand({ cluster: CLUSTER, task: taskArn }));
-    return Object.fromEntries(given.map((line) => [line.split('=')[0]!, line.slice(line.indexOf('=') + 1)]));
+    const lines = readFileSync(`/proc/${String(row['pid'])}/environ`, 'utf8').split('\0');
+    return {
+      env: Object.fromEntries(lines.map((line) => [line.split('=')[0]!, line.slice(line.indexOf('=') + 1)])),
+      end: () => f.ecs.send(new StopTaskCommand({ cluster: CLUSTER, task: taskArn })),
+    };
+  }
+  async function environmentOf(f: Fargate, given: Record<string, string>): Promise<Record<string, string>> {
+    const { env, end } = await running(f, given);
+    await end();
+    return env;
   }
 
   before(async () => {
@@ -128,14 +135,16 @@ describe('names', { timeout: 90_000 }, () => {
     const address = (await rehearsal.names())['echo.space.internal']!;
     const port = await listen('first', '127.0.0.11', 0);
     await listen('second', '127.0.0.12', port);
-    const env = await environmentOf(one, ONE, {
+    const env = await environmentOf(one, {
       ECHO_URL: `redis://user:word@echo.space.internal:${port}/0`,
       BARE: 'echo.space.internal',
       UNKNOWN: `http://other.space.internal:${port}`,
       LONGER: 'my-echo.space.internal echo.space.internal.example.com',
     });
-    assert.equal(env['ECHO_URL'], `redis://user:word@${address}:${port}/0`);
-    assert.equal(env['BARE'], address);
+    const own = env['BARE']!;
+    assert.match(own, /^127\.[\d.]+$/);
+    assert.notEqual(own, address, 'each task has an address of its own for the name, which tells who connects');
+    assert.equal(env['ECHO_URL'], `redis://user:word@${own}:${port}/0`);
     assert.equal(env['UNKNOWN'], `http://other.space.internal:${port}`);
     assert.equal(env['LONGER'], 'my-echo.space.internal echo.space.internal.example.com');
 
@@ -163,35 +172,47 @@ describe('names', { timeout: 90_000 }, () => {
 
   test('a port that another program has on every address is replaced, in the environment too', async () => {
     const port = await listen('everywhere', '0.0.0.0', 0);
-    const { ECHO } = await environmentOf(one, ONE, { ECHO: `http://echo.space.internal:${port}` });
-    const there = new URL(ECHO!);
-    assert.notEqual(there.port, String(port));
     await register('any', '127.0.0.13');
+    const { env, end } = await running(one, { ECHO: `http://echo.space.internal:${port}` });
+    const there = new URL(env['ECHO']!);
+    assert.notEqual(there.port, String(port));
     assert.equal(await say(there.hostname, Number(there.port), 7), 'everywhere 7');
+    await end();
+    await eventually('the address goes with the task', () =>
+      say(there.hostname, Number(there.port), 7).then(
+        () => false,
+        () => true,
+      ),
+    );
     await deregister('any');
   });
 
   test('a private name is known in its own account only', async () => {
-    const plain = await environmentOf(other, OTHER, { ECHO: 'http://echo.space.internal' });
+    const plain = await environmentOf(other, { ECHO: 'http://echo.space.internal' });
     assert.equal(plain['ECHO'], 'http://echo.space.internal');
     const theirs = await makeService(other.cloudmap, other.vpc);
     const names = await rehearsal.names();
-    const [mine, foreign] = [ONE, OTHER].map((account) => names[`${account}/us-east-1/echo.space.internal`]);
+    const [mine, foreign] = [one, other].map((f) => names[`${f.account}/us-east-1/${f.vpc}/echo.space.internal`]);
     assert.ok(mine && foreign && mine !== foreign);
-    assert.equal((await environmentOf(other, OTHER, { ECHO: 'echo.space.internal' }))['ECHO'], foreign);
-    assert.equal((await environmentOf(one, ONE, { ECHO: 'echo.space.internal' }))['ECHO'], mine);
+    assert.match((await environmentOf(other, { ECHO: 'echo.space.internal' }))['ECHO']!, /^127\./);
     await other.cloudmap.send(new DeleteServiceCommand({ Id: theirs }));
     assert.equal((await rehearsal.names())['echo.space.internal'], mine);
   });
 
   test('a process that is given the DNS name of a load balancer reaches it, on the listener it means', async () => {
     const { url } = await one.balanced('names');
-    const env = await environmentOf(one, ONE, { URL: `${url}/x`, OTHER_LISTENER: url.replace('.com/', '.com:8080/') });
+    const port = (port: number) => ({
+      GroupId: one.group,
+      IpPermissions: [{ IpProtocol: 'tcp', FromPort: port, ToPort: port, UserIdGroupPairs: [{ GroupId: one.group }] }],
+    });
+    await one.ec2.send(new AuthorizeSecurityGroupIngressCommand(port(8080)));
+    const { env, end } = await running(one, { URL: `${url}/x`, OTHER_LISTENER: url.replace('.com/', '.com:8080/') });
     assert.match(env['URL']!, /^http:\/\/127\.[\d.]+(:\d+)?\/names\/x$/);
     const answer = await fetch(env['URL']!);
     assert.deepEqual([answer.status, answer.headers.get('server')], [503, 'awselb/2.0'], 'nobody is registered');
     const none = await fetch(env['OTHER_LISTENER']!);
     assert.match(none.headers.get('x-rehearsal')!, /no listener on port 8080/);
+    await end();
   });
 
   test('a deleted service takes its name with it', async () => {

@@ -322,8 +322,8 @@ describe('placement', { concurrency: 4, timeout: 60_000 }, () => {
     test('each task takes an address of its subnet, and gives it back', async () => {
       const made = await f.ec2.send(new CreateSubnetCommand({ VpcId: f.vpc, CidrBlock: '10.0.40.0/28' }));
       const subnet = made.Subnet!.SubnetId!;
-      const networkConfiguration = { awsvpcConfiguration: { subnets: [subnet] } };
-      const { tasks = [] } = await run({ networkConfiguration, count: 2 });
+      const awsvpcConfiguration = { ...f.networkConfiguration.awsvpcConfiguration, subnets: [subnet] };
+      const { tasks = [] } = await run({ networkConfiguration: { awsvpcConfiguration }, count: 2 });
       await Promise.all(tasks.map((task) => running(task.taskArn!)));
       assert.equal(await free(subnet), 9);
       await Promise.all(tasks.map((task) => end(task.taskArn!)));

@@ -49,6 +49,9 @@ describe('tasks', { concurrency: 4, timeout: 120_000 }, () => {
     });
   const address = (task: Awaited<ReturnType<typeof running>>): string =>
     task.containers![0]!.networkInterfaces![0]!.privateIpv4Address!;
+  /** Where this machine finds the task's processes. */
+  const listens = async (taskArn: string): Promise<string> =>
+    String((await rehearsal.processes()).find((one) => one['taskArn'] === taskArn)?.['address']);
 
   test('a one-off task passes through every state, runs a real process at an address of its own, and is stopped', async (t) => {
     const definition = await f.define('life', { REVISION: 'one', SAY: 'first\nsecond\nthird', DRAIN_MS: '300' });
@@ -65,17 +68,19 @@ describe('tasks', { concurrency: 4, timeout: 120_000 }, () => {
       }
     })();
     const up = await running(arn);
+    const here = await listens(arn);
     const info = await eventually('it answers', async () => {
-      const answer = await fetch(`http://${address(up)}:8000/info`);
+      const answer = await fetch(`http://${here}:8000/info`);
       return (await answer.json()) as { revision: string; host: string };
     });
     assert.equal(info.revision, 'one');
-    assert.equal(info.host, address(up));
+    assert.equal(info.host, here);
     assert.equal(up.startedBy, 'a-test');
     assert.equal(up.group, 'mine');
     assert.match(up.containers![0]!.imageDigest!, /^sha256:[0-9a-f]{64}$/);
     const details = Object.fromEntries(up.attachments![0]!.details!.map(({ name, value }) => [name, value]));
     assert.ok(f.subnets.includes(details['subnetId']));
+    assert.match(address(up), /^10\.0\.[01]\.\d+$/, 'of its subnet');
     assert.equal(details['privateIPv4Address'], address(up));
     const interfaces = await f.ec2.send(
       new DescribeNetworkInterfacesCommand({ NetworkInterfaceIds: [details['networkInterfaceId']!] }),
@@ -105,7 +110,7 @@ describe('tasks', { concurrency: 4, timeout: 120_000 }, () => {
       'stoppedAt',
     ] as const)
       assert.ok(end[time] instanceof Date, time);
-    await assert.rejects(fetch(`http://${address(up)}:8000/info`));
+    await assert.rejects(fetch(`http://${here}:8000/info`));
 
     const lines = await f.lines('life', arn);
     assert.deepEqual(lines.slice(0, 3), ['first', 'second', 'third']);
@@ -127,8 +132,9 @@ describe('tasks', { concurrency: 4, timeout: 120_000 }, () => {
 
   test('a process that ignores SIGTERM is killed after its stopTimeout, which no pace shortens', async () => {
     const arn = await run(await f.define('stubborn', { IGNORE_SIGTERM: '1' }, { stopTimeout: 2 }));
-    const up = await running(arn);
-    await eventually('it listens', async () => (await fetch(`http://${address(up)}:8000/ok`)).ok);
+    await running(arn);
+    const here = await listens(arn);
+    await eventually('it listens', async () => (await fetch(`http://${here}:8000/ok`)).ok);
     const asked = Date.now();
     await f.ecs.send(new StopTaskCommand({ cluster: CLUSTER, task: arn }));
     const end = await f.stopped(arn);
@@ -551,12 +557,10 @@ describe('tasks', { concurrency: 4, timeout: 120_000 }, () => {
       },
     );
     const arn = await run(definition);
-    const up = await eventually('it is healthy', async () => {
-      const seen = await f.task(arn);
-      return seen.healthStatus === 'HEALTHY' && seen;
-    });
+    await eventually('it is healthy', async () => (await f.task(arn)).healthStatus === 'HEALTHY');
+    const here = await listens(arn);
     const answer = await new Promise<string>((resolve, reject) => {
-      const socket = connect(6379, address(up), () => socket.write('PING\r\n'));
+      const socket = connect(6379, here, () => socket.write('PING\r\n'));
       socket.once('data', (data) => resolve(data.toString()));
       socket.once('error', reject);
     });

@@ -1,6 +1,16 @@
 /** A prepared account for tests of ECS, and short words for what they ask often. */
 import { CloudWatchLogsClient, CreateLogGroupCommand, GetLogEventsCommand } from '@aws-sdk/client-cloudwatch-logs';
-import { CreateSecurityGroupCommand, CreateSubnetCommand, CreateVpcCommand, EC2Client } from '@aws-sdk/client-ec2';
+import {
+  AttachInternetGatewayCommand,
+  AuthorizeSecurityGroupIngressCommand,
+  CreateInternetGatewayCommand,
+  CreateRouteCommand,
+  CreateSecurityGroupCommand,
+  CreateSubnetCommand,
+  CreateVpcCommand,
+  DescribeRouteTablesCommand,
+  EC2Client,
+} from '@aws-sdk/client-ec2';
 import {
   CreateClusterCommand,
   CreateServiceCommand,
@@ -47,6 +57,17 @@ export const EXECUTION_ACTIONS = [
 
 export type Fargate = Awaited<ReturnType<typeof fargate>>;
 
+/** Every subnet of the VPC without a route table of its own becomes a public one: tasks there get out. */
+export async function leadOut(ec2: EC2Client, VpcId: string): Promise<void> {
+  const made = await ec2.send(new CreateInternetGatewayCommand({}));
+  const GatewayId = made.InternetGateway!.InternetGatewayId!;
+  await ec2.send(new AttachInternetGatewayCommand({ InternetGatewayId: GatewayId, VpcId }));
+  const Filters = [{ Name: 'vpc-id', Values: [VpcId] }];
+  const { RouteTables } = await ec2.send(new DescribeRouteTablesCommand({ Filters }));
+  const RouteTableId = RouteTables![0]!.RouteTableId!;
+  await ec2.send(new CreateRouteCommand({ RouteTableId, DestinationCidrBlock: '0.0.0.0/0', GatewayId }));
+}
+
 // eslint-disable-next-line @typescript-eslint/explicit-function-return-type -- the object is its own description
 export async function fargate(rehearsal: Rehearsal, account: string) {
   const aws = { region: REGION, endpoint: rehearsal.endpoint, credentials: rehearsal.root(account) };
@@ -72,7 +93,21 @@ export async function fargate(rehearsal: Rehearsal, account: string) {
   const group = (
     await ec2.send(new CreateSecurityGroupCommand({ VpcId: vpc, GroupName: 'tasks', Description: 'tasks' }))
   ).GroupId!;
-  const networkConfiguration = { awsvpcConfiguration: { subnets, securityGroups: [group] } };
+  // Everyone in the VPC reaches the load balancer, which is in the same group as the tasks.
+  const open = (port: number, peer: object) => ({ IpProtocol: 'tcp', FromPort: port, ToPort: port, ...peer });
+  await ec2.send(
+    new AuthorizeSecurityGroupIngressCommand({
+      GroupId: group,
+      IpPermissions: [
+        open(80, { IpRanges: [{ CidrIp: '10.0.0.0/16' }] }),
+        open(8000, { UserIdGroupPairs: [{ GroupId: group }] }),
+      ],
+    }),
+  );
+  await leadOut(ec2, vpc);
+  const networkConfiguration = {
+    awsvpcConfiguration: { subnets, securityGroups: [group], assignPublicIp: 'ENABLED' as const },
+  };
   await ecs.send(new CreateClusterCommand({ clusterName: CLUSTER }));
   await logs.send(new CreateLogGroupCommand({ logGroupName: LOG_GROUP }));
 

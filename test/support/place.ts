@@ -2,7 +2,19 @@
  * A place made by plain AWS calls of the customer, with exactly the permissions of `grants`: what the customer's stack
  * makes, in a second.
  */
-import { CreateSecurityGroupCommand, CreateSubnetCommand, CreateVpcCommand, EC2Client } from '@aws-sdk/client-ec2';
+import {
+  AllocateAddressCommand,
+  AssociateRouteTableCommand,
+  AuthorizeSecurityGroupIngressCommand,
+  CreateNatGatewayCommand,
+  CreateRouteCommand,
+  CreateRouteTableCommand,
+  CreateSecurityGroupCommand,
+  CreateSubnetCommand,
+  CreateVpcCommand,
+  EC2Client,
+  waitUntilNatGatewayAvailable,
+} from '@aws-sdk/client-ec2';
 import { CreateClusterCommand, ECSClient } from '@aws-sdk/client-ecs';
 import {
   CreateListenerCommand,
@@ -33,6 +45,7 @@ import { grants, scopeOf } from '../../services/reconciler/aws/grants.ts';
 import type { Place } from '../../services/reconciler/place.ts';
 import type { Rehearsal } from '../../services/rehearsal/index.ts';
 import { eventually } from './eventually.ts';
+import { leadOut } from './fargate.ts';
 
 export const CONTROL_PLANE = '111111111111';
 const REGION = 'us-east-1';
@@ -80,8 +93,23 @@ export async function makePlace(rehearsal: Rehearsal, account: string, prefix = 
     subnet(2, false),
     subnet(3, false),
   ]);
+  await leadOut(ec2, vpcId);
+  const elastic = await ec2.send(new AllocateAddressCommand({ Domain: 'vpc' }));
+  const nat = await ec2.send(new CreateNatGatewayCommand({ SubnetId: publicA, AllocationId: elastic.AllocationId! }));
+  const NatGatewayId = nat.NatGateway!.NatGatewayId!;
+  const table = await ec2.send(new CreateRouteTableCommand({ VpcId: vpcId }));
+  const RouteTableId = table.RouteTable!.RouteTableId!;
+  await ec2.send(new CreateRouteCommand({ RouteTableId, DestinationCidrBlock: '0.0.0.0/0', NatGatewayId }));
+  for (const SubnetId of [privateA, privateB])
+    await ec2.send(new AssociateRouteTableCommand({ RouteTableId, SubnetId }));
   const group = await ec2.send(
     new CreateSecurityGroupCommand({ VpcId: vpcId, GroupName: `${prefix}-balancer`, Description: 'balancer' }),
+  );
+  await ec2.send(
+    new AuthorizeSecurityGroupIngressCommand({
+      GroupId: group.GroupId!,
+      IpPermissions: [{ IpProtocol: 'tcp', FromPort: 80, ToPort: 80, IpRanges: [{ CidrIp: '10.0.0.0/16' }] }],
+    }),
   );
   const balancer = await elb.send(
     new CreateLoadBalancerCommand({
@@ -205,6 +233,10 @@ export async function makePlace(rehearsal: Rehearsal, account: string, prefix = 
   };
   await allow(grants(scopeOf(place)));
 
+  await waitUntilNatGatewayAvailable(
+    { client: ec2, minDelay: 0.1, maxDelay: 0.2, maxWaitTime: 60 },
+    { NatGatewayIds: [NatGatewayId] },
+  );
   const calls: Call[] = [];
   const { endpoint } = rehearsal;
   const accounts = new Accounts({ credentials, endpoint, onCall: (call) => calls.push(call) });

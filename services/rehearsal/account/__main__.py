@@ -55,6 +55,7 @@ MODULES = [
     "cloudtrail",
     "notices",
     "processes",
+    "reachability",
     "addresses",
     "images",
     "databases",

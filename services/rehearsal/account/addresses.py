@@ -14,7 +14,11 @@ A name answers on the ports it was published with, and on those it is mentioned 
 `redis://name`). Where this machine does not let us have a port (below 1024 when not root; taken on every address by
 another program), another one stands in its place, in the environment too.
 
-Each connection to a name passes `may_connect`.
+Each task gets an address of its own for each name, so the address that a connection arrives at tells who makes it, and
+the live rules say whether it may be made (reachability.may_connect). One that is dropped on AWS hangs here: a
+listening socket has already accepted it, so nothing is answered, the rules are asked again at each moment when the
+client's system would send another SYN, and after its last the connection is reset. The address that `names` tells is
+for this machine itself: no rule applies to it.
 """
 
 import asyncio
@@ -33,10 +37,12 @@ from typing import Callable
 
 from ministack.core.responses import get_account_id, get_region
 
-from account import control, settings
+from account import control, reachability, settings
+from account.reachability import Interface
 
 Endpoint = tuple[str, int]
-Scope = tuple[str, str] | None
+Target = tuple[Endpoint, Interface | None]  # where on this machine, and the interface it stands behind
+Scope = tuple[str, str, str] | None  # account, region, VPC
 
 GUARD_PORT = 47999
 CONNECT_SECONDS = 5.0
@@ -47,13 +53,6 @@ _NAME = re.compile(
 )
 _SCHEME = re.compile(r"([a-z][a-z0-9]*)(?:\+[a-z0-9]+)?://[^/\s]*$")
 log = logging.getLogger("rehearsal.addresses")
-
-
-def may_connect(name: str, port: int, source: Endpoint) -> bool:
-    """Whether a connection from `source` to `name` on `port` may be made. Everyone may: security groups are kept, not
-    evaluated, so far.
-    """
-    return True
 
 
 # Addresses -----------------------------------------------------------------------------------------
@@ -120,111 +119,134 @@ def release(address: str) -> None:
 
 
 @dataclass
+class Face:
+    """A name as one client sees it."""
+
+    address: str
+    client: Interface | None  # None: this machine
+    listeners: dict[int, socket.socket] = field(default_factory=dict)  # by the port that is meant
+
+
+@dataclass
 class Name:
     name: str
-    scope: Scope  # (account, region) for names of private zones, None for public ones
-    address: str
-    targets: Callable[[int], list[Endpoint]]
-    listeners: dict[int, socket.socket] = field(default_factory=dict)  # by the port that is meant
+    scope: Scope  # for names of private zones, None for public ones
+    targets: Callable[[int], list[Target]]
+    own: Face
+    faces: dict[str, Face] = field(default_factory=dict)  # by what the client is: "task …"
+
+    @property
+    def address(self) -> str:
+        return self.own.address
 
 
 _lock = threading.RLock()
 _names: dict[tuple[Scope, str], Name] = {}
 
 
-def publish(name: str, port: int | None, targets: Callable[[int], list[Endpoint]], private: bool = False) -> str:
+def publish(name: str, port: int | None, targets: Callable[[int], list[Target]], vpc: str = "") -> str:
     """Give `name` an address, and listen there on `port`; None: only on ports it is mentioned with. Returns the
     address.
 
     `targets(port)` says where a connection to `port` goes now; the first that answers gets it, none means it is
-    refused. It is called from a thread of this module, without an account or region. `private`: the name is known
-    only in the account and region of the caller, as in a private hosted zone. Publishing it again replaces the
-    targets and keeps the address.
+    refused. It is called from a thread of this module, without an account or region. `vpc`: the name is known only in
+    this VPC of the caller's account and region, as in a private hosted zone. Publishing it again replaces the targets
+    and keeps the address.
     """
     name = name.lower().rstrip(".")
-    scope = (get_account_id(), get_region()) if private else None
+    scope = (get_account_id(), get_region(), vpc) if vpc else None
     with _lock:
         entry = _names.get((scope, name))
         if entry is None:
-            entry = _names[(scope, name)] = Name(name, scope, allocate(), targets)
+            entry = _names[(scope, name)] = Name(name, scope, targets, Face(allocate(), None))
         entry.targets = targets
         if port is not None:
-            _listen(entry, port)
+            _listen(entry, entry.own, port)
         return entry.address
 
 
-def withdraw(name: str, private: bool = False) -> None:
+def withdraw(name: str, vpc: str = "") -> None:
     """The name is gone. Connections through it live on."""
     name = name.lower().rstrip(".")
     with _lock:
-        entry = _names.pop(((get_account_id(), get_region()) if private else None, name), None)
+        entry = _names.pop(((get_account_id(), get_region(), vpc) if vpc else None, name), None)
     if entry is not None:
         _close(entry)
 
 
-def lookup(name: str) -> str | None:
-    """The address of a public name, or of a private one of the caller's account and region."""
-    entry = _find(name)
-    return entry.address if entry else None
-
-
-def meant(address: str, port: int) -> Endpoint | None:
-    """The name and port that a client means which connects to this address and port."""
+def meant(address: str, port: int) -> tuple[str, int, Interface | None] | None:
+    """The name and port that a client means which connects to this address and port, and who that client is."""
     with _lock:
-        entry = next((one for one in _names.values() if one.address == address), None)
-        listeners = dict(entry.listeners) if entry else {}
-    if entry is None:
-        return None
-    return entry.name, next((one for one, listener in listeners.items() if _port_of(listener) == port), port)
+        for entry in _names.values():
+            for face in (entry.own, *entry.faces.values()):
+                if face.address == address:
+                    listeners = dict(face.listeners)
+                    wanted = next((one for one, there in listeners.items() if _port_of(there) == port), port)
+                    return entry.name, wanted, face.client
+    return None
 
 
-def rewrite(env: dict[str, str]) -> dict[str, str]:
-    """The environment with every name that is known in the caller's account and region replaced by its address."""
-    return {key: _NAME.sub(lambda found, value=value: _replace(found, value), value) for key, value in env.items()}
+def rewrite(env: dict[str, str], client: Interface) -> dict[str, str]:
+    """The environment with every name that the client can resolve replaced by the address that it has for it."""
+
+    def changed(value: str) -> str:
+        return _NAME.sub(lambda found: _replace(found, value, client), value)
+
+    return {key: changed(value) for key, value in env.items()}
+
+
+def leave(client: Interface) -> None:
+    """The client is gone, with the addresses that it had for names."""
+    with _lock:
+        gone = [entry.faces.pop(client.what) for entry in _names.values() if client.what in entry.faces]
+    for face in gone:
+        _close_face(face)
 
 
 def names() -> dict[str, str]:
-    """name -> address. A private name that several accounts have is listed as `account/region/name`."""
+    """name -> address, for this machine. A private name that there is several times is listed as
+    `account/region/vpc/name`.
+    """
     with _lock:
         entries = list(_names.values())
     count: dict[str, int] = {}
     for entry in entries:
         count[entry.name] = count.get(entry.name, 0) + 1
     return {
-        e.name if count[e.name] == 1 or e.scope is None else f"{e.scope[0]}/{e.scope[1]}/{e.name}": e.address
+        e.name if count[e.name] == 1 or e.scope is None else f"{'/'.join(e.scope)}/{e.name}": e.address
         for e in entries
     }
 
 
-def _find(name: str) -> Name | None:
-    name = name.lower().rstrip(".")
+def _replace(found: re.Match, value: str, client: Interface) -> str:
+    name = found[1].lower().rstrip(".")
     with _lock:
-        return _names.get(((get_account_id(), get_region()), name)) or _names.get((None, name))
-
-
-def _replace(found: re.Match, value: str) -> str:
-    entry = _find(found[1])
-    if entry is None:
-        return found[0]
+        entry = _names.get(((client.account, client.region, client.vpc), name)) or _names.get((None, name))
+        if entry is None:
+            return found[0]
+        face = entry.faces.get(client.what)
+        if face is None:
+            face = entry.faces[client.what] = Face(allocate(), client)
     scheme = _SCHEME.search(value, 0, found.start())
     usual = SCHEME_PORTS.get(scheme[1]) if scheme else None
     port = int(found[2]) if found[2] else usual
     if not port or port > 65535:
-        return entry.address
+        return face.address
     with _lock:
-        there = _listen(entry, port)
-    return f"{entry.address}:{there}" if found[2] or there != usual else entry.address
+        _listen(entry, entry.own, port)
+        there = _listen(entry, face, port)
+    return f"{face.address}:{there}" if found[2] or there != usual else face.address
 
 
-def _listen(entry: Name, port: int) -> int:
+def _listen(entry: Name, face: Face, port: int) -> int:
     """Answer connections to the name on `port`. Returns the port that really is listened on."""
-    if port not in entry.listeners:
-        listener = bind(entry.address, port)
+    if port not in face.listeners:
+        listener = bind(face.address, port)
         listener.listen(256)
         listener.setblocking(False)
-        entry.listeners[port] = listener
-        _forwarder.serve(entry, port, listener)
-    return _port_of(entry.listeners[port])
+        face.listeners[port] = listener
+        _forwarder.serve(entry, face, port, listener)
+    return _port_of(face.listeners[port])
 
 
 def bind(address: str, port: int) -> socket.socket:
@@ -244,9 +266,14 @@ def _port_of(bound: socket.socket) -> int:
 
 
 def _close(entry: Name) -> None:
-    for listener in entry.listeners.values():
+    for face in (entry.own, *entry.faces.values()):
+        _close_face(face)
+
+
+def _close_face(face: Face) -> None:
+    for listener in face.listeners.values():
         _forwarder.end(listener)
-    release(entry.address)
+    release(face.address)
 
 
 # Connections ---------------------------------------------------------------------------------------
@@ -272,11 +299,11 @@ class _Forwarder:
                 threading.Thread(target=self._loop.run_forever, daemon=True, name="addresses").start()
             return self._loop
 
-    def serve(self, entry: Name, port: int, listener: socket.socket) -> None:
+    def serve(self, entry: Name, face: Face, port: int, listener: socket.socket) -> None:
         loop = self._running()
 
         def begin() -> None:
-            self._accepting[listener] = loop.create_task(self._accept(entry, port, listener))
+            self._accepting[listener] = loop.create_task(self._accept(entry, face, port, listener))
 
         loop.call_soon_threadsafe(begin)
 
@@ -289,23 +316,22 @@ class _Forwarder:
 
         self._running().call_soon_threadsafe(finish)
 
-    async def _accept(self, entry: Name, port: int, listener: socket.socket) -> None:
+    async def _accept(self, entry: Name, face: Face, port: int, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         while True:
             try:
-                client, source = await loop.sock_accept(listener)
+                client, _ = await loop.sock_accept(listener)
             except OSError as error:
                 log.warning("%s:%s: %s", entry.name, port, error)
                 await asyncio.sleep(0.1)
                 continue
             client.setblocking(False)
-            asyncio.ensure_future(self._connect(entry, port, client, source))
+            asyncio.ensure_future(self._connect(entry, face, port, client))
 
-    async def _connect(self, entry: Name, port: int, client: socket.socket, source: Endpoint) -> None:
+    async def _connect(self, entry: Name, face: Face, port: int, client: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         try:
-            allowed = may_connect(entry.name, port, source)
-            for target in entry.targets(port) if allowed else []:
+            for target in await _reached(entry, face, port, client):
                 server = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
                 server.setblocking(False)
                 try:
@@ -347,6 +373,33 @@ class _Forwarder:
                 mover[0].wait(1)
             except subprocess.TimeoutExpired:
                 mover[0].kill()
+
+
+async def _reached(entry: Name, face: Face, port: int, client: socket.socket) -> list[Endpoint]:
+    """Where the connection may go; waits while the rules drop it. Empty: there is nothing, or the client has given
+    up.
+    """
+    waits = reachability.retries()
+    while True:
+        found = entry.targets(port)
+        reasons = [reachability.may_connect(face.client, interface, port) for _, interface in found]
+        open_ones = [endpoint for (endpoint, _), why in zip(found, reasons) if not why]
+        if open_ones or not found:
+            return open_ones
+        pause = next(waits, None)
+        if pause is None or _left(client):
+            return []
+        log.debug("%s:%s: %s", entry.name, port, reasons[0])
+        await asyncio.sleep(pause)
+
+
+def _left(client: socket.socket) -> bool:
+    try:
+        return not client.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 def _start_mover() -> tuple[subprocess.Popen, socket.socket]:

@@ -24,7 +24,7 @@ import h11
 from ministack.core.responses import request_scope
 from ministack.services import alb
 
-from account import addresses, elbv2, targets
+from account import addresses, durations, elbv2, reachability, targets
 from account.targets import Target
 
 CONNECT_SECONDS = 10.0
@@ -42,7 +42,9 @@ HOP_BY_HOP = {
 }
 REASONS = {460: "", 502: "Bad Gateway", 503: "Service Temporarily Unavailable", 504: "Gateway Time-out"}
 Headers = list[tuple[bytes, bytes]]
-Place = tuple[str, str, dict, int]  # account, region, the load balancer's record, port
+Client = reachability.Interface | reachability.Outside | None
+Place = tuple[str, str, dict, int, Client]  # account, region, the load balancer's record, port, who asks if known
+FROM = b"x-rehearsal-from"  # the address that a test's request comes from
 log = logging.getLogger("rehearsal.balancer")
 
 register = targets.register
@@ -65,11 +67,12 @@ def find(host: str) -> Place | None:
     name, wanted = name.rstrip("."), int(port) if port.isdigit() else 80
     if name in ("127.0.0.1", "localhost", "") or name.endswith(".localhost"):
         return None
+    client: Client = None
     if name.startswith("127."):  # of a process that was given the name's address
-        name, wanted = addresses.meant(name, wanted) or (name, wanted)
+        name, wanted, client = addresses.meant(name, wanted) or (name, wanted, None)
     for (account, region, _), record in alb._lbs.all_items():
         if record["DNSName"].lower() == name:
-            return account, region, record, wanted
+            return account, region, record, wanted, client
     if name.endswith((".amazonaws.com", ".amazonaws.com.cn", ".amazon.com")):
         return None
     for (account, region, _), rule in alb._rules.all_items():
@@ -77,7 +80,7 @@ def find(host: str) -> Place | None:
             listener = alb._listeners.get_scoped(account, region, rule["ListenerArn"])
             record = listener and alb._lbs.get_scoped(account, region, listener["LoadBalancerArn"])
             if record:
-                return account, region, record, wanted
+                return account, region, record, wanted, client
     return None
 
 
@@ -159,12 +162,32 @@ async def serve(scope: dict, receive: Callable[[], Awaitable[dict]], send: Calla
     if place is None:
         # AWS's DNS would not know the name; a proxy says that with 502.
         return await _plain(send, 502, [(b"x-rehearsal", b"no load balancer has this name")])
-    account, region, record, port = place
+    account, region, record, port, client = place
+    named = _value(scope["headers"], FROM)
     with request_scope(account, region):
-        await _listen(record, port, scope, receive, send)
+        if client is None:
+            client = reachability.Outside(named) if named else reachability.client_of(record)
+            why = await _kept_out(client, record, port)
+            if why:
+                # On AWS nothing answers and the connection times out; this is how a proxy says so.
+                return await _plain(send, 504, [(b"x-rehearsal", why.encode())])
+        source = client.addresses[0] if isinstance(client, reachability.Interface) else client.address
+        scope = {**scope, "headers": [pair for pair in scope["headers"] if pair[0].lower() != FROM]}
+        await _listen(record, port, source, scope, receive, send)
 
 
-async def _listen(record: dict, port: int, scope: dict, receive, send) -> None:
+async def _kept_out(client: Client, record: dict, port: int) -> str:
+    """'' once the rules let the client in, or why they have not within the time that it waits."""
+    end = time.monotonic() + durations.timer(CONNECT_SECONDS)
+    for pause in reachability.retries():
+        why = reachability.may_connect(client, reachability.of_balancer(record), port)
+        if not why or time.monotonic() + pause > end:
+            return why
+        await asyncio.sleep(pause)
+    return why
+
+
+async def _listen(record: dict, port: int, source: str, scope: dict, receive, send) -> None:
     arn = record["LoadBalancerArn"]
     listener = next(
         (one for one in alb._listeners.values() if one["LoadBalancerArn"] == arn and one.get("Port", 80) == port), None
@@ -174,7 +197,6 @@ async def _listen(record: dict, port: int, scope: dict, receive, send) -> None:
         return await _plain(send, 503, [(b"x-rehearsal", f"no listener on port {port}, or not active yet".encode())])
     method, path = scope["method"], scope.get("raw_path", scope["path"].encode()).partition(b"?")[0].decode("latin-1")
     query = scope.get("query_string", b"").decode("latin-1")
-    source = (scope.get("client") or ("127.0.0.1",))[0]
     rules = sorted(
         (rule for rule in alb._rules.values() if rule["ListenerArn"] == listener["ListenerArn"]), key=alb._rule_sort_key
     )
@@ -281,7 +303,7 @@ async def _forward(
     groups = [arn for arn, weight in weights.items() if weight > 0]
     group = random.choices(groups, [weights[arn] for arn in groups])[0] if groups else None
     idle = float(_attribute(alb._lb_attrs, record["LoadBalancerArn"], "idle_timeout.timeout_seconds", "60"))
-    exchange = Exchange(idle, receive, send)
+    exchange = Exchange(reachability.of_balancer(record), idle, receive, send)
     target = targets.take(group, exchange.cut) if group else None
     if target is None:
         return await _plain(send, 503)
@@ -296,8 +318,8 @@ async def _forward(
 class Exchange:
     """One request to one target, on a connection of its own."""
 
-    def __init__(self, idle: float, receive, send):
-        self.idle, self.receive, self.send = idle, receive, send
+    def __init__(self, source: reachability.Interface, idle: float, receive, send):
+        self.source, self.idle, self.receive, self.send = source, idle, receive, send
         self.answering = False
         self.is_cut = False
         self.last = time.monotonic()
@@ -322,7 +344,9 @@ class Exchange:
 
     async def _exchange(self, target: Target, method: str, path: str, headers: Headers) -> None:
         try:
-            opening = asyncio.open_connection(target.ip, target.port, limit=READ_BYTES)
+            reaching = targets.reached(self.source, target, target.port)
+            host = await asyncio.wait_for(reaching, durations.timer(CONNECT_SECONDS))
+            opening = asyncio.open_connection(host, target.port, limit=READ_BYTES)
             reader, writer = await asyncio.wait_for(opening, CONNECT_SECONDS)
         except asyncio.TimeoutError:
             raise Broken(504) from None

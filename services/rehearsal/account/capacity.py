@@ -6,17 +6,15 @@ test takes it away: `POST /_rehearsal/capacity`. Also here: Spot interruption, r
 befall a task from outside: `POST /_rehearsal/tasks/{interrupt,retire,out-of-memory}`.
 """
 
-import ipaddress
 from dataclasses import dataclass
 
 from ministack.core.responses import get_account_id, get_region, request_scope
-from ministack.services import alb, ec2, ecs
+from ministack.services import ec2, ecs
 
-from account import control, scheduler
+from account import control, reachability, scheduler
 from account.answers import Refused, invalid
 
 UNAVAILABLE = "Capacity is unavailable at this time. Please try again later or in a different availability zone"
-RESERVED_ADDRESSES = 5  # of each subnet: network, router, DNS, future use, broadcast
 PROVIDERS = ("FARGATE", "FARGATE_SPOT")
 STRATEGY_LIMIT = 20
 
@@ -50,18 +48,7 @@ def free_addresses(subnet_id: str) -> int:
     held = _held.get((get_account_id(), subnet_id))
     if held is not None:
         return held
-    subnet = ec2._subnets[subnet_id]
-    taken = sum(one.get("SubnetId") == subnet_id for one in ec2._network_interfaces.values())
-    taken += sum(
-        nat["SubnetId"] == subnet_id and nat["State"] in ("pending", "available", "deleting")
-        for nat in ec2._nat_gateways.values()
-    )
-    taken += sum(
-        zone.get("SubnetId") == subnet_id
-        for balancer in alb._lbs.values()
-        for zone in balancer.get("AvailabilityZones") or []
-    )
-    return max(0, ipaddress.ip_network(subnet["CidrBlock"]).num_addresses - RESERVED_ADDRESSES - taken)
+    return reachability.free_addresses(subnet_id)
 
 
 def take_address(subnet_id: str) -> bool:

@@ -9,8 +9,9 @@ import random
 from ministack.core.responses import error_response_json, get_account_id, get_region, json_response, request_scope
 from ministack.services import servicediscovery as cloudmap
 
-from account import addresses, clock, durations
+from account import addresses, clock, durations, reachability
 
+_vpcs: dict[tuple[str, str, str], str] = {}  # account, region, namespace -> VPC
 _DUPLICATE = "Service already exists."
 
 
@@ -33,16 +34,34 @@ def hosts(account: str, region: str, service_id: str) -> list[str]:
     return random.sample(found, len(found))
 
 
+def vpc_of(service: dict) -> str:
+    """The VPC whose resolver knows the service's name."""
+    return _vpcs.get((get_account_id(), get_region(), service["NamespaceId"]), "")
+
+
 def _publish(service: dict) -> None:
     name = name_of(service)
-    if name:
-        account, region, service_id = get_account_id(), get_region(), service["Id"]
-        addresses.publish(
-            name, None, lambda port: [(host, port) for host in hosts(account, region, service_id)], private=True
-        )
+    if not name:
+        return
+    account, region, service_id, vpc = get_account_id(), get_region(), service["Id"], vpc_of(service)
+
+    def targets(port: int) -> list[addresses.Target]:
+        found = [reachability.locate(account, region, vpc, host) for host in hosts(account, region, service_id)]
+        return [((host, port), interface) for host, interface in found]
+
+    addresses.publish(name, None, targets, vpc)
 
 
 def install() -> None:
+    made = cloudmap._create_namespace_record
+
+    def namespace_made(name, ns_type, description=None, tags=None, soa_ttl=None, vpc=None):
+        namespace, refused = made(name, ns_type, description, tags, soa_ttl, vpc)
+        if namespace is not None and vpc:
+            _vpcs[(get_account_id(), get_region(), namespace["Id"])] = vpc
+        return namespace, refused
+
+    cloudmap._create_namespace_record = namespace_made
     create, delete, register = cloudmap._create_service, cloudmap._delete_service, cloudmap._register_instance
     deregister, start, get = cloudmap._deregister_instance, cloudmap._create_operation, cloudmap._get_operation
 
@@ -71,10 +90,10 @@ def install() -> None:
                 "Service contains registered instances; delete the instances before deleting the service",
                 400,
             )
-        name = name_of(service) if service else None
+        name, vpc = (name_of(service), vpc_of(service)) if service else (None, "")
         answer = delete(data)
         if name:
-            addresses.withdraw(name, private=True)
+            addresses.withdraw(name, vpc)
         return answer
 
     def instance_registered(data):
@@ -118,7 +137,7 @@ def install() -> None:
 
 
 def reset() -> None:
-    pass  # ministack forgets the services, addresses the names
+    _vpcs.clear()  # ministack forgets the services, addresses the names
 
 
 def stop() -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ministack.core.responses import new_uuid, request_scope
 from ministack.services import cloudwatch_logs, ecs_metadata, secretsmanager, ssm
 
-from account import addresses, clock, credentials, durations, images, processes, rights, settings
+from account import addresses, clock, credentials, durations, images, processes, reachability, rights, settings
 
 if TYPE_CHECKING:
     from account.tasks import Task
@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 LOOPBACK = re.compile(r"(?<![\w.-])(localhost|127\.0\.0\.1)(?![\w.-])")
 STOP_TIMEOUT = 30
 STOP_TIMEOUT_LIMIT = 120
-UNABLE = "ResourceInitializationError: unable to pull secrets or registry auth: execution resource retrieval failed: "
+# In the words of https://docs.aws.amazon.com/AmazonECS/latest/developerguide/resource-initialization-error.html
+UNABLE_AT_ALL = "ResourceInitializationError: unable to pull secrets or registry auth: "
+UNABLE = f"{UNABLE_AT_ALL}execution resource retrieval failed: "
+DROPPED = f"dial tcp {reachability.INTERNET}:443: i/o timeout"
+CANCELED = "https response error StatusCode: 0, RequestID: , canceled, context deadline exceeded"
 log = logging.getLogger("rehearsal.ecs")
 
 
@@ -66,6 +70,56 @@ class Container:
         return self.started and (self.process is None or not self.process.alive)
 
     # Before it starts ---------------------------------------------------------------------------------------
+
+    def cut_off(self) -> str:
+        """'' or the stopped reason of a task that does not get to what it needs before it can start."""
+        task, image = self.task, self.definition["image"]
+        no_way = "Check your task network configuration."
+        private = images.is_private(image)
+
+        def leaves(service: str) -> bool:
+            return not reachability.leaves(task.interface, service)
+
+        if private and not leaves("ecr.api"):
+            return (
+                f"{UNABLE_AT_ALL}The task cannot pull registry auth from Amazon ECR: There is a connection issue "
+                f"between the task and Amazon ECR. {no_way} operation error ECR: GetAuthorizationToken, exceeded "
+                "maximum number of attempts, 3, https response error StatusCode: 0, RequestID: , request send failed, "
+                f'Post "https://api.ecr.{task.region}.amazonaws.com/": {DROPPED}'
+            )
+        for secret in self.definition.get("secrets") or []:
+            arn = ":".join(secret["valueFrom"].split(":")[:7])
+            if not arn.startswith("arn:") or ":ssm:" in arn:
+                if not leaves("ssm"):
+                    return (
+                        f"{UNABLE_AT_ALL}unable to retrieve secrets from ssm: The task cannot pull secrets from AWS "
+                        "Systems Manager. There is a connection issue between the task and AWS Systems Manager "
+                        f"Parameter Store. {no_way} operation error SSM: GetParameters, {CANCELED}"
+                    )
+            elif not leaves("secretsmanager"):
+                return (
+                    f"{UNABLE_AT_ALL}unable to retrieve secret from asm: There is a connection issue between the task "
+                    f"and AWS Secrets Manager. {no_way} failed to fetch secret {arn} from secrets manager: operation "
+                    f"error Secrets Manager: GetSecretValue, {CANCELED}"
+                )
+        for service in ("ecr.dkr", "s3") if private else ("internet",):
+            if not leaves(service):
+                name, tag, digest = images.split(image)
+                registry, _, path = name.partition("/")
+                self.record["reason"] = (
+                    f"CannotPullContainerError: The task cannot pull '{path}' from the registry '{registry}'. There is "
+                    f"a connection issue between the task and the registry. {no_way} : pull image manifest has been "
+                    f"retried 5 time(s): failed to resolve ref {image}: failed to do request: Head "
+                    f'"https://{registry}/v2/{path}/manifests/{digest or tag}": {DROPPED}'
+                )
+                return self.record["reason"]
+        if (self.definition.get("logConfiguration") or {}).get("logDriver") == "awslogs" and not leaves("logs"):
+            return (
+                "ResourceInitializationError: failed to validate logger args: The task cannot find the Amazon "
+                "CloudWatch log group defined in the task definition. There is a connection issue between the task "
+                "and Amazon CloudWatch. Check your network configuration. : signal: killed"
+            )
+        return ""
 
     def read_secrets(self) -> None:
         for secret in self.definition.get("secrets") or []:
@@ -133,7 +187,7 @@ class Container:
         env |= {pair["name"]: pair["value"] for pair in definition.get("environment") or []}
         env |= self.secrets
         env |= {pair["name"]: pair["value"] for pair in self.override.get("environment") or []}
-        env = {name: LOOPBACK.sub(task.address, value) for name, value in addresses.rewrite(env).items()}
+        env = {name: LOOPBACK.sub(task.address, value) for name, value in addresses.rewrite(env, task.interface).items()}
         env["PATH"] = env.get("PATH", images.PATH)
         metadata = f"http://127.0.0.1:{settings.PORT}/v4/{self.token}"
         role = task.overrides.get("taskRoleArn") or task.definition.get("taskRoleArn")
@@ -261,7 +315,7 @@ class Container:
                 "KnownStatus": "PENDING",
                 "Type": "NORMAL",
                 "ContainerARN": self.record["containerArn"],
-                "Networks": [{"NetworkMode": "awsvpc", "IPv4Addresses": [task.address]}],
+                "Networks": [{"NetworkMode": "awsvpc", "IPv4Addresses": [task.private_address]}],
             },
         )
 

@@ -19,7 +19,7 @@ from typing import Callable
 from ministack.core.responses import get_account_id, get_region, new_uuid, request_scope
 from ministack.services import rds
 
-from account import addresses, clock, durations, notices, postgres, processes, settings
+from account import addresses, clock, durations, notices, postgres, processes, reachability, settings
 
 Answer = tuple
 NEWEST = {11: "11.22", 12: "12.22", 13: "13.23", 14: "14.20", 15: "15.15", 16: "16.11", 17: "17.7", 18: "18.1"}
@@ -148,6 +148,7 @@ class Database:
         self.server: postgres.Server | None = None
         self.address = ""
         self.name_address = addresses.publish(host, port, self._targets)
+        reachability.of_database(record)  # takes its private address now
         if settings.PGBIN:
             self.address = addresses.allocate()
             label = {"account": self.account, "region": self.region, "database": self.id}
@@ -156,10 +157,11 @@ class Database:
                 own_port = free.getsockname()[1]
             self.server = postgres.Server(directory, self.address, own_port, label, self._died)
 
-    def _targets(self, _port: int) -> list[tuple[str, int]]:
+    def _targets(self, _port: int) -> list[addresses.Target]:
         if self.server is None or not self.server.up or not self.record.get("Endpoint"):
             return []
-        return [(self.address, self.server.port)]
+        with request_scope(self.account, self.region):
+            return [((self.address, self.server.port), reachability.of_database(self.record))]
 
     def work(self, act: Callable[[], None]) -> None:
         """Do this in the background, after what is being done already, in the instance's account and region."""
@@ -223,6 +225,7 @@ class Database:
         """Server, data, names and addresses are gone."""
         self.ended.set()
         addresses.withdraw(self.host)
+        reachability.give_back(self.record["DBInstanceArn"])
         if self.server:
             self.server.discard()
             addresses.release(self.address)

@@ -7,10 +7,10 @@ ministack's. Messages are AWS's own where they are known.
 import random
 import re
 
-from ministack.core.responses import get_region
+from ministack.core.responses import get_account_id, get_region, request_scope
 from ministack.services import alb
 
-from account import addresses, clock, durations, settings, targets
+from account import addresses, clock, durations, reachability, settings, targets
 
 LB_DEFAULTS = {
     "access_logs.s3.enabled": "false",
@@ -135,7 +135,14 @@ def complete(record: dict) -> None:
         suffix = "elb.amazonaws.com.cn" if get_region().startswith("cn-") else "elb.amazonaws.com"
         record["DNSName"] = f"{internal}{record['LoadBalancerName']}-{record['_digits']}.{get_region()}.{suffix}"
         # A process that is given this name reaches the balancer through the emulator's own port.
-        addresses.publish(record["DNSName"], None, lambda _port: [("127.0.0.1", settings.PORT)])
+        account, region = get_account_id(), get_region()
+
+        def behind(_port: int) -> list[addresses.Target]:
+            with request_scope(account, region):
+                return [(("127.0.0.1", settings.PORT), reachability.of_balancer(record))]
+
+        addresses.publish(record["DNSName"], None, behind)
+        reachability.of_balancer(record)  # takes its private addresses now
     attributes = alb._lb_attrs.get(record["LoadBalancerArn"]) or []
     alb._lb_attrs[record["LoadBalancerArn"]] = _with_defaults(attributes, LB_DEFAULTS)
 
@@ -270,6 +277,7 @@ def remove_balancer(arn: str) -> None:
     record = alb._lbs.get(arn)
     if record is not None:
         addresses.withdraw(record["DNSName"])
+        reachability.give_back(arn)
     for store in (alb._lbs, alb._lb_attrs, alb._tags):
         store.pop(arn, None)
 

@@ -18,7 +18,7 @@ from ministack.core.arn import parse_arn
 from ministack.core.responses import request_scope
 from ministack.services import alb
 
-from account import clock, durations
+from account import clock, durations, reachability
 
 Health = tuple[str, str, str]  # state, reason, description
 
@@ -299,13 +299,37 @@ def expects(code: int, matcher: str) -> bool:
     return False
 
 
+def _whence(target: Target) -> reachability.Interface | None:
+    """The load balancer that probes it."""
+    where = parse_arn(target.group)
+    with request_scope(where.account_id, where.region):
+        return next((reachability.of_balancer(alb._lbs[arn]) for arn in balancers_of(target.group)), None)
+
+
+async def reached(source: reachability.Interface | None, target: Target, port: int) -> str:
+    """The address of this machine that the target's process listens on, once the rules let the load balancer through.
+    Never, if they never do: the caller has a limit.
+    """
+    where, record = parse_arn(target.group), group(target.group)
+    vpc = (record or {}).get("VpcId", "")
+    for pause in (*reachability.retries(), None):
+        host, interface = reachability.locate(where.account_id, where.region, vpc, target.ip)
+        if not reachability.may_connect(source, interface, port):
+            return host
+        if pause is not None:
+            await asyncio.sleep(pause)
+    raise asyncio.TimeoutError
+
+
 async def _probe(target: Target, record: dict) -> Health:
     wanted = record.get("HealthCheckPort") or "traffic-port"
     port = target.port if wanted == "traffic-port" else int(wanted)
+
+    async def get() -> int:
+        return await _get(await reached(_whence(target), target, port), port, record)
+
     try:
-        status = await asyncio.wait_for(
-            _get(target.ip, port, record), durations.timer(record["HealthCheckTimeoutSeconds"])
-        )
+        status = await asyncio.wait_for(get(), durations.timer(record["HealthCheckTimeoutSeconds"]))
     except asyncio.TimeoutError:
         return TIMED_OUT
     except (OSError, ValueError, IndexError):

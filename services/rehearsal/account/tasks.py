@@ -1,9 +1,9 @@
 """A Fargate task's life: PROVISIONING > PENDING > ACTIVATING > RUNNING > DEACTIVATING > STOPPING > DEPROVISIONING >
 STOPPED.
 
-Its containers are processes that share one loopback address of this machine. That address is what DescribeTasks shows
-as the network interface's private address, what is registered as target and in Cloud Map, and what the processes listen
-on.
+Its containers are processes that share one loopback address of this machine, which they listen on. What DescribeTasks
+shows as the network interface's private address, and what is registered as target and in Cloud Map, is an address of
+the task's subnet; reachability.py knows which loopback address stands behind it.
 """
 
 import copy
@@ -27,6 +27,7 @@ from account import (
     credentials,
     durations,
     images,
+    reachability,
     rights,
     scheduler,
     settings,
@@ -62,7 +63,9 @@ class Task:
         self.service, self.deployment = service, deployment
         self.id = secrets.token_hex(16)
         self.arn = f"arn:aws:ecs:{self.region}:{self.account}:task/{cluster['clusterName']}/{self.id}"
-        self.address = ""
+        self.address = ""  # loopback
+        self.private_address = ""
+        self.interface: reachability.Interface | None = None
         self.overrides = request.get("overrides") or {}
         self.execution_role = self.overrides.get("executionRoleArn") or definition.get("executionRoleArn") or ""
         self.was_healthy = False
@@ -75,6 +78,7 @@ class Task:
         self.has_address = False  # one of the subnet's
         self.replace: tuple[str, str] | None = None  # stop code and reason, once another task serves in its place
         self.security_groups = network.get("securityGroups") or []
+        self.public = network.get("assignPublicIp") == "ENABLED"
         zone = (ec2._subnets.get(self.subnet) or {}).get("AvailabilityZone") or f"{self.region}a"
         overrides = {o.get("name"): o for o in self.overrides.get("containerOverrides") or []}
         self.containers = [
@@ -188,27 +192,35 @@ class Task:
     def _provisioned(self) -> None:
         if not self.wanted:
             return
-        public = self.record["_network"].get("awsvpcConfiguration", {}).get("assignPublicIp") == "ENABLED"
-        if not capacity.take_address(self.subnet):
+        try:
+            if not capacity.take_address(self.subnet):
+                raise OSError
+            named = f"task {self.id}"
+            self.interface = reachability.in_subnet(named, self.subnet, self.security_groups, self.public, self.arn)
+        except OSError:
             return self.stop(
                 "TaskFailedToStart",
                 "Unexpected EC2 error while attempting to Create Network Interface with public IP assignment "
-                f"{'enabled' if public else 'disabled'} in subnet '{self.subnet}': InsufficientFreeAddressesInSubnet",
+                f"{'enabled' if self.public else 'disabled'} in subnet '{self.subnet}': "
+                "InsufficientFreeAddressesInSubnet",
             )
         self.has_address = True
+        self.security_groups = list(self.interface.groups)
+        (self.private_address,) = self.interface.addresses
         self.address = addresses.allocate()
+        reachability.plug(self.interface, self.address)
         mac = "0e:" + ":".join(f"{random.randrange(256):02x}" for _ in range(5))
         attachment = self.record["attachments"][0]
         attachment["status"] = "ATTACHED"
         attachment["details"] += [
             {"name": "networkInterfaceId", "value": self.eni},
             {"name": "macAddress", "value": mac},
-            {"name": "privateDnsName", "value": f"ip-{self.address.replace('.', '-')}.{self.region}.compute.internal"},
-            {"name": "privateIPv4Address", "value": self.address},
+            {"name": "privateDnsName", "value": self._private_name()},
+            {"name": "privateIPv4Address", "value": self.private_address},
         ]
         for container in self.containers:
             container.record["networkInterfaces"] = [
-                {"attachmentId": attachment["id"], "privateIpv4Address": self.address}
+                {"attachmentId": attachment["id"], "privateIpv4Address": self.private_address}
             ]
         subnet = ec2._subnets.get(self.subnet) or {}
         ec2._network_interfaces[self.eni] = {
@@ -219,7 +231,7 @@ class Task:
             "Description": attachment["id"],
             "OwnerId": self.account,
             "Status": "in-use",
-            "PrivateIpAddress": self.address,
+            "PrivateIpAddress": self.private_address,
             "InterfaceType": "interface",
             "SourceDestCheck": True,
             "MacAddress": mac,
@@ -232,10 +244,19 @@ class Task:
         self._is("PENDING", connectivity="CONNECTED", connectivityAt=clock.now())
         self.after(durations.seconds("ecs.pending"), self._initialize)
 
-    def _initialize(self) -> None:
+    def _private_name(self) -> str:
+        zone = "ec2.internal" if self.region == "us-east-1" else f"{self.region}.compute.internal"
+        return f"ip-{self.private_address.replace('.', '-')}.{zone}"
+
+    def _initialize(self, patient: bool = True) -> None:
         if not self.wanted:
             return
+        cut_off = next((why for why in (container.cut_off() for container in self.containers) if why), "")
+        if cut_off and patient:  # it is tried again for minutes
+            return self.after(durations.seconds("ecs.unreachable"), lambda: self._initialize(patient=False))
         try:
+            if cut_off:
+                raise StartError(cut_off)
             if self.execution_role:
                 self._assume(self.execution_role)
             if self.definition.get("taskRoleArn"):
@@ -343,7 +364,7 @@ class Task:
             arn, port = entry["targetGroupArn"], entry["containerPort"]
             self.targets.append((arn, port))
             try:
-                balancer.register(arn, self.address, port)
+                balancer.register(arn, self.private_address, port)
             except KeyError:
                 self.service.event(f"failed to register targets in (target-group {arn}) with (error it does not exist)")
                 continue
@@ -358,7 +379,7 @@ class Task:
                     "ServiceId": service_id,
                     "InstanceId": self.id,
                     "Attributes": {
-                        "AWS_INSTANCE_IPV4": self.address,
+                        "AWS_INSTANCE_IPV4": self.private_address,
                         "AVAILABILITY_ZONE": self.record["availabilityZone"],
                         "REGION": self.region,
                         "ECS_CLUSTER_NAME": self.record["clusterArn"].rsplit("/", 1)[-1],
@@ -400,12 +421,12 @@ class Task:
             return False
         if any(c.essential and c.check for c in self.containers) and self.record["healthStatus"] != "HEALTHY":
             return False
-        return all(balancer.health(arn, self.address, port)[0] == "healthy" for arn, port in self.targets)
+        return all(balancer.health(arn, self.private_address, port)[0] == "healthy" for arn, port in self.targets)
 
     def unhealthy_target(self) -> tuple[str, int, str, str] | None:
         """(target group ARN, port, reason, description) of one that its target group calls unhealthy."""
         for arn, port in self.targets if self.running else []:
-            state, reason, description = balancer.health(arn, self.address, port)
+            state, reason, description = balancer.health(arn, self.private_address, port)
             if state == "unhealthy":
                 return arn, port, reason, description
         return None
@@ -483,7 +504,7 @@ class Task:
 
     def _deregister(self) -> None:
         for arn, port in self.targets:
-            balancer.deregister(arn, self.address, port)
+            balancer.deregister(arn, self.private_address, port)
         for arn in dict.fromkeys(arn for arn, _ in self.targets):
             self.service.event(
                 f"deregistered {sum(1 for a, _ in self.targets if a == arn)} targets in (target-group {arn})"
@@ -496,7 +517,7 @@ class Task:
         """Look until no target group drains it any more (deregistration delay, requests in flight), then stop its
         containers.
         """
-        draining = any(balancer.health(arn, self.address, port)[0] == "draining" for arn, port in self.targets)
+        draining = any(balancer.health(arn, self.private_address, port)[0] == "draining" for arn, port in self.targets)
         if draining and any(not c.exited for c in self.containers):
             self.after(DRAIN_LOOK_SECONDS, self._drained)
         else:
@@ -548,8 +569,11 @@ class Task:
             ecs_metadata.unregister_token(container.token)
             credentials.withdraw(container.token)
         if self.address:
+            addresses.leave(self.interface)
+            reachability.unplug(self.interface)
             addresses.release(self.address)
             self.address = ""
+        reachability.give_back(self.arn)
         shutil.rmtree(settings.DIRECTORY / "tasks" / self.id, ignore_errors=True)
 
 
