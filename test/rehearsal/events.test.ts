@@ -118,7 +118,7 @@ async function received(QueueUrl: string, options: object = {}, sqs = aws.sqs): 
   const { Messages } = await sqs.send(
     new ReceiveMessageCommand({
       QueueUrl,
-      WaitTimeSeconds: 1,
+      WaitTimeSeconds: 10,
       MaxNumberOfMessages: 10,
       MessageAttributeNames: ['All'],
       ...options,
@@ -393,10 +393,10 @@ describe('delivery', () => {
       times: 1,
     });
     await tell('own.twice');
-    const first = await received(url);
-    const second = await received(url);
-    assert.equal(body(first[0]).id, body(second[0]).id);
-    assert.notEqual(first[0]!.MessageId, second[0]!.MessageId);
+    const got = await received(url);
+    if (got.length < 2) got.push(...(await received(url)));
+    assert.equal(body(got[0]).id, body(got[1]).id);
+    assert.notEqual(got[0]!.MessageId, got[1]!.MessageId);
     await account.clearFaults();
   });
 
@@ -526,8 +526,8 @@ describe('queues', () => {
       assert.equal((await received(url)).length, 1);
       await account.skip(2);
     }
-    await received(url, { WaitTimeSeconds: 0 });
-    await received(url, { WaitTimeSeconds: 0 });
+    // It is moved when it would be received once more; a short poll may miss that.
+    for (let n = 0; n < 20 && (await waiting(dead)) === '0'; n++) await received(url, { WaitTimeSeconds: 0 });
     const [message] = await received(dead, { MessageSystemAttributeNames: ['All'] });
     assert.equal(message!.Body, 'poison');
     assert.equal(message!.Attributes?.DeadLetterQueueSourceArn, queueArn('work'));
@@ -706,7 +706,7 @@ describe('what AWS’s services tell', () => {
   const seen: AwsEvent[] = [];
   /** The first event that this is true of; what is read on the way is kept for the next who asks. */
   async function event(wanted: (one: AwsEvent) => boolean): Promise<AwsEvent> {
-    for (let n = 0; n < 40; n++) {
+    for (let n = 0; n < 8; n++) {
       const found = seen.find(wanted);
       if (found) return found;
       for (const message of await received(url)) {
