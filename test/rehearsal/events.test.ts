@@ -30,7 +30,12 @@ import {
   DescribeEventsCommand,
   RDSClient,
 } from '@aws-sdk/client-rds';
-import { CreateSecretCommand, PutSecretValueCommand, SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
+import {
+  CreateSecretCommand,
+  GetSecretValueCommand,
+  PutSecretValueCommand,
+  SecretsManagerClient,
+} from '@aws-sdk/client-secrets-manager';
 import {
   ChangeMessageVisibilityCommand,
   CreateQueueCommand,
@@ -863,6 +868,7 @@ describe('what AWS’s services tell', () => {
     await aws.ecs.send(new CreateClusterCommand({ clusterName: 'seen' }));
     await aws.secrets.send(new CreateSecretCommand({ Name: 'place/1', SecretString: 'hush-hush-2' }));
     await aws.secrets.send(new PutSecretValueCommand({ SecretId: 'place/1', SecretString: 'hush-hush-3' }));
+    await aws.secrets.send(new GetSecretValueCommand({ SecretId: 'place/1' }));
     const told = await event((one) => one.detail['eventName'] === 'PutSecretValue');
     assert.equal(told['detail-type'], 'AWS API Call via CloudTrail');
     assert.equal(told.source, 'aws.secretsmanager');
@@ -871,6 +877,17 @@ describe('what AWS’s services tell', () => {
     assert.deepEqual(
       clusters.map((one) => one.detail['requestParameters']),
       [{ clusterName: 'seen' }],
+    );
+    // Calls that only look are for a rule that asks for them.
+    const State = 'ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS';
+    const EventPattern = JSON.stringify({ source: [{ prefix: 'aws.' }] });
+    await aws.events.send(new PutRuleCommand({ Name: 'services', EventPattern, State }));
+    await aws.secrets.send(new GetSecretValueCommand({ SecretId: 'place/1', VersionStage: 'AWSPREVIOUS' }));
+    await event((one) => one.detail['eventName'] === 'GetSecretValue');
+    const reads = seen.filter((one) => one.detail['eventName'] === 'GetSecretValue');
+    assert.deepEqual(
+      reads.map((one) => one.detail['requestParameters']),
+      [{ secretId: 'place/1', versionStage: 'AWSPREVIOUS' }],
     );
     const everything = JSON.stringify(await account.events(CUSTOMER));
     assert.ok(everything.includes('PutSecretValue'));

@@ -269,10 +269,12 @@ def _tell(record: Record) -> None:
     """EventBridge hears of it where a trail logs:
     https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-service-event-cloudtrail.html
     """
-    told, kind = "aws." + source(record.call.service).removesuffix(".amazonaws.com"), "AWS API Call via CloudTrail"
-    if not events.wanted(record.account, record.region, told, kind) or not _logged(record.account, record.region):
+    told = "aws." + source(record.call.service).removesuffix(".amazonaws.com")
+    looks = record.call.action.startswith(events.LOOKS)
+    if not events.wanted(record.account, record.region, told, events.CALL, looks):
         return
-    events.emit(told, kind, [], json.loads(_made(record)), record.account, record.region)
+    if _logged(record.account, record.region):
+        events.emit(told, events.CALL, [], json.loads(_made(record)), record.account, record.region)
 
 
 def _logged(account: str, region: str) -> bool:

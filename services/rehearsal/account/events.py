@@ -62,12 +62,19 @@ def emit(
         _dispatch(event, view)
 
 
-def wanted(account: str, region: str, source: str, detail_type: str) -> bool:
+# Calls that only look are for rules that ask for them by their state:
+# https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-service-event-cloudtrail.html
+CALL = "AWS API Call via CloudTrail"
+LOOKS = ("Describe", "Get", "List")
+ALL_CALLS = "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS"
+
+
+def wanted(account: str, region: str, source: str, detail_type: str, looks: bool = False) -> bool:
     """Whether a rule may want such an event: saves making one that nobody reads. Never false where one matches."""
     with request_scope(account, region):
         for rule in list(eventbridge._rules.values()):
             pattern = rule.get("EventPattern")
-            if pattern and rule.get("State", "").startswith("ENABLED"):
+            if pattern and rule.get("State", "").startswith(ALL_CALLS if looks else "ENABLED"):
                 asked = json.loads(pattern)
                 if all(
                     any(not isinstance(one, str) or one == value for one in asked.get(name, [value]))
@@ -85,10 +92,12 @@ def _dispatch(event: dict, view=None) -> None:
     view = view or eventbridge._pattern_event_view(event)
     account, region = get_account_id(), get_region()
     passed = set(event.get("_DispatchPath") or [])
+    looks = event["DetailType"] == CALL and json.loads(event["Detail"]).get("eventName", "").startswith(LOOKS)
     for key, rule in list(eventbridge._rules.items()):
         if rule.get("EventBusName", "default") != event.get("EventBusName", "default") or key in passed:
             continue
-        if not rule.get("State", "").startswith("ENABLED") or not rule.get("EventPattern"):
+        enabled = rule.get("State", "").startswith(ALL_CALLS if looks else "ENABLED")
+        if not enabled or not rule.get("EventPattern"):
             continue
         if not eventbridge._matches_pattern_view(rule["EventPattern"], view, f"rule {key}"):
             continue
