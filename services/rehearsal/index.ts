@@ -198,6 +198,8 @@ export interface Rehearsal {
    * account's time, seconds since 1970.
    */
   skip(seconds: number): Promise<number>;
+  /** Sets a quota of an account (`L-…`): low, so that a test reaches it soon. */
+  quota(account: string, code: string, value: number): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -463,6 +465,7 @@ function drive(endpoint: string, stop: () => Promise<void>): Rehearsal {
     names: async () => (await own('GET', '/names')) as Record<string, string>,
     reach: async (question) => ((await own('POST', '/reach', question)) as { why: string }).why,
     fetch: (url, init = {}) => throughProxy(endpoint, url, init),
+    quota: async (number, code, value) => void (await own('POST', '/quotas', { account: number, code, value })),
     skip: async (seconds) => ((await own('POST', '/clock', { skipSeconds: seconds })) as { now: number }).now,
     stop,
   };

@@ -68,6 +68,7 @@ MODULES = [
     "network",
     "consistency",
     "cloudformation",
+    "quotas",
     "inputs",
 ]
 PARENT_LOOK_SECONDS = 0.2

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ministack.core.responses import get_account_id, get_region, request_scope
 from ministack.services import ec2, ecs
 
-from account import control, reachability, scheduler
+from account import control, quotas, reachability, scheduler
 from account.answers import Refused, invalid
 
 UNAVAILABLE = "Capacity is unavailable at this time. Please try again later or in a different availability zone"
@@ -22,8 +22,8 @@ STRATEGY_LIMIT = 20
 class NoCapacity(Exception):
     """Nothing is left of a provider; `short` is the reason in EventBridge's words."""
 
-    def __init__(self, provider: str):
-        super().__init__(UNAVAILABLE)
+    def __init__(self, provider: str, why: str = UNAVAILABLE):
+        super().__init__(why)
         self.provider, self.short = provider, "RESOURCE:FARGATE"
 
 
@@ -70,11 +70,14 @@ def give_address(subnet_id: str) -> None:
 # Placement --------------------------------------------------------------------------------------------------
 
 
-def place(group: str, subnets: list[str], provider: str) -> str:
+def place(group: str, subnets: list[str], provider: str, units: int = 0) -> str:
     """The subnet for one more task of `group`: they take turns, so that tasks spread over the zones. NoCapacity when no
     zone has any left.
     """
     account, region = get_account_id(), get_region()
+    too_many = quotas.vcpus(provider, units)
+    if too_many:
+        raise NoCapacity(provider, too_many)
     key = (account, region, group)
     turn = _turns.get(key, 0)
     for step in range(max(1, len(subnets))):

@@ -517,7 +517,9 @@ def _run(data: dict) -> dict:
             placed = [task.record["capacityProviderName"] for task in started]
             request["capacityProviderName"] = capacity.choose(strategy, placed)
         try:
-            subnet = capacity.place(group, subnets, request.get("capacityProviderName") or "FARGATE")
+            subnet = capacity.place(
+                group, subnets, request.get("capacityProviderName") or "FARGATE", int(definition.get("cpu") or 0)
+            )
         except capacity.NoCapacity as error:
             failures.append({"reason": str(error)})
             continue

@@ -661,7 +661,9 @@ class Service:
                 request["capacityProviderName"] = capacity.choose(strategy, placed)
             provider = request.get("capacityProviderName") or "FARGATE"
             try:
-                subnet = capacity.place(request["group"], subnets, provider)
+                subnet = capacity.place(
+                    request["group"], subnets, provider, int(self.primary.definition.get("cpu") or 0)
+                )
             except capacity.NoCapacity as error:
                 self._unplaced(error)
                 break
