@@ -76,6 +76,24 @@ const cases: { reason: string; error: unknown; terminal: boolean; message: strin
       'quota reached: "TooManyTargetGroups": elasticloadbalancing:CreateTargetGroup: The maximum number of target groups has been reached',
   },
   {
+    reason: "Fargate's vCPUs: a quota, though the code says throttling and the SDK has tried again",
+    error: error(
+      'ThrottlingException',
+      "You've reached the limit on the number of vCPUs you can run concurrently",
+      'ecs:RunTask',
+    ),
+    terminal: false,
+    message:
+      'quota reached: "ThrottlingException": ecs:RunTask: You\'ve reached the limit on the number of vCPUs you can run concurrently',
+  },
+  {
+    reason: 'a quota that ECS says with a code for bad parameters: somebody can raise it',
+    error: error('InvalidParameterException', "You've reached the limit on the number of services in a cluster: 5000"),
+    terminal: false,
+    message:
+      'quota reached: "InvalidParameterException": ecs:CreateService: You\'ve reached the limit on the number of services in a cluster: 5000',
+  },
+  {
     reason: 'TooManyRequests is throttling, not a quota',
     error: error('TooManyRequestsException', 'Rate exceeded'),
     terminal: false,

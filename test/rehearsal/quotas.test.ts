@@ -42,6 +42,7 @@ import {
   ServiceQuotasClient,
 } from '@aws-sdk/client-service-quotas';
 import { explain, noteCall } from '../../services/reconciler/aws/errors.ts';
+import { progress } from '../../services/reconciler/kinds/ecs-service.ts';
 import type { Rehearsal } from '../../services/rehearsal/index.ts';
 import { openRehearsal } from '../support/rehearsal.ts';
 
@@ -308,8 +309,8 @@ for (const [code, low, error, page, call] of REACHED)
       )) as Error;
       assert.equal(refused.name, error);
       noteCall(refused, 'aws:Call');
-      if (error !== 'InvalidParameterException') assert.match(explain(refused).message, /^quota reached: /);
-      assert.equal(explain(refused).message.includes('limit') || /quota|maximum|exceed/.test(refused.message), true);
+      assert.match(explain(refused).message, /^quota reached: /);
+      assert.equal(explain(refused).terminal, false);
     } finally {
       await rehearsal.quota(ACCOUNT, code, known!.Value!);
     }
@@ -372,6 +373,13 @@ test(`vCPUs that run at once: RunTask’s failure and the service’s event say 
   assert.match(
     (await said()).map((event) => event.message).join('\n'),
     /\(service starved\) was unable to place a task\. Reason: You've reached the limit on the number of vCPUs/,
+  );
+  const { services: seen } = await aws.ecs.send(
+    new DescribeServicesCommand({ cluster: 'first', services: ['starved'] }),
+  );
+  assert.equal(
+    progress(seen![0]!, seen![0]!.deployments![0]!),
+    "0 of 1 tasks running, a task cannot be placed: You've reached the limit on the number of vCPUs you can run concurrently",
   );
   await aws.ecs.send(new UpdateServiceCommand({ cluster: 'first', service: 'starved', desiredCount: 0 }));
 });

@@ -57,6 +57,8 @@ const PASSES = [
 const DENIED =
   /^(AccessDenied|AccessDeniedException|AuthorizationError|NotAuthorized|UnauthorizedOperation|AuthorizationException)$/;
 const QUOTA = /quota|limit ?exceeded|^TooMany(?!Requests)|^(VcpuLimitExceeded|RulesPerSecurityGroupLimitExceeded)/i;
+/** Some services say it in the message alone: ECS of Fargate's vCPUs, with a code of throttling. */
+const QUOTA_SAID = /reached the (limit|quota) on|exceeded a service limit/i;
 const THROTTLED = /throttl|TooManyRequests|RequestLimitExceeded|PriorRequestNotComplete|SlowDown/i;
 const SESSION =
   /^(ExpiredToken|ExpiredTokenException|InvalidClientTokenId|UnrecognizedClientException|InvalidAccessKeyId)$/;
@@ -100,6 +102,7 @@ export function explain(error: unknown): Explained {
   const passing = (message: string) => ({ terminal: false, message });
 
   if (isDenied(error)) return passing(denied(text, call));
+  if (QUOTA_SAID.test(text)) return passing(`quota reached: "${code}"${at}: ${text}`);
   if (THROTTLED.test(code)) return passing(`AWS asks us to slow down${at}`);
   if (QUOTA.test(code)) return passing(`quota reached: "${code}"${at}: ${text}`);
   if (NETWORK.test(code)) return passing(`AWS cannot be reached${at}: ${code}`);

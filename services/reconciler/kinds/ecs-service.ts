@@ -249,7 +249,8 @@ const balancers = ({ balanced, container }: EcsServiceInputs) =>
   ];
 
 /** Counts, so that people see it move; how long it has lasted is the row's to say. */
-function progress(found: Service, primary: Deployment): string {
+/** Pure: how far a rollout is, and why ECS cannot place more tasks. */
+export function progress(found: Service, primary: Deployment): string {
   const { runningCount: running = 0, desiredCount: desired = 0, failedTasks: failures = 0 } = primary;
   const old = (found.deployments ?? [])
     .filter((deployment) => deployment !== primary)
@@ -258,8 +259,21 @@ function progress(found: Service, primary: Deployment): string {
     `${running} of ${desired} tasks running`,
     ...(old > 0 ? [`${old} of the last revision still there`] : []),
     ...(failures > 0 ? [`${failures} failed`] : []),
+    ...(running < desired ? unplaced(found, primary) : []),
   ].join(', ');
 }
+
+/** What ECS said last of this rollout, when that is that there is no room: capacity, addresses, a quota. */
+function unplaced(found: Service, primary: Deployment): string[] {
+  const [last] = (found.events ?? []).toSorted((a, b) => time(b.createdAt) - time(a.createdAt));
+  if (last === undefined || time(last.createdAt) < time(primary.createdAt)) return [];
+  const why = /was unable to place a task\. Reason: (.*?)\.?(?: For more information.*)?$/.exec(
+    last.message ?? '',
+  )?.[1];
+  return why === undefined ? [] : [`a task cannot be placed: ${why}`];
+}
+
+const time = (at: Date | undefined): number => at?.getTime() ?? 0;
 
 /** Whether the last rollout of this task definition was taken back by ECS. */
 async function wasGivenUp(aws: Account, found: Service, taskDefinitionArn: string): Promise<boolean> {

@@ -15,7 +15,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 # What we add to ministack's modules ourselves.
-ADDED = {("ministack.services", "application_autoscaling")}
+ADDED = {("ministack.services", "application_autoscaling"), ("ministack.services", "servicequotas")}
 
 
 def bound(tree: ast.AST) -> tuple[dict[str, str], list[tuple[str, str]]]:
