@@ -25,6 +25,9 @@ const ACCOUNT = '350000000003';
 const service = { container: { name: 'server', logGroup: '/x' }, healthPath: '/ok', events: [] };
 const container = (given: object) => ({ containers: [{ name: 'server', image: 'agent@sha256:1', ...given }] });
 
+const NO_WAY_OUT =
+  'the task does not get out of its subnet: look at the NAT gateway, the routes, the endpoints and the security groups';
+
 for (const { reason, task, events, why, logs } of [
   {
     reason: 'an image that is not in the registry',
@@ -35,6 +38,46 @@ for (const { reason, task, events, why, logs } of [
       ...container({}),
     },
     why: 'the image cannot be pulled: "agent@sha256:1": pull image manifest has been retried 1 time(s): agent@sha256:1: not found',
+    logs: false,
+  },
+  {
+    reason: 'no way out of the subnet: the registry is not reached',
+    task: {
+      stopCode: 'TaskFailedToStart' as const,
+      stoppedReason:
+        'ResourceInitializationError: unable to pull secrets or registry auth: The task cannot pull registry auth from ' +
+        'Amazon ECR: There is a connection issue between the task and Amazon ECR. Check your task network ' +
+        'configuration. operation error ECR: GetAuthorizationToken, exceeded maximum number of attempts, 3, https ' +
+        'response error StatusCode: 0, RequestID: , request send failed, Post "https://api.ecr.us-east-1.amazonaws.com' +
+        '/": dial tcp 52.94.0.1:443: i/o timeout',
+      ...container({}),
+    },
+    why: `${NO_WAY_OUT}: unable to pull secrets or registry auth: The task cannot pull registry auth from Amazon ECR: There is a connection issue between the task and Amazon ECR. Check your task network configuration. operation error ECR: GetAuthorizationToken, exceeded maxim`,
+    logs: false,
+  },
+  {
+    reason: 'no way out of the subnet: a public image is not reached',
+    task: {
+      stopCode: 'TaskFailedToStart' as const,
+      ...container({
+        reason:
+          'CannotPullContainerError: pull image manifest has been retried 5 time(s): failed to resolve ref agent:1: ' +
+          'failed to do request: Head "https://public.ecr.aws/v2/agent/manifests/1": dial tcp 52.94.0.1:443: i/o timeout',
+      }),
+    },
+    why: `${NO_WAY_OUT}: pull image manifest has been retried 5 time(s): failed to resolve ref agent:1: failed to do request: Head "https://public.ecr.aws/v2/agent/manifests/1": dial tcp 52.94.0.1:443: i/o timeout`,
+    logs: false,
+  },
+  {
+    reason: 'a registry that the execution role may not use is not a missing secret',
+    task: {
+      stopCode: 'TaskFailedToStart' as const,
+      stoppedReason:
+        'ResourceInitializationError: unable to pull secrets or registry auth: execution resource retrieval failed: ' +
+        'unable to retrieve ecr registry auth: service call has been retried 1 time(s): AccessDeniedException: no',
+      ...container({}),
+    },
+    why: 'the task could not be set up: unable to pull secrets or registry auth: execution resource retrieval failed: unable to retrieve ecr registry auth: service call has been retried 1 time(s): AccessDeniedException: no',
     logs: false,
   },
   {

@@ -60,15 +60,20 @@ export function classify(
   service: Pick<Watched, 'events' | 'healthPath' | 'container'>,
 ): { why: string; logs: boolean } {
   const container = task.containers?.find((each) => each.name === service.container.name) ?? task.containers?.[0];
+  const whole = `${task.stoppedReason} ${container?.reason}`;
   const reason = tidy(container?.reason ?? '');
   const stopped = tidy(task.stoppedReason ?? '');
   const both = `${stopped} ${reason}`;
 
+  if (/connection issue between the task|i\/o timeout|context deadline exceeded/i.test(whole)) {
+    const where = 'look at the NAT gateway, the routes, the endpoints and the security groups';
+    return { why: `the task does not get out of its subnet: ${where}: ${detail(stopped || reason)}`, logs: false };
+  }
   if (/CannotPullContainer|CannotPullImage|pull image|manifest unknown/i.test(both)) {
     return { why: `the image cannot be pulled: "${container?.image}": ${detail(reason || stopped)}`, logs: false };
   }
   if (/ResourceInitializationError|unable to (pull|retrieve) secrets?|secretsmanager/i.test(both)) {
-    const secret = /secret/i.test(both);
+    const secret = /(retrieve|fetch) secrets? |secretsmanager/i.test(both); // AWS names both whatever it was
     return {
       why: `${secret ? 'a secret is missing' : 'the task could not be set up'}: ${detail(stopped || reason)}`,
       logs: false,
