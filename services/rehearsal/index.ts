@@ -233,7 +233,10 @@ export interface RehearsalOptions {
    * is written is read at once
    */
   lag?: boolean;
-  /** Request rates are enforced as AWS publishes them; bursts are real, what refills them follows the pace @default true */
+  /**
+   * Request rates are enforced as AWS publishes them; bursts are real, what refills them follows the pace
+   * @default true
+   */
   throttle?: boolean;
   /** @default any free one */
   port?: number;

@@ -544,7 +544,7 @@ describe('processes', { concurrency: true, timeout: 90_000 }, () => {
     n = network(TASKS);
   });
 
-  /** Asks PostgreSQL over and over whether it takes TLS, and says when the answer changes; keeps its first connection. */
+  /** Asks PostgreSQL over and over whether it takes TLS, says when the answer changes, keeps its first connection. */
   const ASKS = `
     const net = require('node:net'), [host, port] = process.env.TARGET.split(':');
     let last = '', first;

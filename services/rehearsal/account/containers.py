@@ -187,7 +187,8 @@ class Container:
         env |= {pair["name"]: pair["value"] for pair in definition.get("environment") or []}
         env |= self.secrets
         env |= {pair["name"]: pair["value"] for pair in self.override.get("environment") or []}
-        env = {name: LOOPBACK.sub(task.address, value) for name, value in addresses.rewrite(env, task.interface).items()}
+        env = addresses.rewrite(env, task.interface)
+        env = {name: LOOPBACK.sub(task.address, value) for name, value in env.items()}
         env["PATH"] = env.get("PATH", images.PATH)
         metadata = f"http://127.0.0.1:{settings.PORT}/v4/{self.token}"
         role = task.overrides.get("taskRoleArn") or task.definition.get("taskRoleArn")
