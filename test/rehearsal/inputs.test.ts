@@ -1161,8 +1161,9 @@ describe('inputs', { timeout: 60_000 }, () => {
 
   before(async () => {
     // One of its own: nothing here needs a server or a wait.
-    rehearsal = await startRehearsal({ pace: 5000, timerPace: 100, postgres: '' });
-    const options = { region: REGION, endpoint: rehearsal.endpoint, credentials: rehearsal.root(ACCOUNT) };
+    rehearsal = await startRehearsal({ pace: 5000, timerPace: 100, postgres: '', throttle: false });
+    const credentials = rehearsal.root(ACCOUNT);
+    const options = { region: REGION, endpoint: rehearsal.endpoint, credentials, maxAttempts: 1 };
     for (const [name, { client }] of Object.entries(SERVICES)) clients[name] = new client(options);
     await prepare();
     asBefore = await everything();
