@@ -1197,4 +1197,113 @@ describe('inputs', { timeout: 60_000 }, () => {
     describe(`${on}: just inside the limits`, () => {
       for (const [what, action, input] of rows) test(`${action}: ${what}`, () => call(on, action, input()));
     });
+
+  /** What no SDK sends: the answer's status and text. */
+  const raw = async (name: string, headers: Record<string, string>, body: string, key = ACCOUNT) => {
+    const scope = `${key}/${new Date().toISOString().slice(0, 10).replaceAll('-', '')}/${REGION}/${name}/aws4_request`;
+    const authorization = `AWS4-HMAC-SHA256 Credential=${scope}, SignedHeaders=host, Signature=0`;
+    const answer = await fetch(rehearsal.endpoint, { method: 'POST', headers: { ...headers, authorization }, body });
+    return { status: answer.status, text: await answer.text() };
+  };
+  const form = (name: string, fields: Record<string, string>) =>
+    raw(name, { 'content-type': 'application/x-www-form-urlencoded' }, new URLSearchParams(fields).toString());
+  const json = (name: string, target: string, body: string) =>
+    raw(name, { 'content-type': 'application/x-amz-json-1.1', 'x-amz-target': target }, body);
+  const stack = (StackName: string, more: Record<string, string>) =>
+    form('cloudformation', { Action: 'CreateStack', Version: '2010-05-15', StackName, ...more });
+
+  describe('what no SDK sends', () => {
+    // https://docs.aws.amazon.com/AmazonECS/latest/APIReference/CommonErrors.html
+    test('a body that is no JSON cannot be read', async () => {
+      const { status, text } = await json('ecs', 'AmazonEC2ContainerServiceV20141113.ListClusters', '{"maxResults"');
+      assert.equal(status, 400);
+      assert.match(text, /SerializationException/);
+    });
+
+    test('null is nothing: a required member that is null is missing', async () => {
+      const { text } = await json('ecs', 'AmazonEC2ContainerServiceV20141113.CreateService', '{"serviceName": null}');
+      assert.match(text, /InvalidParameterException.*Value null at 'serviceName'/);
+    });
+
+    // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
+    test('EC2 refuses a parameter that it does not know', async () => {
+      const { status, text } = await form('ec2', { Action: 'DescribeVpcs', Version: '2016-11-15', Colour: 'red' });
+      assert.equal(status, 400);
+      assert.match(text, /<Code>UnknownParameter<.*The parameter Colour is not recognized/);
+    });
+
+    // https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/CommonErrors.html
+    test('RDS does not mind one', async () => {
+      const { status } = await form('rds', { Action: 'DescribeDBInstances', Version: '2014-10-31', Colour: 'red' });
+      assert.equal(status, 200);
+    });
+
+    // https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_PutSecretValue.html
+    test('a new version of a secret needs a token, which the SDKs make', async () => {
+      const body = JSON.stringify({ SecretId: 'inputs', SecretString: 'x' });
+      assert.match((await json('secretsmanager', 'secretsmanager.PutSecretValue', body)).text, /ClientRequestToken/);
+    });
+
+    // https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
+    test('an alarm by the query protocol is checked as well', async () => {
+      const fields = { Action: 'PutMetricAlarm', Version: '2010-08-01', AlarmName: 'given', Namespace: 'AWS/ECS' };
+      const { text } = await form('monitoring', { ...fields, EvaluationPeriods: '0', ComparisonOperator: 'Above' });
+      assert.match(text, /<Code>ValidationError</);
+      assert.match(text, /'Above' at 'comparisonOperator'/);
+    });
+  });
+
+  // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html
+  test('who may not make a call does not hear what is wrong with it', async () => {
+    const document = { Version: '2012-10-17', Statement: [{ Effect: 'Allow', Action: 'ecs:*', Resource: '*' }] };
+    const credentials = await rehearsal.createUser(ACCOUNT, 'narrow', document);
+    const own = new iam.IAMClient({ region: REGION, endpoint: rehearsal.endpoint, credentials, maxAttempts: 1 });
+    const wrong = own.send(new iam.CreateRoleCommand({ RoleName: 'a b', AssumeRolePolicyDocument: trust }));
+    await assert.rejects(wrong, /not authorized to perform: iam:CreateRole/);
+    own.destroy();
+  });
+
+  describe('what a stack makes is checked in the same way', () => {
+    // https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_CreateStack.html
+    test('a stack’s name', async () => {
+      const { text } = await stack('a_b', { TemplateBody: '{}' });
+      assert.match(text, /'a_b' at 'stackName' failed to satisfy constraint/);
+    });
+
+    test('a template of more than 51,200 bytes has to come from a bucket', async () => {
+      const { text } = await stack('long', { TemplateBody: `{"Description": "${letters(51_200)}"}` });
+      assert.match(text, /at 'templateBody' failed to satisfy constraint: Member must have length less than/);
+    });
+
+    const inline = numbered(4, (i) => ({ PolicyName: `p${i}`, PolicyDocument: JSON.parse(allow(200)) }));
+    // prettier-ignore
+    const failing: [what: string, Type: string, Properties: () => object, reason: RegExp][] = [
+      // https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_CreateTargetGroup.html
+      ['an interval of one second', 'ElasticLoadBalancingV2::TargetGroup',
+        () => ({ ...targetGroup({ Name: 'stacked' }), HealthCheckIntervalSeconds: '1' }), /healthCheckIntervalSeconds/],
+      // https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
+      ['eight days of logs', 'Logs::LogGroup', () => ({ LogGroupName: '/stacked', RetentionInDays: 8 }),
+        /retentionInDays/],
+      // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
+      ['inline policies that are too long together', 'IAM::Role',
+        () => ({ RoleName: 'stacked', AssumeRolePolicyDocument: JSON.parse(trust), Policies: inline }), /10240/],
+      ['a managed policy that is too long', 'IAM::ManagedPolicy',
+        () => ({ ManagedPolicyName: 'stacked', PolicyDocument: JSON.parse(allow(500)) }), /6144/],
+      // https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_CreateRepository.html
+      ['a repository in capitals', 'ECR::Repository', () => ({ RepositoryName: 'Stacked' }), /repositoryName/],
+    ];
+    for (const [n, [what, Type, Properties, reason]] of failing.entries())
+      test(what, async () => {
+        const StackName = `fails-${n}`;
+        const template = { Resources: { Made: { Type: `AWS::${Type}`, Properties: Properties() } } };
+        const Capabilities = { 'Capabilities.member.1': 'CAPABILITY_NAMED_IAM' };
+        await stack(StackName, { TemplateBody: JSON.stringify(template), ...Capabilities });
+        const events = await eventually('the stack has failed', async () => {
+          const asked = { Action: 'DescribeStackEvents', Version: '2010-05-15', StackName };
+          const { text } = await form('cloudformation', asked);
+          return /ROLLBACK_COMPLETE/.test(text) && text;
+        });
+        assert.match(/<ResourceStatusReason>([^<]*Service: [^<]*)</.exec(events)?.[1] ?? '', reason);
+      });
+  });
 });

@@ -9,6 +9,7 @@ What a refusal's sentence says beyond its code is AWS's where it is known; for E
 error codes.
 """
 
+import json
 import logging
 import re
 import unicodedata
@@ -349,6 +350,96 @@ def refused(service: str, path: str, headers: dict[str, str], body: bytes, query
     return None
 
 
+# ---------------------------------------------------------------- what stacks make
+
+STACKS = {  # resource type: service, action that makes it, properties that the action calls otherwise
+    "AWS::EC2::SecurityGroup": ("ec2", "CreateSecurityGroup", {"GroupDescription": "Description"}),
+    "AWS::ECR::Repository": ("ecr", "CreateRepository", {}),
+    "AWS::ECS::Cluster": ("ecs", "CreateCluster", {}),
+    "AWS::ECS::Service": ("ecs", "CreateService", {}),
+    "AWS::ECS::TaskDefinition": ("ecs", "RegisterTaskDefinition", {}),
+    "AWS::ElasticLoadBalancingV2::Listener": ("elasticloadbalancing", "CreateListener", {}),
+    "AWS::ElasticLoadBalancingV2::ListenerRule": ("elasticloadbalancing", "CreateRule", {}),
+    "AWS::ElasticLoadBalancingV2::LoadBalancer": ("elasticloadbalancing", "CreateLoadBalancer", {}),
+    "AWS::ElasticLoadBalancingV2::TargetGroup": ("elasticloadbalancing", "CreateTargetGroup", {}),
+    "AWS::IAM::ManagedPolicy": ("iam", "CreatePolicy", {"ManagedPolicyName": "PolicyName"}),
+    "AWS::IAM::Role": ("iam", "CreateRole", {}),
+    "AWS::Logs::LogGroup": ("logs", "CreateLogGroup", {}),
+    "AWS::RDS::DBInstance": ("rds", "CreateDBInstance", {"VPCSecurityGroups": "VpcSecurityGroupIds"}),
+    "AWS::RDS::DBSubnetGroup": ("rds", "CreateDBSubnetGroup", {}),
+    "AWS::SecretsManager::Secret": ("secretsmanager", "CreateSecret", {}),
+    "AWS::ServiceDiscovery::PrivateDnsNamespace": ("servicediscovery", "CreatePrivateDnsNamespace", {}),
+    "AWS::ServiceDiscovery::Service": ("servicediscovery", "CreateService", {}),
+}
+
+
+def _from_property(shape, value: Any) -> Any:
+    """A property as the action's member: templates spell names with a capital and numbers as text, and write policy
+    documents out.
+    """
+    kind = shape.type_name
+    if kind == "structure" and isinstance(value, dict):
+        members = {name.lower(): name for name in shape.members}
+        named = {members[name.lower()]: one for name, one in value.items() if name.lower() in members}
+        return {name: _from_property(shape.members[name], one) for name, one in named.items() if one is not None}
+    if kind == "list" and isinstance(value, list):
+        return [_from_property(shape.member, one) for one in value]
+    if kind == "map" and isinstance(value, list) and all(isinstance(one, dict) and "Key" in one for one in value):
+        return {one["Key"]: one.get("Value", "") for one in value}  # tags
+    if kind == "string" and isinstance(value, dict | list):
+        return json.dumps(value)
+    if kind == "string" and isinstance(value, int | float):
+        return str(value).lower() if isinstance(value, bool) else str(value)
+    if kind in ("integer", "long") and isinstance(value, str) and value.lstrip("-").isdigit():
+        return int(value)
+    if kind == "boolean" and value in ("true", "false"):
+        return value == "true"
+    return value
+
+
+def check_resource(resource_type: str, properties: dict) -> None:
+    """What the service would refuse of a stack's resource. Raises Refused. Members that are missing are CloudFormation's
+    to name or to demand.
+    """
+    service, action, renamed = STACKS[resource_type]
+    model = wire.operation(service, action)
+    given = _from_property(model.input_shape, {renamed.get(name, name): one for name, one in properties.items()})
+    found = [one for one in problems(model.input_shape, given) if one.kind not in ("null", "type")]
+    found = [one for one in found if (service, action, _lower(one.path)) not in LEFT]
+    if found:
+        raise refusal(service, action, found, model.service_model.metadata.get("protocol", "json"))
+    if resource_type == "AWS::Logs::LogGroup" and properties.get("RetentionInDays"):
+        rules.check("logs", "PutRetentionPolicy", {"retentionInDays": int(properties["RetentionInDays"])})
+    if resource_type == "AWS::IAM::Role":
+        rules.inline_size(
+            properties.get("RoleName", ""), [one.get("PolicyDocument") for one in properties.get("Policies") or []]
+        )
+    rules.check_tags(service, given)
+    if resource_type.startswith("AWS::IAM::"):
+        rules.check(service, action, given)
+
+
+def _stacks() -> None:
+    from ministack.services.cloudformation import provisioners
+
+    kinds = provisioners._RESOURCE_HANDLERS
+
+    def checked(resource_type: str, create):
+        def call(logical_id, properties, stack_name, *more, **named):
+            try:
+                check_resource(resource_type, properties)
+            except Refused as error:
+                raise ValueError(f"{error} (Service: {resource_type.split('::')[1]}, {error.code})") from None
+            return create(logical_id, properties, stack_name, *more, **named)
+
+        return call
+
+    for resource_type in STACKS:
+        if resource_type in kinds:
+            own = kinds[resource_type]
+            kinds[resource_type] = {**own, "create": checked(resource_type, own["create"])}
+
+
 def install() -> None:
     from ministack import app
 
@@ -363,6 +454,7 @@ def install() -> None:
         inner = app.SERVICE_HANDLERS.get(name)
         if inner is not None:
             app.SERVICE_HANDLERS[name] = checked(service, inner)
+    _stacks()
 
 
 def reset() -> None:

@@ -128,12 +128,16 @@ def _tag_lists(given: dict) -> Iterable[list[tuple[str, str]]]:
         yield [(one.get("Key") or "", one.get("Value") or "") for one in specification.get("Tags") or []]
 
 
+def check_tags(service: str, given: dict) -> None:
+    """Every list of tags in a request."""
+    for tags in _tag_lists(given) if service in RESERVED else ():
+        _check_tags(service, tags)
+
+
 def _tags(service: str):
     def checked(action: str, given: dict) -> None:
-        if action.startswith(("Describe", "Delete", "Untag", "Remove")):
-            return
-        for tags in _tag_lists(given):
-            _check_tags(service, tags)
+        if not action.startswith(("Describe", "Delete", "Untag", "Remove")):
+            check_tags(service, given)
 
     always(service)(checked)
 
@@ -1026,18 +1030,19 @@ def _trust_size(given: dict) -> None:
         raise Refused("LimitExceeded", f"Cannot exceed quota for ACLSizePerRole: {TRUST}", 409)
 
 
+def inline_size(role: str, documents: Iterable[Any]) -> None:
+    """All inline policies of a role together."""
+    if sum(_size(one if isinstance(one, str) else json.dumps(one)) for one in documents) > INLINE_ROLE:
+        raise _exceeds(f"role {role}", INLINE_ROLE)
+
+
 @rule("iam", "PutRolePolicy")
 def _inline_role(given: dict) -> None:
     from ministack.services import iam
 
     kept = (iam._roles.get(given["RoleName"]) or {}).get("InlinePolicies") or {}
-    size = _size(given["PolicyDocument"]) + sum(
-        _size(text if isinstance(text, str) else json.dumps(text))
-        for name, text in kept.items()
-        if name != given["PolicyName"]
-    )
-    if size > INLINE_ROLE:
-        raise _exceeds(f"role {given['RoleName']}", INLINE_ROLE)
+    others = [text for name, text in kept.items() if name != given["PolicyName"]]
+    inline_size(given["RoleName"], [given["PolicyDocument"], *others])
 
 
 @rule("iam", "PutUserPolicy")
