@@ -427,7 +427,7 @@ const REFUSED: Record<string, Row[]> = {
     ['ports from high to low', 'AuthorizeSecurityGroupIngress', () => permission({ FromPort: 90, ToPort: 80 }),
       'InvalidParameterValue', /port range \(90:80\)/, 'AWSEC2/latest/APIReference/API_IpPermission.html'],
     ['port 70,000', 'AuthorizeSecurityGroupIngress', () => permission({ FromPort: 70_000, ToPort: 70_000 }),
-      'InvalidParameterValue', /port range/, 'AWSEC2/latest/APIReference/API_IpPermission.html'],
+      'InvalidParameterValue', /'70000' for portRange/, 'AWSEC2/latest/APIReference/API_IpPermission.html'],
     ['addresses that are none', 'AuthorizeSecurityGroupIngress',
       () => permission({ IpRanges: [{ CidrIp: '10.0.0.0/33' }] }), 'InvalidParameterValue', /10.0.0.0\/33 is malformed/,
       'AWSEC2/latest/APIReference/API_IpRange.html'],

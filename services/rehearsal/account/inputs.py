@@ -398,12 +398,16 @@ def _from_property(shape, value: Any) -> Any:
 
 
 def check_resource(resource_type: str, properties: dict) -> None:
-    """What the service would refuse of a stack's resource. Raises Refused. Members that are missing are CloudFormation's
-    to name or to demand.
+    """What the service would refuse of a stack's resource. Raises Refused. Members that are missing are
+    CloudFormation's to name or to demand; tags that begin with aws: are its own.
     """
     service, action, renamed = STACKS[resource_type]
+    if isinstance(properties.get("Tags"), list):
+        own = [tag for tag in properties["Tags"] if not str(tag.get("Key", "")).startswith("aws:cloudformation:")]
+        properties = {**properties, "Tags": own}
     model = wire.operation(service, action)
-    given = _from_property(model.input_shape, {renamed.get(name, name): one for name, one in properties.items()})
+    filled = {renamed.get(name, name): one for name, one in properties.items() if one not in ([], {})}
+    given = _from_property(model.input_shape, filled)
     found = [one for one in problems(model.input_shape, given) if one.kind not in ("null", "type")]
     found = [one for one in found if (service, action, _lower(one.path)) not in LEFT]
     if found:
