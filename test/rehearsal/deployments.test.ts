@@ -182,7 +182,7 @@ describe('deployments', { concurrency: 1, timeout: 60_000 }, () => {
         [9, 5, 'COUNT', 5],
       ];
       for (const [desiredCount, threshold, type, value] of thresholds)
-        test(`breaks after ${threshold} failures of ${desiredCount} tasks${type ? ` by ${type} ${value}` : ''}`, async () => {
+        test(`breaks after ${threshold} failures of ${desiredCount} tasks by ${type ?? 'default'}`, async () => {
           const name = `breaks-${desiredCount}-${type ?? 'default'}`;
           const definition = await full.define('any');
           const thresholdConfiguration = type ? { type, value: value! } : undefined;
