@@ -551,6 +551,17 @@ describe('queues', () => {
     assert.equal((await waits)[0]?.Body, 'y');
   });
 
+  // https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/standard-queues.html
+  test('a standard queue promises no order', async () => {
+    const url = await queue('mixed', { VisibilityTimeout: '0' });
+    for (const letter of 'abcdef') await send(url, letter);
+    const orders = new Set<string>();
+    for (let n = 0; n < 12; n++)
+      orders.add((await received(url, { VisibilityTimeout: 0 })).map((one) => one.Body).join(''));
+    assert.ok(orders.size > 1, [...orders].join());
+    for (const order of orders) assert.equal([...order].toSorted().join(''), 'abcdef');
+  });
+
   // https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_DeleteQueue.html
   test('a deleted queue’s name is free again after a minute', async () => {
     const url = await queue('again-and-again');

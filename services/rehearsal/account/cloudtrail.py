@@ -387,10 +387,10 @@ def _made(record: Record) -> str:
     headers, body, answered, answer = record.raw or ({}, b"", {}, b"")
     model = wire.operation(call.service, call.action)
     given = said = None
-    message = ""
+    message = call.why if call.via and call.error else ""
     if model is not None and body:
         given = _in(record, model, headers, body)
-    if model is not None and call.status >= 400:
+    if model is not None and call.status >= 400 and answer:
         error = wire.answered(model, call.status, answered, answer).get("Error") or {}
         message = error.get("Message") or error.get("message") or ""
     elif model is not None and answer:

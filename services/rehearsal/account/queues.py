@@ -12,6 +12,7 @@ from ministack.core.responses import get_account_id, get_region
 from ministack.services import sqs
 
 lock = threading.RLock()
+MIXED = 0.2  # of receives from a standard queue, whose order is no promise
 SHORT_POLL_MISSES = 0.25  # a short poll asks some of SQS's servers only: it may miss what is there
 _HANDLE = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,80}|[A-Za-z0-9_-]{1,75}\.fifo")
@@ -176,7 +177,21 @@ def _locked(inner):
     return call
 
 
+def _mixing(collect):
+    """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/standard-queues.html"""
+
+    @functools.wraps(collect)
+    def call(queue: dict, *given):
+        chance = durations.random("sqs.order")
+        if not queue["is_fifo"] and chance.random() < MIXED:
+            chance.shuffle(queue["messages"])
+        return collect(queue, *given)
+
+    return call
+
+
 def install() -> None:
+    sqs._collect_msgs = _mixing(sqs._collect_msgs)
     _acts.update(sqs._HANDLERS)
     for name in _acts:
         act = STRICTER.get(name, _acts[name])
