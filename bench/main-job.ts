@@ -32,7 +32,7 @@ const CHAINS = {
 const critical = (chain: readonly string[]): number =>
   chain.reduce((sum, name) => sum + durations[name]!.seconds, 0) / PACE;
 
-const rehearsal = await startRehearsal({ pace: PACE, timerPace: TIMER_PACE });
+const rehearsal = await startRehearsal({ lag: true, pace: PACE, timerPace: TIMER_PACE });
 const principal = await controlPlaneUser(rehearsal);
 const api = await startControlPlane({ rehearsal, principal, env: { FREEHOLD_SWEEP_SECONDS: '2' } });
 try {

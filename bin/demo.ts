@@ -50,7 +50,7 @@ const stage = curtain(() => {
 
 async function main(): Promise<void> {
   step('Starting an emulated AWS, on this machine only');
-  const rehearsal = await startRehearsal({ pace: PACE, timerPace: TIMER_PACE });
+  const rehearsal = await startRehearsal({ lag: true, pace: PACE, timerPace: TIMER_PACE });
   stage.before(() => rehearsal.stop());
   detail(`${rehearsal.endpoint}: AWS's waits are ${PACE} times shorter here, health checks ${TIMER_PACE} times`);
 

@@ -131,7 +131,7 @@ async function main(): Promise<Report> {
     'A rehearsal of the main job',
     `An emulated AWS on this machine; its waits are ${pace} times shorter than AWS's, health checks ${timerPace} times.`,
   );
-  const rehearsal = await startRehearsal({ pace, timerPace });
+  const rehearsal = await startRehearsal({ lag: true, pace, timerPace });
   stage.before(() => rehearsal.stop());
   const principal = await controlPlaneUser(rehearsal);
   const api = await startControlPlane({ rehearsal, principal, env: { FREEHOLD_POLL_SECONDS: '0.3' } });

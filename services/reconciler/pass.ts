@@ -3,7 +3,7 @@
  * removing the rest. A pass takes nothing but the graph and the rows, waits for nothing, and may be cut off anywhere.
  */
 import { isDeepStrictEqual } from 'node:util';
-import { Terminal, explain } from './aws/errors.ts';
+import { NotOurs, Terminal, explain } from './aws/errors.ts';
 import type { Cx, Graph, Kind, Node, Observed } from './resource.ts';
 
 export type State =
@@ -93,6 +93,7 @@ const BACKOFF_LIMIT_SECONDS = 300;
 const MEMORY_SECONDS = 60;
 /** How long AWS may not show what it has made: its read-after-write lags are seconds. */
 const APPEARS_SECONDS = 60;
+const NOT_THERE_YET = 'asked for, not there yet';
 
 export async function pass(p: Pass): Promise<Outcome> {
   const rows = new Map((await p.rows.all()).map((row) => [row.id, row]));
@@ -139,6 +140,8 @@ async function buildOne(p: Pass, node: Node, row: Row, got: Map<string, unknown>
     if (gaveUp) return failed(gaveUp.message);
     if (p.observeOnly) return failed('not made or changed any more: its revision has failed');
     if (live === undefined && node.kind.stateful && wasReady(row)) throw new Terminal(lost(node, inputs));
+    // A second creation would be refused at best; of what has no name there would be two.
+    if (live === undefined && appears(p, row)) return waiting(NOT_THERE_YET);
     await cx.fence();
     if (live === undefined) {
       row.askedAt = p.now();
@@ -174,7 +177,7 @@ function judge(p: Pass, kind: Kind, row: Row, seen: Observed<unknown, unknown>, 
   row.busySince = seen.is === 'busy' ? (row.busySince ?? p.now()) : null;
   switch (seen.is) {
     case 'absent':
-      return waiting('asked for, not there yet');
+      return waiting(NOT_THERE_YET);
     case 'ready':
       return { state: 'ready', message: '' };
     case 'broken':
@@ -230,8 +233,7 @@ async function removeOne(p: Pass, row: Row): Promise<State> {
     why = await kind.remove(cx, row.inputs, seen.live);
     seen = await kind.observe(cx, row.inputs);
   }
-  const isNew = row.askedAt !== null && p.now().getTime() - row.askedAt.getTime() < APPEARS_SECONDS * 1000;
-  if (seen.is === 'absent') return isNew ? waiting('asked for, not there yet') : { state: 'ready', message: '' };
+  if (seen.is === 'absent') return isNew(p, row) ? waiting(NOT_THERE_YET) : { state: 'ready', message: '' };
   row.busySince ??= p.now();
   const minutes = Math.floor((p.now().getTime() - row.busySince.getTime()) / 60_000);
   const said = why ?? 'being removed';
@@ -253,9 +255,10 @@ async function step(p: Pass, row: Row, done: 'ready' | 'gone', act: () => Promis
     row.notBefore = null;
   } catch (error) {
     if (error instanceof Superseded) throw error;
+    const untagged = error instanceof NotOurs && isNew(p, row);
     const { terminal, message, defect } = explain(error);
     if (defect) p.defect(row.id, error);
-    row.state = terminal ? failed(message) : { state: 'retrying', message };
+    row.state = untagged ? waiting(NOT_THERE_YET) : terminal ? failed(message) : { state: 'retrying', message };
     row.tries = terminal ? 0 : row.tries + 1;
     row.notBefore = terminal ? null : new Date(p.now().getTime() + backoffSeconds(row.tries) * 1000);
   }
@@ -302,6 +305,11 @@ const lost = ({ id, kind: { stateful } }: Node, inputs: unknown): string =>
     : `deleted by somebody else, with what it held: "${id}": restore it under its name`;
 /** What never was ready was never used, so it holds nothing. */
 const wasReady = (row: Row): boolean => row.outputs !== null;
+const isNew = (p: Pass, row: Row): boolean =>
+  row.askedAt !== null && p.now().getTime() - row.askedAt.getTime() < APPEARS_SECONDS * 1000;
+/** AWS has said yes to this generation's creation and does not show what it made. */
+const appears = (p: Pass, row: Row): boolean =>
+  row.generation === p.generation && row.state.message === NOT_THERE_YET && isNew(p, row);
 const isReady = (row: Row): boolean => row.state.state === 'ready';
 const isTrouble = (row: Row): boolean => row.state.state === 'failed' || row.state.state === 'retrying';
 const waiting = (message: string): State => ({ state: 'waiting', message });

@@ -229,10 +229,10 @@ export interface RehearsalOptions {
   /** All chance comes from it: jitter, the order of lists, ids @default the same in every run */
   seed?: number;
   /**
-   * Reads that come too early see what was before, for some seconds divided by the pace, as on AWS @default false: what
-   * is written is read at once
+   * Reads that come too early see what was before, for some seconds divided by the pace, as on AWS. A number makes it
+   * that many times longer @default false: what is written is read at once
    */
-  lag?: boolean;
+  lag?: boolean | number;
   /**
    * Request rates are enforced as AWS publishes them; bursts are real, what refills them follows the pace
    * @default true
@@ -280,7 +280,7 @@ export async function startRehearsal(options: RehearsalOptions = {}): Promise<Re
       REHEARSAL_PACE: String(options.pace ?? 1),
       REHEARSAL_TIMER_PACE: String(options.timerPace ?? 1),
       REHEARSAL_SEED: options.seed === undefined ? '' : String(options.seed),
-      REHEARSAL_LAG: options.lag ? 'on' : 'off',
+      REHEARSAL_LAG: String(Number(options.lag ?? false)),
       REHEARSAL_THROTTLE: options.throttle === false ? 'off' : '',
       REHEARSAL_CATALOGUE: options.catalogue ?? '',
       REHEARSAL_PGBIN: options.postgres ?? (await postgresBinaries()),

@@ -5,7 +5,7 @@
  */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { Terminal } from '../../services/reconciler/aws/errors.ts';
+import { NotOurs, Terminal } from '../../services/reconciler/aws/errors.ts';
 import { pass, Superseded, type Memory, type Outcome, type Row, type Rows } from '../../services/reconciler/pass.ts';
 import { Graph, type Cx, type Kind, type Node } from '../../services/reconciler/resource.ts';
 
@@ -336,6 +336,43 @@ describe('one at a time', () => {
     assert.match(outcome.rows[0]!.state.message, /deleted by somebody else.*"store"/);
     assert.equal((await once(world, rows, 'two', graph)).rows[0]!.state.state, 'failed', 'nor by a new revision');
     assert.equal(world.writes, 0);
+  });
+
+  // https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html
+  test('what AWS has made and does not show yet is asked for once', async () => {
+    const { world, rows } = calm();
+    const graph = new Graph();
+    add(world, graph, 'server', 'thing');
+    const thing = world.kinds.get('thing')!;
+    const { observe } = thing;
+    thing.observe = () => Promise.resolve({ is: 'absent' });
+    for (let i = 0; i < 5; i++, world.tick(2))
+      assert.equal((await once(world, rows, 'one', graph)).rows[0]!.state.message, 'asked for, not there yet');
+    assert.equal(world.writes, 1);
+    world.tick(60);
+    await once(world, rows, 'one', graph);
+    assert.equal(world.writes, 2, 'after a minute it was not made, or is gone');
+    thing.observe = observe;
+    assert(await settle(world, rows, 'one', graph, 50));
+  });
+
+  test('what AWS shows before its tags is waited for; what was there before is not ours', async () => {
+    const { world, rows } = calm();
+    const graph = new Graph();
+    add(world, graph, 'server', 'thing');
+    const thing = world.kinds.get('thing')!;
+    const { observe } = thing;
+    const bare = () => Promise.reject(new NotOurs('exists and is not ours: "server"'));
+    thing.observe = bare;
+    assert.equal((await once(world, rows, 'one', graph)).rows[0]!.state.state, 'failed');
+    thing.observe = () => Promise.resolve({ is: 'absent' });
+    await once(world, rows, 'two', graph);
+    thing.observe = bare;
+    const early = await once(world, rows, 'two', graph);
+    assert.deepEqual(early.rows[0]!.state, { state: 'waiting', message: 'asked for, not there yet' });
+    assert.notEqual(early.nextLookSeconds, null);
+    thing.observe = observe;
+    assert(await settle(world, rows, 'two', graph, 50));
   });
 
   test('a cause is kept without the secret that it holds', async () => {

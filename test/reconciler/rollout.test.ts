@@ -1,6 +1,7 @@
 /**
  * What a rollout that fails says, from what ECS says of its tasks; and that ECS's going back is not taken for success.
  */
+import { ECSClient, UpdateServiceCommand } from '@aws-sdk/client-ecs';
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
@@ -378,6 +379,30 @@ describe('in the emulated account', { timeout: 240_000, concurrency: 3 }, () => 
   test('a failing health check', async () => {
     const why = await verdictOn({ env: { UNHEALTHY: '1' } });
     assert.match(why, /^the health check failed: "GET \/ok": .*503/);
+  });
+
+  // https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ListServiceDeployments.html promises no order
+  test('a rollout that was taken back is found among many', async () => {
+    const { cx, define, inputs } = await prepared();
+    const first = inputs((await define(1, {})).arn);
+    await ready(ecsService, cx, first);
+    const owner = new ECSClient({
+      endpoint: rehearsal.endpoint,
+      region: 'us-east-1',
+      credentials: rehearsal.root(ACCOUNT),
+    });
+    const again = new UpdateServiceCommand({
+      cluster: first.clusterArn,
+      service: first.name,
+      forceNewDeployment: true,
+    });
+    for (let n = 0; n < 120; n++) await owner.send(again);
+    owner.destroy();
+    const second = inputs((await define(2, { image: repository.replace(/.{64}$/, '0'.repeat(64)) })).arn);
+    const why = await brokenness(cx, second);
+    await ready(ecsService, cx, first, 90);
+    const now = await ecsService.observe(cx, second);
+    assert.equal(now.is === 'broken' ? now.why : now.is, why);
   });
 
   test('the very first revision fails: there is nothing to go back to, and the second one runs all the same', async () => {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { startRehearsal, type Rehearsal } from '../../services/rehearsal/index.ts';
 import type { Postgres } from '../../services/postgres.ts';
 import { openServer } from './database.ts';
-import { PACE, TIMER_PACE } from './rehearsal.ts';
+import { LAG, PACE, TIMER_PACE } from './rehearsal.ts';
 
 let postgres: Postgres | undefined;
 let rehearsal: Rehearsal | undefined;
@@ -14,7 +14,10 @@ export async function globalSetup(): Promise<void> {
   const log = join(logs, 'rehearsal.log');
   mkdirSync(logs, { recursive: true });
   rmSync(log, { force: true });
-  [postgres, rehearsal] = await Promise.all([openServer(), startRehearsal({ pace: PACE, timerPace: TIMER_PACE, log })]);
+  [postgres, rehearsal] = await Promise.all([
+    openServer(),
+    startRehearsal({ lag: LAG, pace: PACE, timerPace: TIMER_PACE, log }),
+  ]);
   process.env['TEST_DATABASE_URL'] = postgres.url;
   process.env['REHEARSAL_ENDPOINT'] = rehearsal.endpoint;
 }

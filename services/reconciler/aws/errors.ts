@@ -8,6 +8,9 @@
 /** Only other inputs can help. */
 export class Terminal extends Error {}
 
+/** Something is there under our name without our tags. AWS may show what it has just made before it shows its tags. */
+export class NotOurs extends Terminal {}
+
 /** The account cannot be entered, so nothing is known about what is in it. It passes when somebody mends the role. */
 export class PlaceUnavailable extends Error {
   readonly roleArn: string;

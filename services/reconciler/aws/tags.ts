@@ -1,5 +1,5 @@
 /** Whose a resource is. Every resource carries these from the call that makes it; permissions are cut to them. */
-import { Terminal } from './errors.ts';
+import { NotOurs } from './errors.ts';
 
 export const TAG = {
   place: 'freehold:place',
@@ -38,11 +38,11 @@ export const tagRecord = (list: readonly AnyTag[] | undefined): Tags =>
 export const isOurs = (found: Tags, ours: Tags): boolean =>
   Object.entries(ours).every(([key, value]) => found[key] === value);
 
-/** @throws Terminal when what was found under our name is somebody else's: it is never changed or removed. */
+/** @throws NotOurs when what was found under our name is somebody else's: it is never changed or removed. */
 export function requireOurs(found: Tags, ours: Tags, what: string): void {
   if (isOurs(found, ours)) return;
   const missing = Object.entries(ours)
     .filter(([key, value]) => found[key] !== value)
     .map(([key, value]) => `"${key}" = "${value}"`);
-  throw new Terminal(`exists and is not ours: "${what}": it lacks the tag ${missing.join(', ')}`);
+  throw new NotOurs(`exists and is not ours: "${what}": it lacks the tag ${missing.join(', ')}`);
 }

@@ -286,12 +286,19 @@ async function wasGivenUp(aws: Account, found: Service, taskDefinitionArn: strin
   return TAKEN_BACK.test(last?.status ?? '');
 }
 
-/** Newest first. One page: what is asked about was asked for last, or never. */
+/** Newest first; ECS promises no order, so all of its pages are read. */
 async function rolloutsOf(aws: Account, found: Service): Promise<ServiceDeploymentBrief[]> {
-  const page = await aws.ecs.send(
-    new ListServiceDeploymentsCommand({ cluster: found.clusterArn, service: found.serviceArn, maxResults: 20 }),
-  );
-  return (page.serviceDeployments ?? [])
+  const rollouts: ServiceDeploymentBrief[] = [];
+  let nextToken: string | undefined;
+  do {
+    const { clusterArn: cluster, serviceArn: service } = found;
+    const page = await aws.ecs.send(
+      new ListServiceDeploymentsCommand({ cluster, service, maxResults: 100, nextToken }),
+    );
+    rollouts.push(...(page.serviceDeployments ?? []));
+    nextToken = page.nextToken;
+  } while (nextToken !== undefined);
+  return rollouts
     .filter((rollout) => rollout.targetServiceRevisionArn !== undefined)
     .toSorted((a, b) => (b.createdAt?.getTime() ?? 0) - (a.createdAt?.getTime() ?? 0));
 }

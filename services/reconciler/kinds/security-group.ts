@@ -7,6 +7,7 @@ import {
   RevokeSecurityGroupIngressCommand,
   type IpPermission,
 } from '@aws-sdk/client-ec2';
+import type { Account } from '../aws/account.ts';
 import { arn, changesOurs, createsOurs } from '../aws/arn.ts';
 import { hasCode } from '../aws/errors.ts';
 import { requireOurs, tagList, tagRecord } from '../aws/tags.ts';
@@ -87,9 +88,7 @@ export const securityGroup: Kind<SecurityGroupInputs, Live, { id: string; arn: s
     const add = [...asked].filter(([words]) => !live.ingress.has(words)).map(([, rule]) => rule);
     const drop = [...live.ingress].filter(([words]) => !asked.has(words)).map(([, rule]) => rule);
     if (add.length > 0) await authorize(cx, live.id, add);
-    if (drop.length > 0) {
-      await aws.ec2.send(new RevokeSecurityGroupIngressCommand({ GroupId: live.id, IpPermissions: drop }));
-    }
+    if (drop.length > 0) await revoke(aws, live.id, drop);
   },
 
   async remove({ aws }, _, live) {
@@ -136,7 +135,17 @@ async function authorize({ aws }: Cx, GroupId: string, IpPermissions: IpPermissi
   try {
     await aws.ec2.send(new AuthorizeSecurityGroupIngressCommand({ GroupId, IpPermissions }));
   } catch (error) {
-    if (!hasCode(error, 'InvalidPermission.Duplicate')) throw error;
+    // A group that was just made is not found everywhere yet: the next look asks again.
+    if (!hasCode(error, 'InvalidPermission.Duplicate', 'InvalidGroup.NotFound')) throw error;
+  }
+}
+
+async function revoke(aws: Account, GroupId: string, IpPermissions: IpPermission[]): Promise<void> {
+  try {
+    await aws.ec2.send(new RevokeSecurityGroupIngressCommand({ GroupId, IpPermissions }));
+  } catch (error) {
+    // Revoked by an earlier look, whose effect is not seen yet.
+    if (!hasCode(error, 'InvalidPermission.NotFound')) throw error;
   }
 }
 

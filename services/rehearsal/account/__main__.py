@@ -6,7 +6,7 @@ Read from the environment, here only:
   REHEARSAL_PACE        AWS's own durations are divided by it (1 = as AWS)
   REHEARSAL_TIMER_PACE  timers that the caller configured are divided by it
   REHEARSAL_SEED        a number that all chance comes from: jitter, the order of lists, ids
-  REHEARSAL_LAG         off: reads see at once what was written
+  REHEARSAL_LAG         how late reads see what was written is multiplied by it (1 = as AWS at this pace, 0 = at once)
   REHEARSAL_THROTTLE    off: request rates are not enforced
   REHEARSAL_PGBIN       directory with initdb and postgres
   REHEARSAL_CATALOGUE   the images catalogue
@@ -90,7 +90,7 @@ def configure() -> tuple[socket.socket, bool]:
     settings.PACE = float(env.get("REHEARSAL_PACE") or 1)
     settings.TIMER_PACE = float(env.get("REHEARSAL_TIMER_PACE") or 1)
     settings.SEED = int(env.get("REHEARSAL_SEED") or settings.SEED)
-    settings.LAG = env.get("REHEARSAL_LAG") != "off"
+    settings.LAG = float(env.get("REHEARSAL_LAG") or 1)
     settings.THROTTLE = env.get("REHEARSAL_THROTTLE") != "off"
     settings.PGBIN = env.get("REHEARSAL_PGBIN", "")
     settings.CATALOGUE = env.get("REHEARSAL_CATALOGUE", "")

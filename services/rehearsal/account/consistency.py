@@ -53,7 +53,7 @@ def note(key: tuple, before: Any, lag: str, at: float | None = None) -> None:
         for one in list(_changes):
             late(one)
     _changes.setdefault(key, deque()).append(
-        _Change(before, clock.monotonic() + durations.seconds(lag), now if at is None else at)
+        _Change(before, clock.monotonic() + durations.seconds(lag) * settings.LAG, now if at is None else at)
     )
 
 
