@@ -7,7 +7,7 @@ import { attachRehearsal, startRehearsal, type Rehearsal } from '../../services/
  */
 export const PACE = 100;
 export const TIMER_PACE = 10;
-/** So much longer than the pace allows do reads miss what was written: a tenth of AWS's own time, longer than a look. */
+/** Reads miss what was written so many times longer than the pace allows: a tenth of AWS's time, longer than a look. */
 export const LAG = 10;
 
 /** The run's, or one of its own for a file that is run alone. `stop` ends only the latter. */
