@@ -21,7 +21,7 @@ PRINCIPAL = "events.amazonaws.com"
 KEPT = 2000  # events of AWS's services, for who wants to look
 TARGETS = 5  # a rule: https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-quota.html
 RULES = 300  # a bus
-REQUEST_LIMIT = 1 << 20  # bytes: https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevent-size.html
+REQUEST_LIMIT = 256 << 10  # bytes: https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevent-size.html
 _recent: deque[dict] = deque(maxlen=KEPT)
 
 
@@ -308,7 +308,7 @@ def _targets(data: dict) -> tuple | None:
 
 
 def _put(inner: Callable) -> Callable:
-    """Up to 1 MiB of events in one request; each is taken or refused by itself:
+    """Up to 256 KiB of events in one request; each is taken or refused by itself:
     https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEventsResultEntry.html
     """
 
