@@ -8,7 +8,7 @@ rollout of a service.
 
 import copy
 import math
-import secrets
+import string
 from typing import Any
 
 from ministack.core.responses import get_account_id, get_region, new_uuid
@@ -43,7 +43,7 @@ revisions: dict[str, dict] = {}  # service revisions as DescribeServiceRevisions
 
 
 def _digits(count: int) -> str:
-    return "".join(secrets.choice("0123456789") for _ in range(count))
+    return "".join(durations.random("ecs.ids").choices("0123456789", k=count))
 
 
 class Deployment:
@@ -144,7 +144,7 @@ class ServiceDeployment:
         self.arn = (
             service.arn.replace(":service/", ":service-deployment/")
             + "/"
-            + secrets.token_urlsafe(16)[:21].replace("_", "x").replace("-", "x")
+            + "".join(durations.random("ecs.ids").choices(string.ascii_letters + string.digits, k=21))
         )
         self.status, self.status_reason = "PENDING", None
         self.created = self.updated = clock.now()

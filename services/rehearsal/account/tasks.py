@@ -8,7 +8,6 @@ the task's subnet; reachability.py knows which loopback address stands behind it
 
 import copy
 import random
-import secrets
 import shutil
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -61,7 +60,7 @@ class Task:
         self.account, self.region = get_account_id(), get_region()
         self.definition = copy.deepcopy(definition)
         self.service, self.deployment = service, deployment
-        self.id = secrets.token_hex(16)
+        self.id = f"{durations.random('ecs.ids').getrandbits(128):032x}"
         self.arn = f"arn:aws:ecs:{self.region}:{self.account}:task/{cluster['clusterName']}/{self.id}"
         self.address = ""  # loopback
         self.private_address = ""
@@ -179,7 +178,7 @@ class Task:
     # Up -----------------------------------------------------------------------------------------------------
 
     def _attachment(self) -> None:
-        self.eni = "eni-" + secrets.token_hex(9)[:17]
+        self.eni = f"eni-0{durations.random('ecs.ids').getrandbits(64):016x}"
         self.record["attachments"] = [
             {
                 "id": new_uuid(),
@@ -436,6 +435,8 @@ class Task:
     def container_exited(self, container: Container) -> None:
         if self.wanted and (container.essential or all(c.exited for c in self.containers)):
             return self.stop("EssentialContainerExited", "Essential container in task exited")
+        self.record["version"] += 1
+        announcements.task_changed(self)
         self._start_what_can()
         if self.record["lastStatus"] == "STOPPING":
             self._stop_in_order()
