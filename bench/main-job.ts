@@ -3,12 +3,13 @@
  * emulated
  * AWS's own critical path (the sum of its delays along the longest chain). Ratios within one run; docs/benchmarks.md.
  */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { startRehearsal, type Call } from '../services/rehearsal/index.ts';
 import { controlPlaneUser, onboard, startControlPlane } from '../services/rehearsal/scene.ts';
 import * as stage from '../test/e2e/stage.ts';
+import { writeSection } from './section.ts';
 
 const ACCOUNT = '450000000001';
 const PACE = 20;
@@ -56,7 +57,7 @@ try {
     await act();
     const seconds = (performance.now() - started) / 1000;
     const calls = await rehearsal.calls(from);
-    return { seconds, calls: calls.filter((call) => call.principal.includes('control-plane')) };
+    return { seconds, calls: calls.filter((call) => call.via === '' && call.principal.includes('control-plane')) };
   };
 
   let id = '';
@@ -102,14 +103,12 @@ try {
       .map(([key, count]) => `${key} ${count}`)
       .join(', ');
   };
-  const text = `# Benchmarks
+  writeSection(`## The main job
 
-Written by \`npm run bench\`. Seconds are those of an emulated AWS whose own waits are ${PACE} times shorter than AWS's and whose
+Seconds are those of an emulated AWS whose own waits are ${PACE} times shorter than AWS's and whose
 configured timers (health checks, draining) are ${TIMER_PACE} times shorter; only the ratio is worth comparing. The
 critical path is the sum of the emulated AWS's own waits along the longest chain; health checks, draining and the server's
 own start come on top of it. Each wait is a tenth longer or shorter by chance, so a ratio near 1 may be just below it.
-
-## The main job
 
 One deployment (\`dev\`, one variable, its own database and Redis) with a stub server, by one control plane.
 
@@ -128,9 +127,7 @@ Where the calls go:
 - revision: ${perAction(revision.calls)}
 - idle, ${looks} looks: ${perAction(idle.calls)}
 - delete: ${perAction(remove.calls)}
-`;
-  writeFileSync(join(ROOT, 'docs/benchmarks.md'), text);
-  process.stdout.write(text);
+`);
 } finally {
   await api.stop();
   await rehearsal.stop();
