@@ -8,6 +8,7 @@ import {
   CreateClusterCommand,
   CreateServiceCommand,
   DeleteServiceCommand,
+  ECSClient,
   ExecuteCommandCommand,
   GetTaskProtectionCommand,
   ListServiceDeploymentsCommand,
@@ -379,6 +380,21 @@ describe('placement', { concurrency: 4, timeout: 60_000 }, () => {
         { arn: missing, reason: 'MISSING' },
       ]);
       await end(lone);
+    });
+    // https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonelasticcontainerservice.html
+    test('is asked of IAM, on the task', async () => {
+      const { tasks } = await run();
+      const task = tasks![0]!.taskArn!;
+      const only = { Effect: 'Allow', Action: 'ecs:GetTaskProtection', Resource: '*' };
+      const credentials = await rehearsal.createUser(ACCOUNT, 'watcher', { Version: '2012-10-17', Statement: [only] });
+      const watcher = new ECSClient({ endpoint: rehearsal.endpoint, region: REGION, credentials });
+      const about = { cluster: CLUSTER, tasks: [task] };
+      await eventually('it may look', () => watcher.send(new GetTaskProtectionCommand(about)));
+      await assert.rejects(watcher.send(new UpdateTaskProtectionCommand({ ...about, protectionEnabled: true })), {
+        name: 'AccessDeniedException',
+        message: new RegExp(`user/watcher is not authorized to perform: ecs:UpdateTaskProtection on resource: ${task}`),
+      });
+      await end(task);
     });
     // https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-scale-in-protection.html
     test('holds off scale-in and rolling updates until it expires', async () => {
