@@ -69,7 +69,6 @@ const RULES = '366000000001';
 const TASKS = '366000000002';
 const PRODUCT = '366000000003';
 const GUIDE = 'https://docs.aws.amazon.com/vpc/latest/userguide';
-const PRIVATELINK = 'https://docs.aws.amazon.com/vpc/latest/privatelink';
 
 let rehearsal: Rehearsal;
 before(async () => {
@@ -264,11 +263,13 @@ describe('rules', { timeout: 60_000 }, () => {
       says(await reach({ ...ends, port: 5432 }), row.reaches);
     });
 
-  test(`a default group lets in whoever is in it (${GUIDE}/default-security-group.html)`, async () => {
+  // https://docs.aws.amazon.com/vpc/latest/userguide/default-security-group.html
+  test('a default group lets in whoever is in it', async () => {
     says(await reach({ from: { subnet: one }, to: { subnet: two }, port: 1 }), true);
     says(await reach({ from: { subnet: one, groups: [app] }, to: { subnet: two }, port: 1 }), /^no ingress rule/);
   });
-  test(`an interface has the rules of all its groups (${GUIDE}/vpc-security-groups.html)`, async () => {
+  // https://docs.aws.amazon.com/vpc/latest/userguide/vpc-security-groups.html
+  test('an interface has the rules of all its groups', async () => {
     const [first, second] = [await n.group(vpc), await n.group(vpc, [tcp(5432, from(app))])];
     const to = { subnet: two, groups: [first, second] };
     says(await reach({ from: { subnet: one, groups: [app] }, to, port: 5432 }), true);
@@ -277,7 +278,8 @@ describe('rules', { timeout: 60_000 }, () => {
       /^no ingress rule of sg-\w+, sg-\w+ /,
     );
   });
-  test(`another VPC is out of reach, whatever its rules say (${GUIDE}/RouteTables.html)`, async () => {
+  // https://docs.aws.amazon.com/vpc/latest/userguide/RouteTables.html
+  test('another VPC is out of reach, whatever its rules say', async () => {
     const open = await n.group(other, [ALL]);
     const to = { what: 'interface y', subnet: elsewhere, groups: [open] };
     says(await reach({ from: { subnet: one, groups: [app] }, to, port: 80 }), /no route leads there$/);
@@ -418,7 +420,8 @@ describe('rules', { timeout: 60_000 }, () => {
       for (const service of ['ecr.api', 'logs', 'internet']) says(await reach({ from: me, service }), way.gets);
     });
 
-  test(`a NAT gateway whose own subnet is private leads nowhere, and no more does a deleted one (${GUIDE}/nat-gateway-troubleshooting.html)`, async () => {
+  // https://docs.aws.amazon.com/vpc/latest/userguide/nat-gateway-troubleshooting.html
+  test('a NAT gateway whose own subnet is private leads nowhere, and no more does a deleted one', async () => {
     const [inside, behind] = [await n.subnet(vpc, '10.1.30.0/24'), await n.subnet(vpc, '10.1.31.0/24')];
     const made = await n.nat(inside);
     const table = await n.route(vpc, behind, { NatGatewayId: made });
@@ -438,7 +441,8 @@ describe('rules', { timeout: 60_000 }, () => {
     await n.deleted(made);
     assert.equal(await state(), 'blackhole');
   });
-  test(`a detached internet gateway leads nowhere (${GUIDE}/VPC_Internet_Gateway.html)`, async () => {
+  // https://docs.aws.amazon.com/vpc/latest/userguide/VPC_Internet_Gateway.html
+  test('a detached internet gateway leads nowhere', async () => {
     const [place, own] = [await n.vpc('10.2.0.0/16'), await n.group(vpc)];
     const [subnet, leads] = [await n.subnet(place, '10.2.0.0/24'), await n.gateway(place)];
     await n.route(place, subnet, { GatewayId: leads });
@@ -448,7 +452,8 @@ describe('rules', { timeout: 60_000 }, () => {
     says(await reach(me), /is not attached to the VPC/);
     assert.ok(own);
   });
-  test('a route leads to what there is, once (https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateRoute.html)', async () => {
+  // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateRoute.html
+  test('a route leads to what there is, once', async () => {
     const RouteTableId = (await n.ec2.send(new CreateRouteTableCommand({ VpcId: other }))).RouteTable!.RouteTableId!;
     const create = (to: object) =>
       n.ec2.send(new CreateRouteCommand({ RouteTableId, DestinationCidrBlock: '0.0.0.0/0', ...to }));
@@ -460,7 +465,8 @@ describe('rules', { timeout: 60_000 }, () => {
     await assert.rejects(create({ NatGatewayId: nat }), { name: 'RouteAlreadyExists' });
   });
 
-  test(`interface endpoints: private DNS sends everyone to them, their group lets in HTTPS (${PRIVATELINK}/create-interface-endpoint.html)`, async () => {
+  // https://docs.aws.amazon.com/vpc/latest/privatelink/create-interface-endpoint.html
+  test('interface endpoints: private DNS sends everyone to them, their group lets in HTTPS', async () => {
     const place = await n.vpc('10.3.0.0/16');
     const subnet = await n.subnet(place, '10.3.0.0/24');
     const [mine, closed] = [await n.group(place), await n.group(place)];
@@ -494,7 +500,8 @@ describe('rules', { timeout: 60_000 }, () => {
     await n.ec2.send(new DeleteVpcEndpointsCommand({ VpcEndpointIds: [endpoint] }));
     says(await reach({ from: me, service: 'ecr.api' }), /has no route/);
   });
-  test(`a gateway endpoint serves the subnets whose route table it is in (${PRIVATELINK}/gateway-endpoints.html)`, async () => {
+  // https://docs.aws.amazon.com/vpc/latest/privatelink/gateway-endpoints.html
+  test('a gateway endpoint serves the subnets whose route table it is in', async () => {
     const [inside, outside] = [await n.subnet(vpc, '10.1.40.0/24'), await n.subnet(vpc, '10.1.41.0/24')];
     const table = await n.route(vpc, inside, {});
     await n.route(vpc, outside, {});
@@ -509,7 +516,8 @@ describe('rules', { timeout: 60_000 }, () => {
     says(await ask(inside, await n.group(vpc, [], [])), /^no egress rule/);
   });
 
-  test('who reaches a load balancer (https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-update-security-groups.html)', async () => {
+  // https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-update-security-groups.html
+  test('who reaches a load balancer', async () => {
     const elb = new ElasticLoadBalancingV2Client(n.aws);
     const secondPublic = await n.subnet(vpc, '10.1.50.0/24', 'b');
     await n.route(vpc, secondPublic, { GatewayId: gateway });
@@ -809,7 +817,8 @@ describe('the product’s own security groups', { timeout: 60_000 }, () => {
   }
   const EXPECTED = ['balancer → server:8000', 'server → database:5432', 'server → redis:6379'];
 
-  test(`let through what a deployment needs, and nothing else (${GUIDE}/vpc-security-groups.html)`, async () => {
+  // https://docs.aws.amazon.com/vpc/latest/userguide/vpc-security-groups.html
+  test('let through what a deployment needs, and nothing else', async () => {
     assert.deepEqual(await open(), EXPECTED);
     assert.equal(rules.length, EXPECTED.length);
   });
