@@ -1,5 +1,5 @@
 /** All that a customer's account needs before its first deployment, as one stack. */
-import { BootstraplessSynthesizer, CfnOutput, Fn, Stack, type StackProps, Token } from 'aws-cdk-lib';
+import { CfnOutput, Fn, LegacyStackSynthesizer, Stack, type StackProps, Token } from 'aws-cdk-lib';
 import { Construct } from 'constructs';
 import type { PlaceOutputs } from '../services/reconciler/place.ts';
 import { Balancer, type BalancerProps } from './balancer.ts';
@@ -103,7 +103,10 @@ const inJson = (ids: string[]) => (Token.isUnresolved(ids) ? [Fn.join('","', ids
 
 export interface CustomerAccountStackProps extends Omit<StackProps, 'synthesizer'>, CustomerAccountProps {}
 
-/** Needs no bootstrapped account: the template is small enough to be sent as it is, and has no assets. */
+/**
+ * Needs no bootstrapped account: the template is small enough to be sent as it is, and has no assets. Deployed with the
+ * rights of who runs the CDK CLI: CDK's BootstraplessSynthesizer would have it ask for the roles of a bootstrap.
+ */
 export class CustomerAccountStack extends Stack {
   readonly place: string;
 
@@ -111,7 +114,7 @@ export class CustomerAccountStack extends Stack {
     super(scope, id, {
       ...props,
       description: props.description ?? 'Freehold: what this account needs to run LangGraph Servers',
-      synthesizer: new BootstraplessSynthesizer(),
+      synthesizer: new LegacyStackSynthesizer(),
     });
     // "Default" leaves no trace in the resources' logical ids.
     this.place = new CustomerAccount(this, 'Default', props).place;

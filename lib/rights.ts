@@ -1,6 +1,7 @@
 /** docs/iam.md: all that the role may call, from the same list as its policies. */
 import type { Grant, Scope } from '../services/reconciler/aws/grant.ts';
 import { grants } from '../services/reconciler/aws/grants.ts';
+import { deployer, type DeployerStatement } from './deployer.ts';
 
 /** As a reader knows them: what the stack was given, and what it makes. */
 const NAMES: Scope = {
@@ -34,12 +35,35 @@ deployment.
 
 const code = (text: string) => `\`${text}\``;
 
-function conditions(grant: Grant): string[] {
-  return Object.entries(grant.conditions ?? {}).flatMap(([operator, keys]) =>
+function conditions(given: Grant['conditions'] | DeployerStatement['conditions']): string[] {
+  return Object.entries(given ?? {}).flatMap(([operator, keys]) =>
     Object.entries(keys).map(
       ([key, value]) => `  - if ${code(key)} ${operator} ${[value].flat().map(code).join(' or ')}`,
     ),
   );
+}
+
+const DEPLOYER = `# What whoever deploys the stack needs
+
+CloudFormation makes the stack with the rights of whoever asks for it. \`templates/deployer-<network>-vpc-<n>.policy.json\`
+are those rights and no others, as managed policies for one user or role; put your own in place of the prefix \`freehold\`,
+the stack's name \`freehold-account\`, and the \`*\` that stand for region and account. Each statement is needed: a test
+takes each away and sees the deployment fail. All but the stack itself is allowed only through CloudFormation
+(\`aws:CalledVia\`); a role that CloudFormation is given to use instead (\`--role-arn\`) needs the same without that
+condition. Who may make roles can give them any right, so this identity has to be trusted like an administrator.
+`;
+
+function deployerRights(network: 'new' | 'existing'): string {
+  const names = { prefix: '<prefix>', stack: '<stack>', region: '<region>', account: '<account>' };
+  const rights = deployer({ ...names, network }).map(({ why, sid, actions, resources, conditions: given, only }) =>
+    [
+      `- \`${sid}\`: ${why}${only ? ` (only with \`${only}\`)` : ''}`,
+      `  - may call ${actions.map(code).join(', ')}`,
+      ...resources.map((resource) => `  - on ${code(resource)}`),
+      ...conditions(given),
+    ].join('\n'),
+  );
+  return `## With ${network === 'new' ? 'a new' : 'an existing'} VPC\n\n${rights.join('\n')}\n`;
 }
 
 const sentence = (why: string) => `${why[0]!.toUpperCase()}${why.slice(1)}`;
@@ -59,11 +83,17 @@ export function rights(): string {
             .map(code)
             .join(', ')}`,
           ...grant.resources.map((resource) => `  - on ${code(resource)}`),
-          ...conditions(grant),
+          ...conditions(grant.conditions),
         ].join('\n'),
       )
       .join('\n');
-  return [INTRODUCTION, ...services.map((service) => `## ${service}\n\n${section(service)}\n`)].join('\n');
+  return [
+    INTRODUCTION,
+    ...services.map((service) => `## ${service}\n\n${section(service)}\n`),
+    DEPLOYER,
+    deployerRights('new'),
+    deployerRights('existing'),
+  ].join('\n');
 }
 
 const serviceOf = (action: string) => action.split(':')[0]!;

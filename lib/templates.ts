@@ -2,7 +2,7 @@
  * The customer's stack as plain CloudFormation, for those who do not use CDK: what is context there, is parameters
  * here.
  */
-import { App, BootstraplessSynthesizer, CfnParameter, Stack } from 'aws-cdk-lib';
+import { App, CfnParameter, LegacyStackSynthesizer, Stack } from 'aws-cdk-lib';
 import { EXTERNAL_ID, PRINCIPAL } from './control-plane-role.ts';
 import { CustomerAccount } from './customer-account.ts';
 import { PREFIX } from './input.ts';
@@ -18,7 +18,7 @@ export function templates(): Record<string, string> {
   const stacks = variants.map(({ network, scheme }) => {
     const stack = new Stack(app, `customer-account-${network}-vpc-${scheme}`, {
       description: `Freehold: what this account needs to run LangGraph Servers (${network} VPC, ${scheme.toUpperCase()})`,
-      synthesizer: new BootstraplessSynthesizer(),
+      synthesizer: new LegacyStackSynthesizer(),
     });
     const parameter = (id: string, description: string, type = 'String', rest: object = {}) =>
       new CfnParameter(stack, id, { description, type, ...rest });

@@ -132,8 +132,8 @@ export interface Rehearsal {
   readonly endpoint: string;
   /** Root of an account: for the customer's own acts. Any 12 digits are an account. */
   root(account: string): Credentials;
-  /** An IAM user with one inline policy and an access key. */
-  createUser(account: string, name: string, policy: object): Promise<Credentials>;
+  /** An IAM user with an access key, and one inline policy or as many managed ones as there are documents. */
+  createUser(account: string, name: string, policy: object | readonly object[]): Promise<Credentials>;
   /**
    * Puts an image reference into an account's registry; makes the repository when it is missing. `image` is an entry
    * of the catalogue.
@@ -400,12 +400,17 @@ function drive(endpoint: string, stop: () => Promise<void>): Rehearsal {
     },
     async createUser(account, name, policy) {
       await iam(account, { Action: 'CreateUser', UserName: name });
-      await iam(account, {
-        Action: 'PutUserPolicy',
-        UserName: name,
-        PolicyName: name,
-        PolicyDocument: JSON.stringify(policy),
-      });
+      for (const [at, document] of [policy].flat().entries()) {
+        const PolicyDocument = JSON.stringify(document);
+        if (!Array.isArray(policy)) {
+          await iam(account, { Action: 'PutUserPolicy', UserName: name, PolicyName: name, PolicyDocument });
+          continue;
+        }
+        const PolicyName = `${name}-${at + 1}`;
+        await iam(account, { Action: 'CreatePolicy', PolicyName, PolicyDocument });
+        const PolicyArn = `arn:aws:iam::${account}:policy/${PolicyName}`;
+        await iam(account, { Action: 'AttachUserPolicy', UserName: name, PolicyArn });
+      }
       const key = await iam(account, { Action: 'CreateAccessKey', UserName: name });
       const field = (tag: string): string => {
         const found = new RegExp(`<${tag}>([^<]+)</${tag}>`).exec(key)?.[1];

@@ -5,7 +5,7 @@
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { createWriteStream, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createWriteStream, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -158,10 +158,33 @@ export interface CustomerOptions {
   readonly region?: string;
   /** CDK context: `principal`, `externalId`, and whatever else docs/customer-account.md lists. */
   readonly context: Record<string, string>;
+  /** Who deploys @default a user with the published policies and nothing else */
+  readonly credentials?: Credentials;
   /** Ends the CDK CLI. */
   readonly signal?: AbortSignal;
   /** Each line that the CDK CLI prints. */
   readonly onLine?: (line: string) => void;
+}
+
+/**
+ * A user of the customer's who may deploy the stack: with templates/deployer-*.policy.json, where the names in them are
+ * put in place as a reader of docs/iam.md does.
+ */
+export async function deployerUser(
+  rehearsal: Rehearsal,
+  account: string,
+  { prefix = 'freehold', stack = `${prefix}-account`, vpcId }: { prefix?: string; stack?: string; vpcId?: string },
+): Promise<Credentials> {
+  const directory = join(ROOT, 'templates');
+  const wanted = `deployer-${vpcId === undefined ? 'new' : 'existing'}-vpc-`;
+  const policies = readdirSync(directory)
+    .filter((name) => name.startsWith(wanted))
+    .map((name) => readFileSync(join(directory, name), 'utf8'))
+    .map((text) =>
+      text.replaceAll('freehold-account', '<stack>').replaceAll('freehold', prefix).replaceAll('<stack>', stack),
+    )
+    .map((text) => JSON.parse(text) as object);
+  return rehearsal.createUser(account, `deployer-${randomBytes(4).toString('hex')}`, policies);
 }
 
 /** `npx cdk deploy` of the customer's stacks, as the customer. Answers what registering the place takes. */
@@ -190,6 +213,7 @@ export async function cdkDestroy(options: CustomerOptions): Promise<void> {
 
 async function cdk(options: CustomerOptions, directory: string, args: string[]): Promise<void> {
   const { rehearsal, account, region = 'us-east-1', context, signal, onLine } = options;
+  const credentials = options.credentials ?? (await deployerUser(rehearsal, account, context));
   const flags = Object.entries(context).flatMap(([key, value]) => ['-c', `${key}=${value}`]);
   const cli = join(ROOT, 'node_modules', 'aws-cdk', 'bin', 'cdk');
   const child = spawn(
@@ -216,8 +240,8 @@ async function cdk(options: CustomerOptions, directory: string, args: string[]):
         AWS_ENDPOINT_URL: rehearsal.endpoint,
         AWS_REGION: region,
         AWS_DEFAULT_REGION: region,
-        AWS_ACCESS_KEY_ID: rehearsal.root(account).accessKeyId,
-        AWS_SECRET_ACCESS_KEY: rehearsal.root(account).secretAccessKey,
+        AWS_ACCESS_KEY_ID: credentials.accessKeyId,
+        AWS_SECRET_ACCESS_KEY: credentials.secretAccessKey,
         AWS_EC2_METADATA_DISABLED: 'true',
         CDK_VALIDATION: 'false', // one test synthesizes with it; here it would cost seconds each time
         NO_COLOR: '1',

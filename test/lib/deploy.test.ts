@@ -25,7 +25,7 @@ import { ListNamespacesCommand, ServiceDiscoveryClient } from '@aws-sdk/client-s
 import { AssumeRoleCommand, STSClient } from '@aws-sdk/client-sts';
 import type { PlaceOutputs } from '../../services/reconciler/place.ts';
 import type { Credentials, Rehearsal } from '../../services/rehearsal/index.ts';
-import { cdkDeploy, cdkDestroy, controlPlaneUser } from '../../services/rehearsal/scene.ts';
+import { cdkDeploy, cdkDestroy, controlPlaneUser, deployerUser } from '../../services/rehearsal/scene.ts';
 import { openRehearsal } from '../support/rehearsal.ts';
 
 const ROOT = join(import.meta.dirname, '..', '..');
@@ -78,9 +78,9 @@ async function inventory(account: string): Promise<Record<string, string[]>> {
 
 test('a new network: outputs, tags, who gets in, and nothing left after destroy', async () => {
   const account = '240000000001';
-  const before = await inventory(account);
   const context: Record<string, string> = { principal: controlPlane.arn, externalId: 'fh-right' };
-  const customer = { rehearsal, account, context };
+  const customer = { rehearsal, account, context, credentials: await deployerUser(rehearsal, account, context) };
+  const before = await inventory(account);
   const place = await cdkDeploy(customer);
 
   assert.equal(place.version, 1);
@@ -182,7 +182,6 @@ test('an existing network: tagged while the stack stands, then as it was', async
     vpc: (await ec2.send(new DescribeVpcsCommand({ VpcIds: [vpcId] }))).Vpcs,
     subnets: (await ec2.send(new DescribeSubnetsCommand({ SubnetIds: subnets }))).Subnets,
   });
-  const before = await look();
   const context = {
     principal: controlPlane.arn,
     externalId: 'fh-second',
@@ -192,7 +191,9 @@ test('an existing network: tagged while the stack stands, then as it was', async
     privateSubnetIds: subnets.slice(0, 2).join(','),
     publicSubnetIds: subnets.slice(2).join(','),
   };
-  const place = await cdkDeploy({ rehearsal, account, context });
+  const customer = { rehearsal, account, context, credentials: await deployerUser(rehearsal, account, context) };
+  const before = await look();
+  const place = await cdkDeploy(customer);
   assert.deepEqual([place.vpcId, ...place.privateSubnetIds, ...place.publicSubnetIds], [vpcId, ...subnets]);
   assert.equal(place.clusterArn, `arn:aws:ecs:${REGION}:${account}:cluster/second`);
   const during = await look();
@@ -201,7 +202,7 @@ test('an existing network: tagged while the stack stands, then as it was', async
     subnets.map((id) => record(during.subnets?.find((each) => each.SubnetId === id)?.Tags)['langgraph-cloud-private']),
     ['1', '1', '0', '0'],
   );
-  await cdkDestroy({ rehearsal, account, context });
+  await cdkDestroy(customer);
   assert.deepEqual(await look(), before);
 });
 
@@ -226,14 +227,14 @@ stacks.create_stack(StackName="by-hand", TemplateBody=open(given["template"]).re
 stacks.get_waiter("stack_create_complete").wait(StackName="by-hand", WaiterConfig={"Delay": 1, "MaxAttempts": 60})
 print(stacks.describe_stacks(StackName="by-hand")["Stacks"][0]["Outputs"][0]["OutputValue"])`;
   const template = join(ROOT, 'templates', 'customer-account-existing-vpc-http.template.json');
-  const root = rehearsal.root(account);
+  const who = await deployerUser(rehearsal, account, { prefix: 'third', stack: 'by-hand', vpcId });
   const run = promisify(execFile)(join(ROOT, '.cache', 'python', 'rehearsal', 'bin', 'python'), ['-c', program], {
     env: {
       PYTHONDONTWRITEBYTECODE: '1',
       AWS_ENDPOINT_URL: rehearsal.endpoint,
       AWS_DEFAULT_REGION: REGION,
-      AWS_ACCESS_KEY_ID: root.accessKeyId,
-      AWS_SECRET_ACCESS_KEY: root.secretAccessKey,
+      AWS_ACCESS_KEY_ID: who.accessKeyId,
+      AWS_SECRET_ACCESS_KEY: who.secretAccessKey,
     },
   });
   run.child.stdin!.end(JSON.stringify({ template, parameters }));

@@ -67,6 +67,7 @@ MODULES = [
     "lists",
     "network",
     "consistency",
+    "stackrights",
     "cloudformation",
     "quotas",
     "inputs",

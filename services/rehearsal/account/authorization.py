@@ -37,6 +37,9 @@ class Request:
     given: dict  # parameters as `trail.parameters` reads them
     account: str
     region: str
+    via: str = ""  # the AWS service that makes it with the caller's rights (a forward access session)
+    arns: dict[str, list[str]] | None = None  # of each resource type, where they are known otherwise than by `given`
+    made: dict[str, str] = field(default_factory=dict)  # tags of what was just made, whose ARN ends in * here
 
 
 @dataclass
@@ -346,8 +349,17 @@ def _queue(request: Request) -> list[str]:
     return [f"arn:aws:sqs:{request.region}:{owner}:{given.get('QueueName', '')}"] if given.get("QueueName") else []
 
 
+def _stack(request: Request) -> list[str]:
+    given = request.given
+    name = given.get("StackName", "")
+    if not name and given.get("ChangeSetName", "").startswith("arn:"):
+        name = given["ChangeSetName"].split("/")[1]
+    return [] if not name else [name] if name.startswith("arn:") else [_arn(request, f"stack/{name}/*")]
+
+
 RESOURCES: dict[str, dict[str, Callable[[Request], list[str]]]] = {
     "application-autoscaling": {"ScalableTarget": _scalable_target},
+    "cloudformation": {"changeset": lambda request: [], "stack": _stack, "stackset": lambda request: []},
     "cloudtrail": {
         "trail": lambda request: _named("Name", "trail/")(request) or _named("TrailName", "trail/")(request),
     },
@@ -429,6 +441,7 @@ GOVERNED = frozenset(RESOURCES)
 # Actions with tags in the request need the right to tag as well, which may be limited to the creating call.
 TAGGING = {
     "application-autoscaling": ("TagResource", ""),
+    "cloudformation": ("TagResource", "cloudformation:CreateAction"),
     "ec2": ("CreateTags", "ec2:CreateAction"),
     "ecr": ("TagResource", ""),
     "ecs": ("TagResource", "ecs:CreateAction"),
@@ -454,6 +467,13 @@ MADE = {
     ("ecs", "RunTask"): ("task", lambda arn: arn.split(":task-definition/")[0] + ":task/*"),
 }
 MADE_FIRST = {
+    ("ec2", "AllocateAddress"): "elastic-ip",
+    ("ec2", "CreateFlowLogs"): "vpc-flow-log",
+    ("ec2", "CreateInternetGateway"): "internet-gateway",
+    ("ec2", "CreateNatGateway"): "natgateway",
+    ("ec2", "CreateRouteTable"): "route-table",
+    ("ec2", "CreateSubnet"): "subnet",
+    ("ec2", "CreateVpc"): "vpc",
     ("ec2", "CreateSecurityGroup"): "security-group",
     ("ec2", "AuthorizeSecurityGroupIngress"): "security-group-rule",
     ("ec2", "AuthorizeSecurityGroupEgress"): "security-group-rule",
@@ -476,12 +496,21 @@ def resources(request: Request) -> list[tuple[str, str]]:
     """(resource type, ARN) that AWS authorises this request on; [('', '*')] for what only knows all resources."""
     on = entry(request.service, request.action).get("on", {})
     found: list[tuple[str, str]] = []
-    builders = RESOURCES[request.service]
+    builders = RESOURCES.get(request.service, {})
     for name in on:
         kind, optional = name.removesuffix("?"), name.endswith("?")
         build = builders.get(kind)
-        arns = build(request) if build else []
-        if not arns and not optional and build is None:
+        if request.arns is not None:
+            build, arns = None, request.arns.get(kind, [])
+            if kind == "log-group" and request.action in ("TagResource", "UntagResource", "ListTagsForResource"):
+                arns = [arn.removesuffix(":log-stream:") for arn in arns]
+            if request.action == "DescribeLogGroups":
+                return [("", "*")]
+        else:
+            arns = build(request) if build else []
+            if not arns and request.service == "ec2" and request.action.startswith(("Create", "Allocate")):
+                arns = [_arn(request, f"{kind}/*")] if MADE_FIRST.get(("ec2", request.action)) == kind else []
+        if not arns and not optional and build is None and request.arns is None:
             template = REFERENCE[request.service]["types"][kind]["arn"]
             filled = (
                 template.replace("${Partition}", "aws")
@@ -490,7 +519,8 @@ def resources(request: Request) -> list[tuple[str, str]]:
             )
             arns = [re.sub(r"\$\{\w+\}", "*", filled)]
         found += [(kind, arn) for arn in arns if arn]
-    if request.service == "ecs" and request.action in ("TagResource", "UntagResource", "ListTagsForResource"):
+    tagging = request.action in ("TagResource", "UntagResource", "ListTagsForResource")
+    if request.service == "ecs" and request.arns is None and tagging:
         arn = request.given.get("resourceArn", "")
         return [(arn.split(":")[5].partition("/")[0], arn)] if arn.count(":") >= 5 else [("", "*")]
     return found or [("", "*")]
@@ -527,6 +557,8 @@ def checks(request: Request) -> list[Check]:
     if service == "events":
         roles = [given.get("RoleArn")] + [one.get("RoleArn") for one in listed(given, "Targets")]
         found += _passed(request, roles, "events.amazonaws.com")
+    if service == "cloudformation":
+        found += _passed(request, [given.get("RoleARN")], "cloudformation.amazonaws.com")
     if service == "rds":
         found += _passed(request, [given.get("MonitoringRoleArn")], "monitoring.rds.amazonaws.com")
     if service == "sts" and action == "AssumeRole":
@@ -685,9 +717,22 @@ def _few(values: list) -> Any:
     return values if len(values) > 1 else values[0] if values else None
 
 
+def _change_set(check: Check) -> str | None:
+    """By its name, also where the request has its ARN."""
+    given = check.request.given.get("ChangeSetName") or ""
+    return given.split("/")[1] if given.startswith("arn:") else given or None
+
+
 KEYS: dict[str, Callable[[Check], Any]] = {
     "application-autoscaling:scalable-dimension": _given("ScalableDimension"),
     "application-autoscaling:service-namespace": _given("ServiceNamespace"),
+    "cloudformation:changesetname": _change_set,
+    "cloudformation:createaction": lambda check: None,
+    "cloudformation:importresourcetypes": lambda check: None,
+    "cloudformation:resourcetypes": lambda check: listed(check.request.given, "ResourceTypes") or None,
+    "cloudformation:rolearn": _given("RoleARN"),
+    "cloudformation:stackpolicyurl": _given("StackPolicyURL"),
+    "cloudformation:templateurl": _given("TemplateURL"),
     "ec2:availabilityzone": lambda check: None,
     "ec2:createaction": lambda check: None,
     "ec2:region": lambda check: check.request.region,
@@ -877,10 +922,15 @@ def value(check: Check, key: str) -> Any:
             wanted = name[len(prefix) :]
             if (pattern not in supplied(check)) or (kind and kind != check.kind):
                 return None
-            found = tags.of(check.resource.removesuffix(":log-stream:")) if not check.resource.endswith("*") else {}
+            unnamed = check.resource.endswith("*")
+            found = check.request.made if unnamed else tags.of(check.resource.removesuffix(":log-stream:"))
             return next((v for k, v in found.items() if k.lower() == wanted), None)
     if name == "aws:tagkeys":
         return tag_keys(check.request, check.kind) or None if pattern in supplied(check) else None
+    if check.request.via and name in ("aws:calledvia", "aws:calledviafirst", "aws:calledvialast"):
+        return [check.request.via] if name == "aws:calledvia" else check.request.via
+    if check.request.via and name == "aws:viaawsservice":
+        return "true"
     if name in FIXED:
         return FIXED[name]
     if name in ABSENT:

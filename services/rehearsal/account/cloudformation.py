@@ -7,8 +7,7 @@
   resource it depends on.
 * Refusals: what is in use is not deleted, a name that is taken is not made twice.
 
-Stacks act with root's rights, not the deployer's: that a deployer may create a stack is not proven here
-(docs/fidelity.md).
+With whose rights it acts is in stackrights.py.
 """
 
 import contextvars
@@ -17,7 +16,7 @@ import random
 import uuid
 from dataclasses import dataclass, field
 
-from account import autoscaling, clock, durations, network
+from account import autoscaling, clock, durations, network, stackrights
 
 # What takes long on AWS. Types that are not here take `cloudformation.resource`.
 SLOW_CREATE = {
@@ -63,6 +62,7 @@ def _waits() -> None:
 
     deploy, delete = stacks._deploy_stack_async, stacks._delete_stack_async
     provision, remove = provisioners._provision_resource, provisioners._delete_resource
+    update = provisioners._update_resource
 
     def needs(template: dict) -> dict[str, set[str]]:
         resources = (template or {}).get("Resources", {})
@@ -70,11 +70,13 @@ def _waits() -> None:
 
     async def deployed(stack_name, stack_id, template, *args, **kwargs):
         _clock.set(Clock(needs(template)))
+        stackrights.begin(stack_name, template)
         return await deploy(stack_name, stack_id, template, *args, **kwargs)
 
     async def deleted(stack_name, *args, **kwargs):
         from ministack.services.cloudformation import _stacks
 
+        stackrights.begin(stack_name, None)
         forward = needs((_stacks.get(stack_name) or {}).get("_template", {}))
         _clock.set(Clock({name: {user for user, its in forward.items() if name in its} for name in forward}))
         return await delete(stack_name, *args, **kwargs)
@@ -85,7 +87,24 @@ def _waits() -> None:
         ):  # its own clock, with another jitter, must not be behind the stack's
             network.settle(physical_id)
 
+    # A type without an update of its own is made anew in place, which is no creation.
+    in_place: contextvars.ContextVar[bool] = contextvars.ContextVar("rehearsal_in_place", default=False)
+
+    def updated(resource_type, physical_id, old, new, stack_name, logical_id=None, *rest):
+        if old == new:
+            return update(resource_type, physical_id, old, new, stack_name, logical_id, *rest)
+        if provisioners._replacing_change(resource_type, old, new):
+            return update(resource_type, physical_id, old, new, stack_name, logical_id, *rest)
+        stackrights.authorise(resource_type, "update", logical_id or "", physical_id, new, stack_name, old)
+        token = in_place.set(True)
+        try:
+            return update(resource_type, physical_id, old, new, stack_name, logical_id, *rest)
+        finally:
+            in_place.reset(token)
+
     def provisioned(resource_type, logical_id, props, stack_name):
+        if not in_place.get():
+            stackrights.authorise(resource_type, "create", logical_id, "", props, stack_name)
         made = provision(resource_type, logical_id, props, stack_name)
         clock = _clock.get()
         if clock is not None:
@@ -94,6 +113,7 @@ def _waits() -> None:
         return made
 
     def removed(resource_type, physical_id, props, stack_name=None, logical_id=None):
+        stackrights.authorise(resource_type, "delete", logical_id or "", physical_id, props, stack_name or "")
         clock = _clock.get()
         if clock is None or logical_id is None:
             return remove(resource_type, physical_id, props, stack_name, logical_id)
@@ -107,6 +127,7 @@ def _waits() -> None:
                 setattr(module, name, replacement)
     for module in (provisioners, stacks):
         module._provision_resource, module._delete_resource = provisioned, removed
+        module._update_resource = updated
     stacks._runs_on_worker_thread = lambda resource_type: True  # every type may wait now
 
 

@@ -11,6 +11,7 @@ import contextvars
 import json
 import logging
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,11 @@ class Layer:
     statements: list
 
 
+def told(action: str, resource: str, decision: "Refusal | Decision") -> str:
+    """A refusal for the call log."""
+    return f"{action} on {resource}: {decision.why}{f': {decision.by}' if decision.by else ''}"
+
+
 @dataclass
 class Refusal:
     action: str
@@ -59,7 +65,7 @@ class Refusal:
     @property
     def told(self) -> str:
         """For the call log, which names the policy: AWS's message does not."""
-        return self.unknown or f"{self.action} on {self.resource}: {self.why}{f': {self.by}' if self.by else ''}"
+        return self.unknown or told(self.action, self.resource, self)
 
     @property
     def message(self) -> str:
@@ -305,21 +311,34 @@ def _enforcement() -> None:
     iam_actions.access_denied_response = answered
 
 
-def refused(request: Request, principal, layers: list[Layer]) -> Refusal | None:
-    """The first of the request's checks that the policies do not allow; None when all are."""
+def refused(
+    request: Request,
+    principal,
+    layers: list[Layer],
+    told: Callable[[Check, Decision], None] | None = None,
+    passed_to: str = "",
+) -> Refusal | None:
+    """The first of the request's checks that the policies do not allow; None when all are. Each is told to `told`,
+    instead of the call log's entry of the request over HTTP. `passed_to` is the service that a bare iam:PassRole is for.
+    """
     action, allowed = f"{request.service}:{request.action}", []
     try:
         for check in authorization.checks(request):
+            if passed_to and check.action == "iam:PassRole":
+                check.extra = {"iam:passedtoservice": passed_to}
             ctx = context(check, principal.arn, principal.type, principal.account, principal.keys)
             decision = decide(ctx, layers)
             if not decision.allowed and not decision.explicit:
                 decision = _by_resource_policy(check, ctx, layers, decision)
+            if told is not None:
+                told(check, decision)
             if not decision.allowed:
                 return Refusal(check.action, principal.arn, _shown(check), decision.why, by=decision.by)
             allowed.append(decision.by)
     except Unknown as unknown:
         return Refusal(action, principal.arn, "*", unknown=str(unknown))
-    because(", ".join(dict.fromkeys(allowed)))
+    if told is None:
+        because(", ".join(dict.fromkeys(allowed)))
     return None
 
 
