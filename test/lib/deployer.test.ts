@@ -8,7 +8,7 @@ import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { isDeepStrictEqual } from 'node:util';
+import { isDeepStrictEqual, promisify } from 'node:util';
 import { CreateSubnetCommand, CreateVpcCommand, EC2Client } from '@aws-sdk/client-ec2';
 import { CreateRoleCommand, IAMClient, PutRolePolicyCommand } from '@aws-sdk/client-iam';
 import { deployer, deployerPolicies, type PolicyDocument } from '../../lib/deployer.ts';
@@ -76,24 +76,18 @@ def run(case):
         out["failed"].append(str(error))
     return out
 
-clients = [session.client("cloudformation", aws_access_key_id="x", aws_secret_access_key="x")]
+session.client("cloudformation", aws_access_key_id="x", aws_secret_access_key="x")  # loads the model once
 with ThreadPoolExecutor(8) as pool:
     print(json.dumps(list(pool.map(run, given))))`;
 
 async function outcomes(cases: Case[]): Promise<Outcome[]> {
   const python = join(ROOT, '.cache', 'python', 'rehearsal', 'bin', 'python');
-  return new Promise((resolve, reject) => {
-    const child = execFile(
-      python,
-      ['-c', PROGRAM],
-      {
-        maxBuffer: 1 << 24,
-        env: { PYTHONDONTWRITEBYTECODE: '1', AWS_ENDPOINT_URL: rehearsal.endpoint, AWS_DEFAULT_REGION: REGION },
-      },
-      (error, stdout) => (error ? reject(error) : resolve(JSON.parse(stdout) as Outcome[])),
-    );
-    child.stdin!.end(JSON.stringify(cases));
+  const run = promisify(execFile)(python, ['-c', PROGRAM], {
+    maxBuffer: 1 << 24,
+    env: { PYTHONDONTWRITEBYTECODE: '1', AWS_ENDPOINT_URL: rehearsal.endpoint, AWS_DEFAULT_REGION: REGION },
   });
+  run.child.stdin!.end(JSON.stringify(cases));
+  return JSON.parse((await run).stdout) as Outcome[];
 }
 
 let accounts = 240100000000;

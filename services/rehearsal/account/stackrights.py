@@ -19,7 +19,7 @@ from account.authorization import Request
 CLOUDFORMATION = "cloudformation.amazonaws.com"
 TABLE: dict[str, dict[str, list[str]]] = json.loads((Path(__file__).parent / "stackrights.json").read_text())["types"]
 # Fn::GetAZs asks EC2, too:
-# https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/intrinsic-function-reference-getavailabilityzones.html
+# https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/intrinsic-function-reference-getavailabilityzones.html
 ZONES = ("ec2:DescribeAvailabilityZones", "ec2:DescribeAccountAttributes", "ec2:DescribeSubnets")
 # Who may use a role that a handler passes on.
 PASSED_TO = {"AWS::EC2::FlowLog": "vpc-flow-logs.amazonaws.com", "AWS::Lambda::Function": "lambda.amazonaws.com"}
