@@ -44,6 +44,8 @@ DATA = {
         "SendMessageBatch",
     },
 }
+# Rights that are no calls.
+ONLY_RIGHTS = {("iam", "PassRole"), ("sts", "SetSourceIdentity"), ("sts", "TagSession")}
 READS = ("BatchCheck", "BatchGet", "Describe", "Filter", "Get", "Head", "List", "Lookup", "Search", "Simulate", "Test")
 READ_ONLY = {("sts", "AssumeRole"), ("kms", "Decrypt"), ("kms", "Encrypt"), ("kms", "GenerateDataKey")}
 SOURCES = {"cloudwatch": "monitoring", "tag": "tagging"}
@@ -224,7 +226,7 @@ def _after(
     global _bytes
     if not call.account or (not call.principal and not call.via) or call.action in DATA.get(call.service, ()):
         return
-    if " " in call.action:  # a REST call that no action is known for
+    if " " in call.action or (call.service, call.action) in ONLY_RIGHTS:  # with a space: a REST path
         return
     read_only = _reads(call)
     found = trail._CREDENTIAL.search(headers.get("authorization", ""))
