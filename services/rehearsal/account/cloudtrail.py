@@ -8,7 +8,6 @@ Nothing secret is in a record: wire.redacted takes it out.
 import base64
 import hashlib
 import json
-import uuid
 from collections import deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -130,7 +129,7 @@ class Record:
     shared: str  # sharedEventID, '' for a call that concerns one account
     raw: tuple | None  # (request headers, request, answer headers, answer), until `text` is made of it
     size: int
-    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    id: str = field(default_factory=lambda: durations.identifier("cloudtrail.ids"))
     text: str = ""
     named: list[dict] = field(default_factory=list)
 
@@ -235,7 +234,7 @@ def _after(
     now, region = clock.now(), GLOBAL.get(call.service, call.region)
     owner = _owner(call) if status < 400 else call.account
     accounts = list(dict.fromkeys((call.account, owner)))
-    shared = str(uuid.uuid4()) if len(accounts) > 1 else ""
+    shared = durations.identifier("cloudtrail.ids") if len(accounts) > 1 else ""
     for account in accounts:
         record = Record(
             account=account,

@@ -8,6 +8,7 @@ days) passes only with the clock, which a test may skip.
 
 import json
 import random as chance
+import uuid
 from pathlib import Path
 
 from account import settings
@@ -24,6 +25,11 @@ def random(name: str) -> chance.Random:
     if name not in _streams:
         _streams[name] = chance.Random(f"{settings.SEED} {name}")
     return _streams[name]
+
+
+def identifier(name: str) -> str:
+    """A UUID that comes from the seed."""
+    return str(uuid.UUID(int=random(name).getrandbits(128), version=4))
 
 
 def seconds(name: str) -> float:

@@ -8,7 +8,6 @@ this rule in, retried, then to the dead-letter queue), and what EventBridge refu
 import functools
 import hashlib
 import json
-import uuid
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -46,7 +45,7 @@ def emit(
     """
     account, region = account or get_account_id(), region or get_region()
     event = {
-        "EventId": str(uuid.uuid4()),
+        "EventId": durations.identifier("events.ids"),
         "Source": source,
         "DetailType": detail_type,
         "Detail": json.dumps(detail),
@@ -197,7 +196,7 @@ def _add(queue: dict, payload: str, parameters: dict, attributes: dict[str, str]
     now = clock.now()
     named = {name: {"StringValue": value, "DataType": "String"} for name, value in (attributes or {}).items()}
     message = {
-        "id": str(uuid.uuid4()),
+        "id": durations.identifier("events.ids"),
         "body": payload,
         "md5_body": hashlib.md5(payload.encode()).hexdigest(),
         "receipt_handle": None,

@@ -4,10 +4,9 @@ CloudFormation's stacks. ECS tells its own (services, tasks); calls are told by 
 
 import functools
 import json
-import uuid
 from datetime import UTC, datetime
 
-from account import clock, events, trail
+from account import clock, durations, events, trail
 from ministack.services import cloudwatch, rds
 
 # https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_Events.Messages.html: message -> (event id, category)
@@ -48,7 +47,7 @@ def database(kind: str, identifier: str, arn: str, message: str, category: str =
     """One event of RDS: for DescribeEvents and, when AWS has a number for it, EventBridge."""
     number, category = RDS.get(message, ("", category))
     now = clock.now()
-    rds._events[str(uuid.uuid4())] = {
+    rds._events[durations.identifier("notices.ids")] = {
         "SourceIdentifier": identifier,
         "SourceType": kind,
         "SourceArn": arn,
@@ -108,7 +107,7 @@ def _metrics(alarm: dict) -> list[dict]:
     dimensions = {one["Name"]: one["Value"] for one in alarm.get("Dimensions") or []}
     metric = {"namespace": alarm.get("Namespace"), "name": alarm.get("MetricName"), "dimensions": dimensions}
     stat = {"metric": metric, "period": alarm.get("Period"), "stat": alarm.get("Statistic")}
-    return [{"id": str(uuid.uuid4()), "metricStat": stat, "returnData": True}]
+    return [{"id": durations.identifier("notices.ids"), "metricStat": stat, "returnData": True}]
 
 
 def _alarms() -> None:
