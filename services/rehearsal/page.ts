@@ -52,8 +52,9 @@ function picture({ phases, calls }: Report): string {
     return `<rect x="${from.toFixed(1)}" y="${TOP - 12}" width="${Math.max(1, to - from).toFixed(1)}" height="${actors.length * LANE}" class="band b${at % 2}"><title>${escape(`${phase.title}\n${phase.outcome}`)}</title></rect><line x1="${from.toFixed(1)}" x2="${from.toFixed(1)}" y1="${4 + (at % 3) * 14}" y2="${TOP - 12}" class="edge"/>${label}`;
   };
   const row = (who: Actor): string =>
-    `<text x="${LEFT - 10}" y="${lane(who) + LANE / 2 - 8}" class="who">${escape(who)}</text>` +
-    `<text x="${LEFT - 10}" y="${lane(who) + LANE / 2 + 6}" class="count">${calls.filter((call) => call.who === who).length} calls</text>`;
+    `<line x1="20" x2="${WIDTH - 10}" y1="${lane(who) - 12}" y2="${lane(who) - 12}" class="edge"/>` +
+    `<text x="${LEFT - 10}" y="${lane(who) + LANE / 2 - 16}" class="who">${escape(who)}</text>` +
+    `<text x="${LEFT - 10}" y="${lane(who) + LANE / 2 - 2}" class="count">${calls.filter((call) => call.who === who).length} calls</text>`;
   // Calls of one moment stand above each other, a step each, so that a burst is seen as one.
   const stacked = new Map<string, number>();
   const mark = (call: Told): string => {
