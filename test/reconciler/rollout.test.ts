@@ -1,7 +1,7 @@
 /**
  * What a rollout that fails says, from what ECS says of its tasks; and that ECS's going back is not taken for success.
  */
-import { ECSClient, UpdateServiceCommand } from '@aws-sdk/client-ecs';
+import { ECSClient, ListTasksCommand, UpdateServiceCommand } from '@aws-sdk/client-ecs';
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
@@ -403,6 +403,27 @@ describe('in the emulated account', { timeout: 240_000, concurrency: 3 }, () => 
     await ready(ecsService, cx, first, 90);
     const now = await ecsService.observe(cx, second);
     assert.equal(now.is === 'broken' ? now.why : now.is, why);
+  });
+
+  test('a server that runs out of memory', async () => {
+    const { cx, define, inputs } = await prepared();
+    await ready(ecsService, cx, inputs((await define(1, {})).arn));
+    const { arn } = await define(2, { env: { UNHEALTHY: '1' } });
+    let decided = false;
+    const kernel = (async () => {
+      while (!decided) {
+        const family = arn.split('/').at(-1)!.split(':')[0]!;
+        const { taskArns = [] } = await aws.ecs.send(
+          new ListTasksCommand({ cluster: t.place.clusterArn, family, desiredStatus: 'RUNNING' }),
+        );
+        // Those that do not run yet have nothing to kill.
+        await Promise.all(taskArns.map((task) => rehearsal.outOfMemory(task).catch(() => {})));
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+    })();
+    const why = await brokenness(cx, inputs(arn)).finally(() => (decided = true));
+    await kernel;
+    assert.match(why, /^the server ran out of memory: "server": Container killed due to memory usage/);
   });
 
   test('the very first revision fails: there is nothing to go back to, and the second one runs all the same', async () => {
