@@ -105,11 +105,14 @@ export async function makePlace(rehearsal: Rehearsal, account: string, prefix = 
   const group = await ec2.send(
     new CreateSecurityGroupCommand({ VpcId: vpcId, GroupName: `${prefix}-balancer`, Description: 'balancer' }),
   );
-  await ec2.send(
-    new AuthorizeSecurityGroupIngressCommand({
-      GroupId: group.GroupId!,
-      IpPermissions: [{ IpProtocol: 'tcp', FromPort: 80, ToPort: 80, IpRanges: [{ CidrIp: '10.0.0.0/16' }] }],
-    }),
+  // EC2 does not find a group that it has just made.
+  await eventually('the group takes a rule', () =>
+    ec2.send(
+      new AuthorizeSecurityGroupIngressCommand({
+        GroupId: group.GroupId!,
+        IpPermissions: [{ IpProtocol: 'tcp', FromPort: 80, ToPort: 80, IpRanges: [{ CidrIp: '10.0.0.0/16' }] }],
+      }),
+    ),
   );
   const balancer = await elb.send(
     new CreateLoadBalancerCommand({
