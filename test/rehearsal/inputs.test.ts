@@ -3,17 +3,21 @@
  * and the page that says so; the second tables are the same limits from inside, which must pass.
  */
 import * as scaling from '@aws-sdk/client-application-auto-scaling';
+import * as trail from '@aws-sdk/client-cloudtrail';
 import * as logs from '@aws-sdk/client-cloudwatch-logs';
 import * as ec2 from '@aws-sdk/client-ec2';
 import * as ecr from '@aws-sdk/client-ecr';
 import * as ecs from '@aws-sdk/client-ecs';
 import * as elb from '@aws-sdk/client-elastic-load-balancing-v2';
+import * as events from '@aws-sdk/client-eventbridge';
 import * as iam from '@aws-sdk/client-iam';
+import * as kms from '@aws-sdk/client-kms';
 import * as rds from '@aws-sdk/client-rds';
 import * as tagging from '@aws-sdk/client-resource-groups-tagging-api';
 import * as secrets from '@aws-sdk/client-secrets-manager';
 import * as map from '@aws-sdk/client-servicediscovery';
 import * as sqs from '@aws-sdk/client-sqs';
+import * as ssm from '@aws-sdk/client-ssm';
 import * as sts from '@aws-sdk/client-sts';
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
@@ -40,7 +44,9 @@ const SERVICES: Record<string, { client: new (options: Loose) => Sender; of: Loo
     of: elb,
     pages: 'elasticloadbalancing/latest/APIReference/API_',
   },
+  events: { client: events.EventBridgeClient, of: events, pages: 'eventbridge/latest/APIReference/API_' },
   iam: { client: iam.IAMClient, of: iam, pages: 'IAM/latest/APIReference/API_' },
+  kms: { client: kms.KMSClient, of: kms, pages: 'kms/latest/APIReference/API_' },
   logs: { client: logs.CloudWatchLogsClient, of: logs, pages: 'AmazonCloudWatchLogs/latest/APIReference/API_' },
   map: { client: map.ServiceDiscoveryClient, of: map, pages: 'cloud-map/latest/api/API_' },
   rds: { client: rds.RDSClient, of: rds, pages: 'AmazonRDS/latest/APIReference/API_' },
@@ -51,7 +57,9 @@ const SERVICES: Record<string, { client: new (options: Loose) => Sender; of: Loo
   },
   secrets: { client: secrets.SecretsManagerClient, of: secrets, pages: 'secretsmanager/latest/apireference/API_' },
   sqs: { client: sqs.SQSClient, of: sqs, pages: 'AWSSimpleQueueService/latest/APIReference/API_' },
+  ssm: { client: ssm.SSMClient, of: ssm, pages: 'systems-manager/latest/APIReference/API_' },
   sts: { client: sts.STSClient, of: sts, pages: 'STS/latest/APIReference/API_' },
+  trail: { client: trail.CloudTrailClient, of: trail, pages: 'awscloudtrail/latest/APIReference/API_' },
   tag: {
     client: tagging.ResourceGroupsTaggingAPIClient,
     of: tagging,
@@ -835,8 +843,8 @@ const REFUSED: Record<string, Row[]> = {
       'cloud-map/latest/api/API_DnsRecord.html'],
     ['health checks of both sorts', 'CreateService', () => ({ Name: 'given', NamespaceId: scene.namespace,
       HealthCheckConfig: { Type: 'HTTP' }, HealthCheckCustomConfig: {} }), 'InvalidInput', /not both/],
-    ['51 tags', 'CreateService', () => ({ Name: 'given', NamespaceId: scene.namespace, Tags: TAGS(201) }),
-      'InvalidInput', /'tags' .* 200/],
+    ['51 tags', 'CreateService', () => ({ Name: 'given', NamespaceId: scene.namespace, Tags: TAGS(51) }),
+      'TooManyTagsException', /50/],
     ['a tag that begins with aws:', 'TagResource',
       () => ({ ResourceARN: `arn:aws:servicediscovery:us-east-1:${ACCOUNT}:service/${scene.registry}`,
       Tags: [{ Key: 'aws:mine', Value: '' }] }), 'InvalidInput', /aws:/],
@@ -965,6 +973,51 @@ const REFUSED: Record<string, Row[]> = {
     ['a name with a space', 'CreateQueue', () => ({ QueueName: 'a b' }), 'InvalidParameterValue',
       /alphanumeric characters, hyphens, or underscores/],
     ['a name of 81 letters', 'CreateQueue', () => ({ QueueName: letters(81) }), 'InvalidParameterValue', /1 to 80/],
+    ['eleven messages at once', 'ReceiveMessage', () => ({ QueueUrl: 'http://x/y', MaxNumberOfMessages: 11 }),
+      'InvalidParameterValue', /<= 10/],
+    ['a wait of 21 seconds', 'ReceiveMessage', () => ({ QueueUrl: 'http://x/y', WaitTimeSeconds: 21 }),
+      'InvalidParameterValue', /<= 20/],
+  ],
+  ssm: [
+    ['a name with a space', 'PutParameter', () => ({ Name: '/a b', Value: 'x', Type: 'String' }),
+      'ValidationException', /letters, numbers/],
+    ['a name of AWS', 'PutParameter', () => ({ Name: '/aws/mine', Value: 'x', Type: 'String' }), 'ValidationException',
+      /can't be prefixed with "aws"/],
+    ['16 levels', 'PutParameter', () => ({ Name: '/a'.repeat(16), Value: 'x', Type: 'String' }),
+      'HierarchyLevelLimitExceededException', /15 levels/],
+    ['a type that there is none of', 'PutParameter', () => ({ Name: '/given', Value: 'x', Type: 'Number' }),
+      'ValidationException', /'Number' at 'type'/],
+    ['4,097 characters', 'PutParameter', () => ({ Name: '/given', Value: letters(4097), Type: 'String' }),
+      'ValidationException', /4096/],
+    ['no value', 'PutParameter', () => ({ Name: '/given', Type: 'String' }), 'ValidationException',
+      /Value null at 'value'/],
+    ['eleven names at once', 'GetParameters', () => ({ Names: numbered(11, (i) => `/p${i}`) }), 'ValidationException',
+      /'names' .* 10/],
+    ['one that does not exist', 'GetParameter', () => ({ Name: '/none' }), 'ParameterNotFound', /./],
+  ],
+  kms: [
+    ['a use that there is none of', 'CreateKey', () => ({ KeyUsage: 'DOORS' }), 'ValidationException', /'keyUsage'/],
+    ['a grant of what there is none of', 'CreateGrant', () => ({ KeyId: 'x', GranteePrincipal: 'y',
+      Operations: ['Eat'] }), 'ValidationException', /'operations.1'/],
+    ['a grant without operations', 'CreateGrant', () => ({ KeyId: 'x', GranteePrincipal: 'y' }), 'ValidationException',
+      /Value null at 'operations'/],
+    ['a key that does not exist', 'DescribeKey', () => ({ KeyId: '01234567-89ab-cdef-0123-456789abcdef' }),
+      'NotFoundException', /./],
+  ],
+  events: [
+    ['a name with a space', 'PutRule', () => ({ Name: 'a b', EventPattern: '{}' }), 'ValidationException', /'name'/],
+    ['a name of 65 letters', 'PutRule', () => ({ Name: letters(65), EventPattern: '{}' }), 'ValidationException',
+      /'name' .* 64/],
+    ['neither pattern nor schedule', 'PutRule', () => ({ Name: 'given' }), 'ValidationException',
+      /EventPattern or ScheduleExpression/],
+    ['a target without an ARN', 'PutTargets', () => ({ Rule: 'given', Targets: [{ Id: 'a' }] }), 'ValidationException',
+      /Value null at 'targets.1.member.arn'/],
+  ],
+  trail: [
+    ['a page of 51', 'LookupEvents', () => ({ MaxResults: 51 }), 'InvalidMaxResultsException', /50/],
+    ['an attribute that there is none of', 'LookupEvents',
+      () => ({ LookupAttributes: [{ AttributeKey: 'Colour', AttributeValue: 'red' }] }),
+      'InvalidLookupAttributesException', /'lookupAttributes.1.member.attributeKey'/],
   ],
 };
 

@@ -70,6 +70,12 @@ CLIENT = {
     "DescribeTaskDefinition",
     "RegisterTaskDefinition",
 }
+# Members that have a code of their own:
+# https://docs.aws.amazon.com/awscloudtrail/latest/APIReference/API_LookupEvents.html
+OWN_CODES = {
+    ("cloudtrail", "lookupAttributes"): "InvalidLookupAttributesException",
+    ("cloudtrail", "maxResults"): "InvalidMaxResultsException",
+}
 # Members for which the model allows less than AWS does, or what our parts refuse in AWS's own words.
 LEFT = {
     ("cloudtrail", "LookupEvents", "maxResults"),
@@ -293,6 +299,7 @@ def refusal(service: str, action: str, found: list[Problem], how: str) -> Refuse
     if service == "sqs" and found[0].kind == "enum":
         return Refused("InvalidAttributeName", f"Unknown Attribute {found[0].value}.")
     code = "ClientException" if service == "ecs" and action in CLIENT else CODES[service]
+    code = OWN_CODES.get((service, _lower(found[0].path).partition(".")[0]), code)
     return Refused(code, sentence(found))
 
 

@@ -452,7 +452,9 @@ def _vpc_range(given: dict) -> None:
 
 @rule("ec2", "CreateSubnet")
 def _subnet_range(given: dict) -> None:
-    """Within its VPC and apart from its other subnets: https://docs.aws.amazon.com/vpc/latest/userguide/subnet-sizing.html"""
+    """Within its VPC and apart from its other subnets:
+    https://docs.aws.amazon.com/vpc/latest/userguide/subnet-sizing.html
+    """
     from ministack.services import ec2
 
     vpc = ec2._vpcs.get(given.get("VpcId"))
@@ -635,14 +637,11 @@ def _minutes(text: str) -> int:
     "DescribeDBParameters",
     "DescribeEvents",
     "DescribeDBEngineVersions",
-    "DescribeOrderableDBInstanceOptions",
 )
 def _records(given: dict) -> None:
-    """https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_DescribeDBInstances.html: 20 to 100; 1,000 for
-    options.
-    """
+    """https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_DescribeDBInstances.html"""
     size = given.get("MaxRecords")
-    if size is not None and not 20 <= size <= 1000:
+    if size is not None and not 20 <= size <= 100:
         raise _value(f"Invalid value {size} for MaxRecords. Must be between 20 and 100")
 
 
@@ -1169,3 +1168,45 @@ def _receive(given: dict) -> None:
                 "InvalidParameterValue",
                 f"Value {value} for parameter {name} is invalid. Reason: Must be >= {low} and <= {high}, if provided.",
             )
+
+
+# ---------------------------------------------------------------- AWS Systems Manager, Amazon EventBridge
+
+
+@rule("ssm", "PutParameter")
+def _parameter(given: dict) -> None:
+    """https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html"""
+    name = given["Name"]
+    if not name.startswith("arn:") and not re.fullmatch(r"[a-zA-Z0-9_.\-/]+", name):
+        raise Refused(
+            "ValidationException", "Only a mix of letters, numbers and the following 4 symbols .-_/ are allowed."
+        )
+    if re.match(r"/?(aws|ssm)", name, re.I):
+        raise Refused(
+            "ValidationException", 'Parameter name: can\'t be prefixed with "aws" or "ssm" (case-insensitive).'
+        )
+    if name.strip("/").count("/") >= 15:
+        raise Refused("HierarchyLevelLimitExceededException", "A hierarchy can have a maximum of 15 levels.")
+    size = len(given["Value"].encode())
+    if given.get("Tier", "Standard") == "Standard" and size > 4096:
+        raise Refused(
+            "ValidationException",
+            "Standard tier parameters support a maximum parameter value of 4096 characters. To create a larger "
+            "parameter value, upgrade the parameter to use the advanced-parameter tier.",
+        )
+    if given.get("Tags") and given.get("Overwrite"):
+        raise Refused(
+            "ValidationException",
+            "Invalid request: tags and overwrite can't be used together. To create a parameter with tags, please "
+            "remove overwrite flag. To update tags for an existing parameter, please use AddTagsToResource or "
+            "RemoveTagsFromResource.",
+        )
+
+
+@rule("events", "PutRule")
+def _event_rule(given: dict) -> None:
+    """https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutRule.html"""
+    if not given.get("EventPattern") and not given.get("ScheduleExpression"):
+        raise Refused(
+            "ValidationException", "Parameter(s) EventPattern or ScheduleExpression must be specified."
+        )
