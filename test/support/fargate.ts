@@ -95,14 +95,17 @@ export async function fargate(rehearsal: Rehearsal, account: string) {
   ).GroupId!;
   // Everyone in the VPC reaches the load balancer, which is in the same group as the tasks.
   const open = (port: number, peer: object) => ({ IpProtocol: 'tcp', FromPort: port, ToPort: port, ...peer });
-  await ec2.send(
-    new AuthorizeSecurityGroupIngressCommand({
-      GroupId: group,
-      IpPermissions: [
-        open(80, { IpRanges: [{ CidrIp: '10.0.0.0/16' }] }),
-        open(8000, { UserIdGroupPairs: [{ GroupId: group }] }),
-      ],
-    }),
+  // EC2 does not find a group that it has just made.
+  await eventually('the group takes rules', () =>
+    ec2.send(
+      new AuthorizeSecurityGroupIngressCommand({
+        GroupId: group,
+        IpPermissions: [
+          open(80, { IpRanges: [{ CidrIp: '10.0.0.0/16' }] }),
+          open(8000, { UserIdGroupPairs: [{ GroupId: group }] }),
+        ],
+      }),
+    ),
   );
   await leadOut(ec2, vpc);
   const networkConfiguration = {
