@@ -61,6 +61,7 @@ MODULES = [
     "databases",
     "cloudmap",
     "secretvalues",
+    "keys",
     "balancer",
     "ecs",
     "autoscaling",

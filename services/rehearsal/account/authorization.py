@@ -357,6 +357,35 @@ def _stack(request: Request) -> list[str]:
     return [] if not name else [name] if name.startswith("arn:") else [_arn(request, f"stack/{name}/*")]
 
 
+def _key(request: Request) -> list[str]:
+    """KMS decides on the key, however it is named:
+    https://docs.aws.amazon.com/kms/latest/developerguide/alias-authorization.html
+    """
+    from account import keys
+
+    given = request.given
+    named = given.get("KeyId") or given.get("TargetKeyId") or given.get("SourceKeyId")
+    if not named and request.action in ("Decrypt", "ReEncrypt", "ReEncryptFrom"):
+        named = keys.of_ciphertext(given.get("CiphertextBlob", ""))
+    if not named and request.action == "DeleteAlias":
+        named = given.get("AliasName")
+    return [keys.arn_of(named, request)] if named else []
+
+
+def _alias(request: Request) -> list[str]:
+    name = request.given.get("AliasName")
+    return [_arn(request, name)] if name else []
+
+
+def _parameter(request: Request) -> list[str]:
+    given = request.given
+    named = listed(given, "Names") or [given.get("Name") or given.get("Path") or given.get("ResourceId") or ""]
+    whole = [one if one.startswith("arn:") else _arn(request, f"parameter/{one.lstrip('/')}") for one in named if one]
+    if request.action == "GetParametersByPath":
+        return [f"{one.rstrip('/')}/*" if one.rstrip("/").endswith(":parameter") else one.rstrip("/") for one in whole]
+    return [re.sub(r"(:parameter/[^:]+):.*", r"\1", one) for one in whole]
+
+
 RESOURCES: dict[str, dict[str, Callable[[Request], list[str]]]] = {
     "application-autoscaling": {"ScalableTarget": _scalable_target},
     "cloudformation": {"changeset": lambda request: [], "stack": _stack, "stackset": lambda request: []},
@@ -430,9 +459,18 @@ RESOURCES: dict[str, dict[str, Callable[[Request], list[str]]]] = {
         "og": _rds("og", "OptionGroupName"),
         "cluster": _rds("cluster", "DBClusterIdentifier"),
     },
+    "kms": {"key": _key, "alias": _alias},
     "secretsmanager": {"Secret": _secret},
     "servicediscovery": {"namespace": _map_namespace, "service": _map_service},
+    "servicequotas": {
+        "quota": lambda request: (
+            [_arn(request, f"{request.given['ServiceCode']}/{request.given['QuotaCode']}")]
+            if request.given.get("ServiceCode") and request.given.get("QuotaCode")
+            else []
+        )
+    },
     "sqs": {"queue": _queue},
+    "ssm": {"parameter": _parameter},
     "sts": {"role": lambda request: listed(request.given, "RoleArn")},
     "tag": {},
 }
@@ -561,6 +599,10 @@ def checks(request: Request) -> list[Check]:
         found += _passed(request, [given.get("RoleARN")], "cloudformation.amazonaws.com")
     if service == "rds":
         found += _passed(request, [given.get("MonitoringRoleArn")], "monitoring.rds.amazonaws.com")
+    if service in ("secretsmanager", "rds", "ssm"):
+        from account import keys
+
+        found += keys.checks(request)
     if service == "sts" and action == "AssumeRole":
         if listed_tags(given):
             found.append(Check("sts:TagSession", targets[0][1], "role", request))
@@ -795,6 +837,21 @@ KEYS: dict[str, Callable[[Check], Any]] = {
     "iam:passedtoservice": lambda check: None,
     "iam:permissionsboundary": _created_role,
     "iam:policyarn": _given("PolicyArn"),
+    "kms:calleraccount": lambda check: check.request.account,
+    "kms:encryptioncontextkeys": lambda check: list(check.request.given.get("EncryptionContext") or {}) or None,
+    "kms:grantisforawsresource": lambda check: None,
+    "kms:granteeprincipal": _given("GranteePrincipal"),
+    "kms:grantoperations": lambda check: listed(check.request.given, "Operations") or None,
+    "kms:keyspec": _given("KeySpec"),
+    "kms:keyusage": _given("KeyUsage"),
+    "kms:requestalias": lambda check: (
+        given if (given := check.request.given.get("KeyId", "")).startswith("alias/") else None
+    ),
+    "kms:retiringprincipal": _given("RetiringPrincipal"),
+    "kms:schedulekeydeletionpendingwindowindays": lambda check: str(
+        check.request.given.get("PendingWindowInDays", 30)
+    ),
+    "kms:viaservice": lambda check: None,
     "rds:backuptarget": lambda check: (
         check.request.given.get("BackupTarget", "region") if check.name.startswith("Create") else None
     ),
@@ -833,6 +890,10 @@ KEYS: dict[str, Callable[[Check], Any]] = {
     "servicediscovery:servicearn": lambda check: check.resource if check.kind == "service" else None,
     "servicediscovery:servicecreatedbyaccount": lambda check: check.request.account,
     "servicediscovery:servicename": _given("ServiceName"),
+    "servicequotas:service": _given("ServiceCode"),
+    "ssm:overwrite": lambda check: _boolean(bool(check.request.given.get("Overwrite"))),
+    "ssm:policies": _given("Policies"),
+    "ssm:recursive": lambda check: _boolean(bool(check.request.given.get("Recursive"))),
     "sts:externalid": _given("ExternalId"),
     "sts:rolesessionname": _given("RoleSessionName"),
     "sts:sourceidentity": _given("SourceIdentity"),
@@ -887,6 +948,8 @@ FIXED = {"aws:viaawsservice": "false", "aws:principalisawsservice": "false"}
 
 def _pattern(key: str) -> str:
     """aws:ResourceTag/team -> aws:resourcetag/*, to compare with the reference, which has ${TagKey} or tag-key there."""
+    if key.lower().startswith("kms:encryptioncontext:"):
+        return "kms:encryptioncontext:*"
     return re.sub(r"/(?!type$|allowrotation).*$", "/*", key.lower())
 
 
@@ -943,6 +1006,9 @@ def value(check: Check, key: str) -> Any:
         )
     if pattern not in supplied(check):
         return None  # as AWS: the key is not part of this action's context
+    if pattern == "kms:encryptioncontext:*":
+        pairs = (check.request.given.get("EncryptionContext") or {}).items()
+        return next((v for k, v in pairs if k.lower() == name.removeprefix("kms:encryptioncontext:")), None)
     compute = KEYS.get(name)
     if compute is None:
         raise Unknown(f"the condition key {key} is not computed by the emulated account (for {check.action})")

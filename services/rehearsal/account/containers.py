@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ministack.core.responses import new_uuid, request_scope
 from ministack.services import cloudwatch_logs, ecs_metadata, secretsmanager, ssm
 
-from account import addresses, clock, credentials, durations, images, processes, reachability, rights, settings
+from account import addresses, clock, credentials, durations, images, keys, processes, reachability, rights, settings
 
 if TYPE_CHECKING:
     from account.tasks import Task
@@ -401,6 +401,10 @@ def read_secret(value_from: str, task: "Task") -> str:
         why = rights.denied(task.execution_role, task.id, "secretsmanager:GetSecretValue", real, region, context)
         if why:
             raise StartError(f"{fetching}AccessDeniedException: {why} status code: 400")
+        encrypting = keys.customers(found[0].get("KmsKeyId")) if found else ""
+        through = {"kms:viaservice": f"secretsmanager.{region}.amazonaws.com", "kms:encryptioncontext:secretarn": real}
+        if encrypting and rights.denied(task.execution_role, task.id, "kms:Decrypt", encrypting, region, through):
+            raise StartError(f"{fetching}AccessDeniedException: {keys.NO_ACCESS} status code: 400")
         asked = {
             "SecretId": real,
             **({"VersionId": version} if version else {}),

@@ -282,6 +282,18 @@ def _enforcement() -> None:
             kind, body = faults.body_of(service, options.get("headers") or {}, "InternalFailure", refusal.unknown)
             return 500, {"Content-Type": kind, "x-amzn-errortype": "InternalFailure"}, body
         message = refusal.message
+        if refusal.action.startswith("kms:") and service == "secretsmanager":
+            message = "Access to KMS is not allowed"
+        if refusal.action.startswith("kms:") and service == "rds":
+            from account import faults
+
+            code = "KMSKeyNotAccessibleFault"
+            message = (
+                f"The specified KMS key [{refusal.resource}] does not exist, is not enabled or you do not have "
+                "permissions to access it."
+            )
+            kind, body = faults.body_of(service, options.get("headers") or {}, code, message)
+            return 400, {"Content-Type": kind}, body
         if service == "ec2":
             message = f"You are not authorized to perform this operation. {message}"
         if service in ("ssm", "logs"):
@@ -321,6 +333,8 @@ def refused(
     """The first of the request's checks that the policies do not allow; None when all are. Each is told to `told`,
     instead of the call log's entry of the request over HTTP. `passed_to` is the service that a bare iam:PassRole is for.
     """
+    from account import keys
+
     action, allowed = f"{request.service}:{request.action}", []
     try:
         for check in authorization.checks(request):
@@ -328,7 +342,9 @@ def refused(
                 check.extra = {"iam:passedtoservice": passed_to}
             ctx = context(check, principal.arn, principal.type, principal.account, principal.keys)
             decision = decide(ctx, layers)
-            if not decision.allowed and not decision.explicit:
+            if check.service == "kms" and check.kind == "key" and not decision.explicit:
+                decision = keys.decided(check, ctx, layers, decision)
+            elif not decision.allowed and not decision.explicit:
                 decision = _by_resource_policy(check, ctx, layers, decision)
             if told is not None:
                 told(check, decision)

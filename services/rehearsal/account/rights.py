@@ -85,7 +85,9 @@ def denied(
         by = identities.origin(found) if found else ""
         own_policy = iam_evaluator._resource_policy(service, resource)
         if own_policy is not None:
-            result = iam_evaluator.combine_resource_policy(result, asked, *own_policy, limits=limits)
+            result = iam_evaluator.combine_resource_policy(
+                result, asked, *own_policy, required=service == "kms", limits=limits
+            )
             by = by or f"policy of {resource}"
     told = {
         "service": service,
