@@ -176,6 +176,23 @@ before(async () => {
     new CreateClusterCommand({ clusterName: 'elsewhere' }),
   );
 
+  const template = { Resources: { Group: { Type: 'AWS::Logs::LogGroup', Properties: { LogGroupName: 'stacked' } } } };
+  const scope = `${CUSTOMER}/20261121/${REGION}/cloudformation/aws4_request`;
+  const stack = await fetch(account.endpoint, {
+    method: 'POST',
+    headers: {
+      'content-type': 'application/x-www-form-urlencoded',
+      authorization: `AWS4-HMAC-SHA256 Credential=${scope}, SignedHeaders=host, Signature=0`,
+    },
+    body: new URLSearchParams({
+      Action: 'CreateStack',
+      Version: '2010-05-15',
+      StackName: 'shell',
+      TemplateBody: JSON.stringify(template),
+    }).toString(),
+  });
+  assert.equal(stack.status, 200, await stack.text());
+
   // https://docs.aws.amazon.com/awscloudtrail/latest/userguide/how-cloudtrail-works.html
   assert.ok(!(await look(CUSTOMER)).Events?.some((one) => one.EventName === 'CreateQueue'), 'it takes minutes on AWS');
   await account.skip(600);
@@ -225,6 +242,16 @@ describe('who made a call', () => {
   for (const [title, page, value, wanted] of rows)
     test(`${title} (${page})`, () =>
       assert.deepEqual(value(), typeof wanted === 'function' ? (wanted as () => unknown)() : wanted));
+});
+
+// https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-user-identity.html
+test('what CloudFormation does for someone is that someone’s call, invoked by CloudFormation', () => {
+  const made = record('CreateLogGroup');
+  assert.equal(made.userIdentity.arn, record('CreateStack').userIdentity.arn);
+  const { invokedBy } = made.userIdentity;
+  assert.deepEqual([invokedBy, made.sourceIPAddress, made.userAgent], Array(3).fill('cloudformation.amazonaws.com'));
+  assert.equal(record('CreateStack').userIdentity.invokedBy, undefined);
+  assert.equal(record('CreateStack').requestParameters.templateBody, undefined);
 });
 
 describe('AssumeRole stands in both accounts', () => {
@@ -373,7 +400,7 @@ describe('LookupEvents', () => {
       /^AuthorizeSecurityGroupIngress,.*RegisterTaskDefinition$/,
     ],
     ['by the key of no one', () => key('AccessKeyId', 'AKIA0'), /^$/],
-    ['reads', () => key('ReadOnly', 'true'), /^AssumeRole,DescribeClusters,GetSecretValue/],
+    ['reads', () => key('ReadOnly', 'true'), /^AssumeRole,DescribeClusters,.*GetSecretValue/],
     ['by a resource’s name', () => key('ResourceName', 'books'), /^CreateCluster,CreateDBInstance$/],
     ['by a role’s ARN', () => key('ResourceName', ROLE), /^AssumeRole$/],
     [
