@@ -101,7 +101,9 @@ describe('load balancers', { timeout: 120_000 }, () => {
       await ec2.send(new CreateSecurityGroupCommand({ VpcId: vpc, GroupName: 'balancer', Description: 'balancer' }))
     ).GroupId!;
     const clients = { IpProtocol: 'tcp', FromPort: 80, ToPort: 80, IpRanges: [{ CidrIp: '10.9.0.0/16' }] };
-    await ec2.send(new AuthorizeSecurityGroupIngressCommand({ GroupId, IpPermissions: [clients] }));
+    await eventually('the group takes a rule', () =>
+      ec2.send(new AuthorizeSecurityGroupIngressCommand({ GroupId, IpPermissions: [clients] })),
+    );
     const made = await elb.send(
       new CreateLoadBalancerCommand({
         Name: 'freehold',
