@@ -14,7 +14,6 @@ import {
   ListServiceDeploymentsCommand,
   RunTaskCommand,
   StopServiceDeploymentCommand,
-  UpdateServiceCommand,
   UpdateTaskProtectionCommand,
   type DeploymentConfiguration,
   type ListServiceDeploymentsCommandInput,
@@ -64,8 +63,8 @@ describe('deployments', { concurrency: 1, timeout: 60_000 }, () => {
   });
   after(() => rehearsal.stop());
 
-  const update = async (service: string, more: Partial<UpdateServiceCommandInput>): Promise<Service> =>
-    (await f.ecs.send(new UpdateServiceCommand({ cluster: CLUSTER, service, ...more }))).service!;
+  const update = (service: string, more: Partial<UpdateServiceCommandInput>): Promise<Service> =>
+    f.update(service, more);
   const remove = (service: string, on = f) =>
     on.ecs.send(new DeleteServiceCommand({ cluster: CLUSTER, service, force: true }));
   const messages = (service: Service): string[] => (service.events ?? []).map((event) => event.message!);

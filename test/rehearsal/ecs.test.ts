@@ -265,17 +265,20 @@ describe('ecs', { timeout: 90_000 }, () => {
 
   test('services come in pages of ten', async () => {
     for (let i = 0; i < 12; i++) await f.create(`paged-${i}`, definition, { desiredCount: 0 });
-    const names: string[] = [];
-    let nextToken: string | undefined;
-    let pages = 0;
-    do {
-      const page = await f.ecs.send(new ListServicesCommand({ cluster: CLUSTER, ...(nextToken ? { nextToken } : {}) }));
-      names.push(...page.serviceArns!);
-      nextToken = page.nextToken;
-      pages++;
-    } while (nextToken);
-    assert.ok(pages >= 2);
-    assert.equal(names.filter((arn) => arn.includes('/paged-')).length, 12);
+    await eventually('all are seen', async () => {
+      const names: string[] = [];
+      let nextToken: string | undefined;
+      let pages = 0;
+      do {
+        const page = await f.ecs.send(
+          new ListServicesCommand({ cluster: CLUSTER, ...(nextToken ? { nextToken } : {}) }),
+        );
+        names.push(...page.serviceArns!);
+        nextToken = page.nextToken;
+        pages++;
+      } while (nextToken);
+      return pages >= 2 && names.filter((arn) => arn.includes('/paged-')).length === 12;
+    });
   });
 
   test('a cluster with services or tasks is not deleted', async () => {

@@ -15,7 +15,6 @@ import {
   PutClusterCapacityProvidersCommand,
   RunTaskCommand,
   StopTaskCommand,
-  UpdateServiceCommand,
   UpdateTaskProtectionCommand,
   type CapacityProviderStrategyItem,
   type RunTaskCommandInput,
@@ -81,8 +80,8 @@ describe('placement', { concurrency: 4, timeout: 60_000 }, () => {
       return seen.lastStatus === 'RUNNING' && seen;
     });
   const end = (task: string) => f.ecs.send(new StopTaskCommand({ cluster: CLUSTER, task }));
-  const update = async (service: string, more: Partial<UpdateServiceCommandInput>, on = f): Promise<Service> =>
-    (await on.ecs.send(new UpdateServiceCommand({ cluster: CLUSTER, service, ...more }))).service!;
+  const update = (service: string, more: Partial<UpdateServiceCommandInput>): Promise<Service> =>
+    f.update(service, more);
   const remove = (service: string, on = f) =>
     on.ecs.send(new DeleteServiceCommand({ cluster: CLUSTER, service, force: true }));
   const messages = (service: Service): string[] => (service.events ?? []).map((event) => event.message!);

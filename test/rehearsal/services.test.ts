@@ -10,7 +10,6 @@ import {
   ListServicesCommand,
   StopServiceDeploymentCommand,
   StopTaskCommand,
-  UpdateServiceCommand,
   type Service,
   type ServiceDeploymentBrief,
   type UpdateServiceCommandInput,
@@ -41,8 +40,8 @@ describe('services', { concurrency: 3, timeout: 180_000 }, () => {
   });
   after(() => rehearsal.stop());
 
-  const update = async (service: string, more: Partial<UpdateServiceCommandInput>): Promise<Service> =>
-    (await f.ecs.send(new UpdateServiceCommand({ cluster: CLUSTER, service, ...more }))).service!;
+  const update = (service: string, more: Partial<UpdateServiceCommandInput>): Promise<Service> =>
+    f.update(service, more);
   const messages = (service: Service): string[] => (service.events ?? []).map((event) => event.message!).reverse();
   const history = async (service: string): Promise<ServiceDeploymentBrief[]> =>
     (

@@ -42,6 +42,8 @@ describe('tasks', { concurrency: 4, timeout: 120_000 }, () => {
     assert.deepEqual(answer.failures, []);
     return answer.tasks![0]!.taskArn!;
   }
+  /** A new task is not seen at once. */
+  const seenSoon = (arn: string) => eventually('it is seen', () => f.task(arn), { every: 5 });
   const running = (arn: string) =>
     eventually('it runs', async () => {
       const seen = await f.task(arn);
@@ -61,7 +63,7 @@ describe('tasks', { concurrency: 4, timeout: 120_000 }, () => {
     t.after(() => (watched = false));
     const watching = (async () => {
       while (watched) {
-        const status = (await f.task(arn)).lastStatus!;
+        const status = (await seenSoon(arn)).lastStatus!;
         if (seen.at(-1) !== status) seen.push(status);
         if (status === 'STOPPED') return;
         await new Promise((resolve) => setTimeout(resolve, 5));
@@ -291,23 +293,21 @@ describe('tasks', { concurrency: 4, timeout: 120_000 }, () => {
       });
     // https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDependency.html
     test('and is stopped before it', async () => {
-      const slow = 'trap "sleep 0.4; exit 0" TERM; while :; do sleep 0.05; done';
+      const ready = { healthCheck: { command: ['CMD-SHELL', 'test -e "$HOME/ready"'], interval: 5, timeout: 60 } };
+      const waits = 'touch "$HOME/ready"; while :; do sleep 0.05; done';
       const containerDefinitions = [
-        say('first', 'trap "exit 0" TERM; while :; do sleep 0.05; done'),
-        say('app', slow, { essential: true, ...after('first', 'START') }),
+        say('first', `trap 'test -e "$HOME/../app/done"; exit $?' TERM; ${waits}`, ready),
+        say('app', `trap 'sleep 0.2; touch "$HOME/done"; exit 0' TERM; ${waits}`, {
+          essential: true,
+          ...ready,
+          ...after('first', 'HEALTHY'),
+        }),
       ];
       const arn = await run(await f.define('order', {}, {}, { containerDefinitions }));
-      await running(arn);
-      await new Promise((resolve) => setTimeout(resolve, 200));
+      await eventually('both are ready', async () => (await f.task(arn)).healthStatus === 'HEALTHY');
       await f.ecs.send(new StopTaskCommand({ cluster: CLUSTER, task: arn }));
-      await eventually('one has been told to stop', async () => (await f.task(arn)).lastStatus === 'STOPPING');
-      await new Promise((resolve) => setTimeout(resolve, 150));
-      const between = (await f.task(arn)).containers!;
-      assert.equal(between[0]!.lastStatus, 'RUNNING', 'what others depend on waits for them');
-      assert.deepEqual(
-        (await f.stopped(arn)).containers!.map((container) => container.exitCode),
-        [0, 0],
-      );
+      const codes = (await f.stopped(arn)).containers!.map((container) => container.exitCode);
+      assert.deepEqual(codes, [0, 0], 'the first one was told when the other had ended');
     });
   });
 
@@ -365,8 +365,8 @@ describe('tasks', { concurrency: 4, timeout: 120_000 }, () => {
   });
 
   describe('container health checks', () => {
-    const check = (command: string[]) => ({
-      healthCheck: { command, interval: 5, timeout: 2, retries: 2, startPeriod: 0 },
+    const check = (command: string[], timeout = 2) => ({
+      healthCheck: { command, interval: 5, timeout, retries: 2, startPeriod: 0 },
     });
 
     test('run in the container, whose localhost is its own address', async () => {
@@ -374,10 +374,13 @@ describe('tasks', { concurrency: 4, timeout: 120_000 }, () => {
         await f.define(
           'healthy',
           { MARK: 'x' },
-          check([
-            'CMD-SHELL',
-            `test "$MARK" = x && ${process.execPath} -e "fetch('http://localhost:8000/ok').then(r => process.exit(r.ok ? 0 : 1), () => process.exit(1))"`,
-          ]),
+          check(
+            [
+              'CMD-SHELL',
+              `test "$MARK" = x && ${process.execPath} -e "fetch('http://localhost:8000/ok').then(r => process.exit(r.ok ? 0 : 1), () => process.exit(1))"`,
+            ],
+            60,
+          ),
         ),
       );
       await eventually('it is healthy', async () => (await f.task(good)).healthStatus === 'HEALTHY');

@@ -19,11 +19,13 @@ import {
   ECSClient,
   ListTasksCommand,
   RegisterTaskDefinitionCommand,
+  UpdateServiceCommand,
   type ContainerDefinition,
   type CreateServiceCommandInput,
   type RegisterTaskDefinitionCommandInput,
   type Service,
   type Task,
+  type UpdateServiceCommandInput,
 } from '@aws-sdk/client-ecs';
 import {
   CreateListenerCommand,
@@ -194,6 +196,21 @@ export async function fargate(rehearsal: Rehearsal, account: string) {
     return answer.service!;
   }
 
+  /** Once reads show it: ECS answers what was before for a moment. */
+  async function update(name: string, more: Partial<UpdateServiceCommandInput>): Promise<Service> {
+    const changed = (await ecs.send(new UpdateServiceCommand({ cluster: CLUSTER, service: name, ...more }))).service!;
+    const primary = (of: Service): string | undefined => of.deployments?.find((d) => d.status === 'PRIMARY')?.id;
+    await eventually(
+      `the change of ${name} is seen`,
+      async () => {
+        const seen = await service(name);
+        return primary(seen) === primary(changed) && seen.desiredCount === changed.desiredCount;
+      },
+      { every: 10 },
+    );
+    return changed;
+  }
+
   async function service(name: string): Promise<Service> {
     const found = await ecs.send(new DescribeServicesCommand({ cluster: CLUSTER, services: [name] }));
     if (!found.services?.[0]) throw new Error(`no service ${name}`);
@@ -325,6 +342,7 @@ export async function fargate(rehearsal: Rehearsal, account: string) {
     allow,
     define,
     create,
+    update,
     service,
     tasks,
     task,
