@@ -67,6 +67,7 @@ MODULES = [
     "autoscaling",
     "lists",
     "network",
+    "retention",
     "consistency",
     "stackrights",
     "cloudformation",

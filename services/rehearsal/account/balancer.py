@@ -13,7 +13,6 @@ targets, Cognito, Lambda targets.
 import asyncio
 import ipaddress
 import logging
-import random
 import re
 import time
 from email.utils import formatdate
@@ -301,7 +300,7 @@ async def _forward(
 ) -> None:
     weights = targets.forwards([action])
     groups = [arn for arn, weight in weights.items() if weight > 0]
-    group = random.choices(groups, [weights[arn] for arn in groups])[0] if groups else None
+    group = durations.random("balancer").choices(groups, [weights[arn] for arn in groups])[0] if groups else None
     idle = float(_attribute(alb._lb_attrs, record["LoadBalancerArn"], "idle_timeout.timeout_seconds", "60"))
     exchange = Exchange(reachability.of_balancer(record), idle, receive, send)
     target = targets.take(group, exchange.cut) if group else None

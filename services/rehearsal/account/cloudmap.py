@@ -4,7 +4,6 @@ As a private zone's A record does, the name answers with the healthy instances, 
 healthy; the port is the client's choice. The API is ministack's, with AWS's refusals where ours depends on them.
 """
 
-import random
 
 from ministack.core.responses import error_response_json, get_account_id, get_region, json_response, request_scope
 from ministack.services import servicediscovery as cloudmap
@@ -31,7 +30,7 @@ def hosts(account: str, region: str, service_id: str) -> list[str]:
     known = {name: one["Attributes"].get("AWS_INSTANCE_IPV4") for name, one in instances.items()}
     healthy = [host for name, host in known.items() if host and health.get(name, "HEALTHY") == "HEALTHY"]
     found = healthy or [host for host in known.values() if host]
-    return random.sample(found, len(found))
+    return durations.random("names").sample(found, len(found))
 
 
 def vpc_of(service: dict) -> str:
@@ -120,6 +119,9 @@ def install() -> None:
         operation_id = start(kind, targets)
         if kind in ("CREATE_NAMESPACE", "DELETE_NAMESPACE"):
             wait = durations.seconds("namespace.create" if kind.startswith("CREATE") else "namespace.delete")
+            cloudmap._operations[operation_id] |= {"Status": "PENDING", "_until": clock.now() + wait}
+        elif kind in ("REGISTER_INSTANCE", "DEREGISTER_INSTANCE"):
+            wait = durations.seconds("namespace.instance")
             cloudmap._operations[operation_id] |= {"Status": "PENDING", "_until": clock.now() + wait}
         return operation_id
 

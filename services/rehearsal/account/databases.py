@@ -146,6 +146,7 @@ class Database:
         self.turn = threading.Lock()  # one change at a time
         self.ended = clock.Event()
         self.server: postgres.Server | None = None
+        self.backed_up: float | None = None  # when its first automated backup was taken
         self.address = ""
         self.name_address = addresses.publish(host, port, self._targets)
         reachability.of_database(record)  # takes its private address now
@@ -512,6 +513,7 @@ def _bring_up(database: Database, password: str) -> None:
         database.event("Backing up DB instance")
         database.wait(durations.seconds("rds.backup"))
         database.event("Finished DB Instance backup")
+        database.backed_up = clock.now()
     record["DBInstanceStatus"] = "available"
 
 

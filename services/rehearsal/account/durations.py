@@ -8,6 +8,8 @@ days) passes only with the clock, which a test may skip.
 
 import json
 import random as chance
+import sys
+import threading
 import uuid
 from pathlib import Path
 
@@ -49,7 +51,25 @@ def timer(configured: float) -> float:
     return configured / settings.TIMER_PACE
 
 
+class _Ids:
+    """Stands in for the module `uuid` where ids of the account's things are made."""
+
+    def __getattr__(self, name: str):
+        return getattr(uuid, name)
+
+    @staticmethod
+    def uuid4() -> uuid.UUID:
+        thread = threading.current_thread().name
+        row = thread if thread == "ecs" else "requests"  # what the scheduler makes comes between requests, at any time
+        return uuid.UUID(identifier(f"ids of {row}"))
+
+
 def install() -> None:
+    import ministack.core.responses  # noqa: F401
+
+    for name, module in list(sys.modules.items()):
+        if name.startswith("ministack.") and getattr(module, "uuid", None) is uuid:
+            module.uuid = _Ids()
     reset()
 
 

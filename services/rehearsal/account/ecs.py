@@ -21,7 +21,6 @@ from account.services import Service
 from account.tasks import Task
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,255}")
-INACTIVE_KEPT_SECONDS = 3600
 PROTECTION_MINUTES = 120
 PROTECTION_MINUTES_LIMIT = 2880
 PROTECTION_TASKS = 10
@@ -365,7 +364,7 @@ def _delete_service(data: dict) -> dict:
             raise invalid("The service cannot be stopped while it is scaled above 0.")
         service.drain()
         key = f"{cluster['clusterName']}/{name}"
-        scheduler.after(INACTIVE_KEPT_SECONDS, service.account, service.region, lambda: _forget_service(key, record))
+        scheduler.after(durations.kept("ecs.service.inactive"), service.account, service.region, lambda: _forget_service(key, record))
     return {"service": service.view()}
 
 

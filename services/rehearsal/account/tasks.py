@@ -7,7 +7,6 @@ the task's subnet; reachability.py knows which loopback address stands behind it
 """
 
 import copy
-import random
 import shutil
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -36,7 +35,6 @@ from account.containers import Container, StartError
 if TYPE_CHECKING:
     from account.services import Deployment, Service
 
-STOPPED_KEPT_SECONDS = 3600  # DescribeTasks knows a stopped task for about an hour (never divided by the pace)
 DRAIN_LOOK_SECONDS = 0.1
 MAINTENANCE = "ECS is performing maintenance on the underlying infrastructure hosting the task"
 RETIREMENT_SETTING = "fargateTaskRetirementWaitPeriod"
@@ -208,7 +206,7 @@ class Task:
         (self.private_address,) = self.interface.addresses
         self.address = addresses.allocate()
         reachability.plug(self.interface, self.address)
-        mac = "0e:" + ":".join(f"{random.randrange(256):02x}" for _ in range(5))
+        mac = "0e:" + ":".join(f"{durations.random('ecs.interfaces').randrange(256):02x}" for _ in range(5))
         attachment = self.record["attachments"][0]
         attachment["status"] = "ATTACHED"
         attachment["details"] += [
@@ -563,7 +561,7 @@ class Task:
         if self.service:
             self.service.task_gone(self)
         arn, record = self.arn, self.record
-        scheduler.after(STOPPED_KEPT_SECONDS, self.account, self.region, lambda: forget(arn, record))
+        scheduler.after(durations.kept("ecs.task.stopped"), self.account, self.region, lambda: forget(arn, record))
 
     def release(self) -> None:
         for container in self.containers:
