@@ -58,6 +58,7 @@ MODULES = [
     "reachability",
     "addresses",
     "images",
+    "layers",
     "databases",
     "cloudmap",
     "secretvalues",

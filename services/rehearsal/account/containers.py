@@ -176,7 +176,7 @@ class Container:
         name, tag, digest = images.split(reference)
         task = self.task
         wanted = f"{name}@{pinned}" if pinned and not digest and images.is_private(reference) else reference
-        self.image = images.pull(wanted, task.execution_role, task.id, task.region)
+        self.image = images.pull(wanted, task.execution_role, task.id, task.region, task.platform)
         self.record["imageDigest"] = self.image.digest
 
     # Running ------------------------------------------------------------------------------------------------

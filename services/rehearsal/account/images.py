@@ -25,7 +25,7 @@ from pathlib import Path
 from ministack.core.responses import error_response_json, get_account_id, json_response, request_scope
 from ministack.services import ecr
 
-from account import clock, rights, settings
+from account import clock, layers, rights, settings
 
 HERE = settings.ROOT / "services" / "rehearsal" / "images"
 ECR = re.compile(r"^(\d{12})\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/(.+)$")
@@ -66,13 +66,16 @@ def split(reference: str) -> tuple[str, str, str]:
     return name, "", digest
 
 
-def pull(reference: str, role_arn: str, session: str, region: str) -> Image:
+AMD64 = "linux/amd64"
+
+
+def pull(reference: str, role_arn: str, session: str, region: str, platform: str = AMD64) -> Image:
     """What ECS does with an image reference, with the rights of the task's execution role. Raises PullError."""
     found = ECR.match(reference)
-    return _private(reference, found, role_arn, session, region) if found else _public(reference)
+    return _private(reference, found, role_arn, session, region, platform) if found else _public(reference)
 
 
-def _private(reference: str, found: re.Match, role_arn: str, session: str, region: str) -> Image:
+def _private(reference: str, found: re.Match, role_arn: str, session: str, region: str, platform: str) -> Image:
     account, registry_region = found.group(1), found.group(2)
     host = reference.split("/")[0]
     repository, tag, digest = split(found.group(3))
@@ -100,6 +103,8 @@ def _private(reference: str, found: re.Match, role_arn: str, session: str, regio
                 "Forbidden"
             )
         image = _find(repository, {"imageDigest": digest} if digest else {"imageTag": tag})
+        if image is not None:
+            image = _of_platform(repository, image, platform)
     if image is None:
         raise PullError(f"{resolving} {reference}: not found")
     if rights.denied(role_arn, session, "ecr:GetDownloadUrlForLayer", arn, registry_region):
@@ -122,6 +127,25 @@ def _private(reference: str, found: re.Match, role_arn: str, session: str, regio
             f"{reference})"
         )
     return _entry(entry, reference, image["imageDigest"], baked)
+
+
+def _of_platform(repository: str, image: dict, platform: str) -> dict:
+    """Of an image that lists others, the one for the task's platform. Raises PullError.
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_cannot_pull_image.html
+    """
+    listed = json.loads(image["imageManifest"]).get("manifests")
+    if listed is None:
+        return image
+    for one in listed:
+        made_for = one.get("platform") or {}
+        if f"{made_for.get('os')}/{made_for.get('architecture')}" == platform:
+            found = _find(repository, {"imageDigest": one.get("digest")})
+            if found is not None:
+                return found
+    raise PullError(
+        "CannotPullContainerError: pull image manifest has been retried 1 time(s): image Manifest does not contain "
+        f"descriptor matching platform '{platform}'"
+    )
 
 
 def _public(reference: str) -> Image:
@@ -236,6 +260,9 @@ def _put_image(data: dict):
         return error_response_json(
             "ImageDigestDoesNotMatchException", "The digest provided does not match the digest of the manifest", 400
         )
+    lacking = layers.lacking(name, document)
+    if lacking:
+        return error_response_json(*lacking, 400)
     media_type = data.get("imageManifestMediaType") or document.get("mediaType") or ecr._DEFAULT_MANIFEST_MEDIA_TYPE
     images = ecr._images.setdefault(name, [])
     existing = _find(name, {"imageDigest": digest})

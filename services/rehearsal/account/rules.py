@@ -1176,6 +1176,8 @@ def _receive(given: dict) -> None:
 @rule("ssm", "PutParameter")
 def _parameter(given: dict) -> None:
     """https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html"""
+    from ministack.services import ssm
+
     name = given["Name"]
     if not name.startswith("arn:") and not re.fullmatch(r"[a-zA-Z0-9_.\-/]+", name):
         raise Refused(
@@ -1193,6 +1195,17 @@ def _parameter(given: dict) -> None:
             "ValidationException",
             "Standard tier parameters support a maximum parameter value of 4096 characters. To create a larger "
             "parameter value, upgrade the parameter to use the advanced-parameter tier.",
+        )
+    if size > 8192:
+        raise Refused(
+            "ValidationException", "Advanced tier parameters support a maximum parameter value of 8192 characters."
+        )
+    there = ssm._parameters.get(name)
+    if there and given.get("Type") not in (None, there.get("Type")):
+        raise Refused(
+            "HierarchyTypeMismatchException",
+            "Parameter Store doesn't support changing a parameter type in a hierarchy. For example, you can't change a "
+            "parameter from a String type to a SecureString type. You must create a new, unique parameter.",
         )
     if given.get("Tags") and given.get("Overwrite"):
         raise Refused(

@@ -64,6 +64,8 @@ class Task:
         self.private_address = ""
         self.interface: reachability.Interface | None = None
         self.overrides = request.get("overrides") or {}
+        architecture = (definition.get("runtimePlatform") or {}).get("cpuArchitecture")
+        self.platform = "linux/arm64" if architecture == "ARM64" else "linux/amd64"
         self.execution_role = self.overrides.get("executionRoleArn") or definition.get("executionRoleArn") or ""
         self.was_healthy = False
         self.running_since: float | None = None  # clock.monotonic

@@ -1,0 +1,229 @@
+/** S3's presigned requests, as the log and artefact stores of a customer use them, and Parameter Store. */
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import {
+  CreateBucketCommand,
+  DeletePublicAccessBlockCommand,
+  GetObjectCommand,
+  GetPublicAccessBlockCommand,
+  PutBucketPolicyCommand,
+  PutObjectCommand,
+  PutPublicAccessBlockCommand,
+  S3Client,
+} from '@aws-sdk/client-s3';
+import {
+  DeleteParameterCommand,
+  GetParameterCommand,
+  GetParameterHistoryCommand,
+  GetParametersByPathCommand,
+  GetParametersCommand,
+  PutParameterCommand,
+  SSMClient,
+  type PutParameterCommandInput,
+} from '@aws-sdk/client-ssm';
+import { getSignedUrl } from '@aws-sdk/s3-request-presigner';
+import { startRehearsal, type Credentials, type Rehearsal } from '../../services/rehearsal/index.ts';
+
+const ACCOUNT = '370000000037';
+const REGION = 'us-east-1';
+let rehearsal: Rehearsal;
+let s3: S3Client;
+let ssm: SSMClient;
+const Bucket = 'freehold-artefacts-370000000037';
+const options = (credentials: Credentials) => ({
+  endpoint: rehearsal.endpoint,
+  region: REGION,
+  credentials,
+  maxAttempts: 1,
+  forcePathStyle: true,
+});
+before(async () => {
+  rehearsal = await startRehearsal({ pace: 200, postgres: '' });
+  const signer = await rehearsal.createUser(ACCOUNT, 'signer', {
+    Version: '2012-10-17',
+    Statement: [{ Effect: 'Allow', Action: ['s3:*', 'ssm:*'], Resource: '*' }],
+  });
+  s3 = new S3Client(options(signer));
+  ssm = new SSMClient(options(signer));
+  await s3.send(new CreateBucketCommand({ Bucket }));
+});
+after(() => rehearsal.stop());
+
+const name = (call: Promise<unknown>): Promise<string> =>
+  call.then(
+    () => 'allowed',
+    (error: Error) => error.name,
+  );
+/** Status and AWS's code of a request without credentials of its own. */
+async function bare(url: string, init: RequestInit = {}): Promise<[number, string]> {
+  const answer = await fetch(url, init);
+  const text = await answer.text();
+  return [answer.status, /<Code>([^<]+)<\/Code>/.exec(text)?.[1] ?? text];
+}
+
+const PRESIGNED = 'https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-presigned-url.html';
+const SIGNATURE = 'https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html';
+test(`a presigned PUT and a presigned GET need no credentials (${PRESIGNED})`, async () => {
+  const put = await getSignedUrl(s3, new PutObjectCommand({ Bucket, Key: 'a.txt' }), { expiresIn: 60 });
+  assert.equal((await fetch(put, { method: 'PUT', body: 'text' })).status, 200);
+  const get = await getSignedUrl(s3, new GetObjectCommand({ Bucket, Key: 'a.txt' }), { expiresIn: 60 });
+  assert.deepEqual(await bare(get), [200, 'text']);
+});
+
+const WRONG: [string, (url: URL) => void, RequestInit][] = [
+  ['another object', (url) => (url.pathname = url.pathname.replace('a.txt', 'b.txt')), {}],
+  ['a longer life', (url) => url.searchParams.set('X-Amz-Expires', '3600'), {}],
+  ['another signature', (url) => url.searchParams.set('X-Amz-Signature', '0'.repeat(64)), {}],
+  ['another method', () => {}, { method: 'DELETE' }],
+  ['a further parameter', (url) => url.searchParams.set('versionId', 'x'), {}],
+];
+for (const [what, change, init] of WRONG)
+  test(`a presigned URL is for one request: ${what} is refused (${SIGNATURE})`, async () => {
+    const url = new URL(await getSignedUrl(s3, new GetObjectCommand({ Bucket, Key: 'a.txt' }), { expiresIn: 60 }));
+    change(url);
+    assert.deepEqual(await bare(url.href, init), [403, 'SignatureDoesNotMatch']);
+  });
+
+test(`headers that were signed must be sent as they were signed (${SIGNATURE})`, async () => {
+  const url = await getSignedUrl(s3, new PutObjectCommand({ Bucket, Key: 'typed', ContentType: 'text/plain' }), {
+    expiresIn: 60,
+    signableHeaders: new Set(['content-type']),
+  });
+  const put = (type: string) => bare(url, { method: 'PUT', body: 'x', headers: { 'content-type': type } });
+  assert.deepEqual(await put('application/json'), [403, 'SignatureDoesNotMatch']);
+  assert.equal((await put('text/plain'))[0], 200);
+});
+
+test(`a presigned URL ends with its time (${PRESIGNED})`, async () => {
+  const url = await getSignedUrl(s3, new GetObjectCommand({ Bucket, Key: 'a.txt' }), { expiresIn: 1 });
+  await new Promise((resolve) => setTimeout(resolve, 1200));
+  const answer = await fetch(url);
+  assert.equal(answer.status, 403);
+  assert.match(await answer.text(), /<Code>AccessDenied<\/Code><Message>Request has expired/);
+});
+
+test(`a presigned URL lives seven days at most (${SIGNATURE})`, async () => {
+  const url = new URL(await getSignedUrl(s3, new GetObjectCommand({ Bucket, Key: 'a.txt' }), { expiresIn: 60 }));
+  url.searchParams.set('X-Amz-Expires', String(7 * 86_400 + 1));
+  assert.deepEqual((await bare(url.href))[1], 'AuthorizationQueryParametersError');
+});
+
+test(`a presigned URL can do what its signer may do when it is used, no more (${PRESIGNED})`, async () => {
+  const poor = new S3Client(
+    options(
+      await rehearsal.createUser(ACCOUNT, 'poor', {
+        Version: '2012-10-17',
+        Statement: [{ Effect: 'Allow', Action: 's3:GetObject', Resource: `arn:aws:s3:::${Bucket}/public/*` }],
+      }),
+    ),
+  );
+  const url = await getSignedUrl(poor, new GetObjectCommand({ Bucket, Key: 'a.txt' }), { expiresIn: 60 });
+  assert.deepEqual(await bare(url), [403, 'AccessDenied']);
+});
+
+const BLOCK = 'https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-control-block-public-access.html';
+test(`a new bucket blocks public access, so that a public policy is refused (${BLOCK})`, async () => {
+  const { PublicAccessBlockConfiguration: block } = await s3.send(new GetPublicAccessBlockCommand({ Bucket }));
+  assert.deepEqual(block, {
+    BlockPublicAcls: true,
+    IgnorePublicAcls: true,
+    BlockPublicPolicy: true,
+    RestrictPublicBuckets: true,
+  });
+  const Policy = JSON.stringify({
+    Version: '2012-10-17',
+    Statement: [{ Effect: 'Allow', Principal: '*', Action: 's3:GetObject', Resource: `arn:aws:s3:::${Bucket}/*` }],
+  });
+  const put = () => name(s3.send(new PutBucketPolicyCommand({ Bucket, Policy })));
+  assert.equal(await put(), 'AccessDenied');
+  await s3.send(new DeletePublicAccessBlockCommand({ Bucket }));
+  assert.equal(await put(), 'allowed');
+  await s3.send(new PutPublicAccessBlockCommand({ Bucket, PublicAccessBlockConfiguration: block! }));
+});
+
+const put = (input: Partial<PutParameterCommandInput>) =>
+  ssm.send(new PutParameterCommand({ Name: '/a/b', Value: 'x', Type: 'String', ...input }));
+const NAMES = 'https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-paramstore-su-create.html';
+const PUT = 'https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html';
+
+test(`a parameter is there once; overwriting makes a version (${PUT})`, async () => {
+  assert.equal((await put({ Name: '/once', Value: '1' })).Version, 1);
+  assert.equal(await name(put({ Name: '/once', Value: '2' })), 'ParameterAlreadyExists');
+  assert.equal((await put({ Name: '/once', Value: '2', Overwrite: true })).Version, 2);
+  const first = await ssm.send(new GetParameterCommand({ Name: '/once:1' }));
+  assert.deepEqual([first.Parameter!.Value, first.Parameter!.Version], ['1', 1]);
+  const history = await ssm.send(new GetParameterHistoryCommand({ Name: '/once' }));
+  assert.deepEqual(
+    history.Parameters!.map((one) => one.Value),
+    ['1', '2'],
+  );
+});
+
+const REFUSED: [string, Partial<PutParameterCommandInput>, string, string][] = [
+  ['5 KB in the standard tier', { Name: '/large', Value: 'x'.repeat(4097) }, 'ValidationException', PUT],
+  [
+    '9 KB in the advanced tier',
+    { Name: '/large', Value: 'x'.repeat(8193), Tier: 'Advanced' },
+    'ValidationException',
+    PUT,
+  ],
+  ['a name that begins with aws', { Name: 'aws-own' }, 'ValidationException', NAMES],
+  ['a name with a space', { Name: '/a b' }, 'ValidationException', NAMES],
+  ['sixteen levels', { Name: '/1/2/3/4/5/6/7/8/9/10/11/12/13/14/15/16' }, 'HierarchyLevelLimitExceededException', PUT],
+  ['no type', { Name: '/untyped', Type: undefined as never }, 'ValidationException', PUT],
+  [
+    'another type for the same parameter',
+    { Name: '/once', Type: 'StringList', Overwrite: true },
+    'HierarchyTypeMismatchException',
+    PUT,
+  ],
+];
+for (const [what, input, error, page] of REFUSED)
+  test(`Parameter Store refuses ${what} (${page})`, async () => assert.equal(await name(put(input)), error));
+
+test(`8 KB fit the advanced tier (${PUT})`, async () =>
+  assert.equal((await put({ Name: '/fits', Value: 'x'.repeat(8192), Tier: 'Advanced' })).Tier, 'Advanced'));
+
+const PATHS = 'https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParametersByPath.html';
+test(`a path's parameters come ten at a time, a level or all below (${PATHS})`, async () => {
+  for (let n = 0; n < 12; n++) await put({ Name: `/path/p${n}` });
+  await put({ Name: '/path/deep/q' });
+  const page = (Recursive: boolean, NextToken?: string) =>
+    ssm.send(new GetParametersByPathCommand({ Path: '/path', Recursive, ...(NextToken ? { NextToken } : {}) }));
+  const first = await page(false);
+  assert.equal(first.Parameters!.length, 10);
+  const second = await page(false, first.NextToken);
+  assert.equal(second.Parameters!.length, 2);
+  assert.equal(second.NextToken, undefined);
+  const all = await page(true);
+  assert.equal((await page(true, all.NextToken)).Parameters!.length, 3);
+  assert.equal(
+    await name(ssm.send(new GetParametersByPathCommand({ Path: '/path', MaxResults: 11 }))),
+    'ValidationException',
+  );
+});
+
+const GET = 'https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParameters.html';
+test(`what is not there is named (${GET})`, async () => {
+  const { Parameters, InvalidParameters } = await ssm.send(new GetParametersCommand({ Names: ['/once', '/none'] }));
+  assert.deepEqual([Parameters!.map((one) => one.Name), InvalidParameters], [['/once'], ['/none']]);
+  assert.equal(await name(ssm.send(new GetParameterCommand({ Name: '/none' }))), 'ParameterNotFound');
+  assert.equal(await name(ssm.send(new DeleteParameterCommand({ Name: '/none' }))), 'ParameterNotFound');
+});
+
+const ACCESS = 'https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-paramstore-access.html';
+test(`rights on a parameter are asked by its ARN (${ACCESS})`, async () => {
+  const reader = new SSMClient(
+    options(
+      await rehearsal.createUser(ACCOUNT, 'reader', {
+        Version: '2012-10-17',
+        Statement: [
+          { Effect: 'Allow', Action: 'ssm:GetParameter*', Resource: `arn:aws:ssm:${REGION}:${ACCOUNT}:parameter/once` },
+        ],
+      }),
+    ),
+  );
+  assert.equal(await name(reader.send(new GetParameterCommand({ Name: '/once' }))), 'allowed');
+  assert.equal(await name(reader.send(new GetParameterCommand({ Name: '/fits' }))), 'AccessDeniedException');
+  assert.equal(await name(reader.send(new GetParametersByPathCommand({ Path: '/path' }))), 'AccessDeniedException');
+});
