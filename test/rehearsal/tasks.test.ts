@@ -315,7 +315,8 @@ describe('tasks', { concurrency: 4, timeout: 120_000 }, () => {
     const ask = `
       const uri = process.env.ECS_AGENT_URI + '/task-protection/v1/state';
       const put = (body) => fetch(uri, { method: 'PUT', body: JSON.stringify(body) });
-      for (const answer of [await put({ ProtectionEnabled: true, ExpiresInMinutes: 60 }), await fetch(uri), await put({})])
+      const answers = [await put({ ProtectionEnabled: true, ExpiresInMinutes: 60 }), await fetch(uri), await put({})];
+      for (const answer of answers)
         console.log(JSON.stringify({ status: answer.status, ...(await answer.json()) }));
       setTimeout(() => {}, 1e6);`;
     const asked = async (name: string, actions: string[] | undefined, service: boolean) => {
