@@ -692,6 +692,8 @@ const REFUSED: Record<string, Row[]> = {
       ApplyImmediately: true }), 'InvalidParameterCombination', /Invalid storage size/],
     ['another major version without saying so', 'ModifyDBInstance', () => ({ DBInstanceIdentifier: 'inputs',
       EngineVersion: '18' }), 'InvalidParameterCombination', /AllowMajorVersionUpgrade/],
+    ['another engine', 'ModifyDBInstance', () => ({ DBInstanceIdentifier: 'inputs', Engine: 'mysql' }),
+      'InvalidParameterCombination', /Engine/],
     ['one that is protected', 'DeleteDBInstance', () => ({ DBInstanceIdentifier: 'inputs', SkipFinalSnapshot: true }),
       'InvalidParameterCombination', /Cannot delete protected DB Instance/],
     ['neither a snapshot nor none', 'DeleteDBInstance', () => ({ DBInstanceIdentifier: 'open' }),
@@ -1026,6 +1028,8 @@ const PASSING: Record<string, Passing[]> = {
   ecs: [
     ['ten services at once', 'DescribeServices', () => ({ cluster: 'inputs', services: numbered(10, (i) => `s${i}`) })],
     ['100 tasks at once', 'DescribeTasks', () => ({ cluster: 'inputs', tasks: numbered(100, (i) => `t${i}`) })],
+    ['a token', 'CreateService', () => service({ serviceName: 'once', clientToken: 'the-same' })],
+    ['the same token again', 'CreateService', () => service({ serviceName: 'once', clientToken: 'the-same' })],
     ['a page of 100', 'ListServices', () => ({ cluster: 'inputs', maxResults: 100 })],
     ['a definition with 50 tags, 0.25 vCPU and 2 GB', 'RegisterTaskDefinition', () => definition({ memory: '2048',
       tags: tags(50) })],
