@@ -238,6 +238,8 @@ export interface RehearsalOptions {
    * @default true
    */
   throttle?: boolean;
+  /** Tasks get networks of their own where the machine permits it @default true */
+  namespaces?: boolean;
   /** @default any free one */
   port?: number;
   /** Path of the images catalogue @default services/rehearsal/images/catalogue.json */
@@ -280,6 +282,7 @@ export async function startRehearsal(options: RehearsalOptions = {}): Promise<Re
       REHEARSAL_PACE: String(options.pace ?? 1),
       REHEARSAL_TIMER_PACE: String(options.timerPace ?? 1),
       REHEARSAL_SEED: options.seed === undefined ? '' : String(options.seed),
+      REHEARSAL_NAMESPACES: options.namespaces === false ? 'off' : '',
       REHEARSAL_LAG: String(Number(options.lag ?? false)),
       REHEARSAL_THROTTLE: options.throttle === false ? 'off' : '',
       REHEARSAL_CATALOGUE: options.catalogue ?? '',

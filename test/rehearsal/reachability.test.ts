@@ -59,11 +59,11 @@ import {
 import { ownerTags } from '../../services/reconciler/aws/tags.ts';
 import { securityGroup, type SecurityGroupInputs } from '../../services/reconciler/kinds/security-group.ts';
 import { ecs } from '../../services/reconciler/platforms/ecs.ts';
-import type { Rehearsal } from '../../services/rehearsal/index.ts';
+import { startRehearsal, type Rehearsal } from '../../services/rehearsal/index.ts';
 import { eventually } from '../support/eventually.ts';
 import { CLUSTER, fargate, REGION, type Fargate } from '../support/fargate.ts';
 import { makePlace, type TestPlace } from '../support/place.ts';
-import { openRehearsal } from '../support/rehearsal.ts';
+import { PACE, TIMER_PACE } from '../support/rehearsal.ts';
 
 const RULES = '366000000001';
 const TASKS = '366000000002';
@@ -72,7 +72,7 @@ const GUIDE = 'https://docs.aws.amazon.com/vpc/latest/userguide';
 
 let rehearsal: Rehearsal;
 before(async () => {
-  rehearsal = await openRehearsal();
+  rehearsal = await startRehearsal({ pace: PACE, timerPace: TIMER_PACE }); // without lag: rules are asked at once
 });
 after(() => rehearsal.stop());
 
@@ -744,6 +744,71 @@ describe('processes', { concurrency: true, timeout: 90_000 }, () => {
     assert.ok((await free()) < 251);
     await end(arn);
   });
+});
+
+describe('networks of their own', { concurrency: true, timeout: 60_000 }, () => {
+  /** Says of each address whether somebody answers there, or how it failed. */
+  const DIALS = `
+    const net = require('node:net');
+    const dial = (target) => new Promise((done) => {
+      const [host, port] = target.replace(/^\\w+:\\/\\//, '').split(':');
+      const socket = net.connect(Number(port), host, () => socket.write('GET / HTTP/1.0\\r\\nHost: ' + host + ':' + port + '\\r\\n\\r\\n'));
+      socket.setTimeout(700, () => (done('timeout'), socket.destroy()));
+      socket.once('data', () => (done('answers'), socket.destroy()));
+      socket.once('error', (error) => done(error.code));
+    });
+    (async () => {
+      for (const name of ['NEIGHBOUR', 'OUTSIDE', 'AWS_ENDPOINT_URL', 'ALLOWED', 'FORBIDDEN'])
+        console.log(name, await dial(process.env[name]));
+    })();`;
+
+  for (const namespaces of [true, false])
+    // https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-task-networking.html
+    test(`a task reaches what it has a name for${namespaces ? ', and nothing else of this machine' : ', where the machine has no namespaces for it'}`, async (t) => {
+      const own = await startRehearsal({ pace: PACE, timerPace: TIMER_PACE, namespaces });
+      t.after(() => own.stop());
+      const health = (await (await fetch(`${own.endpoint}/_rehearsal/health`)).json()) as { namespaces: boolean };
+      if (namespaces && !health.namespaces) return t.skip('this machine does not permit network namespaces');
+      assert.equal(health.namespaces, namespaces);
+      const f = await fargate(own, TASKS);
+      const { url } = await f.balanced('front');
+      const host = new URL(url).host;
+      const run = async (definition: string): Promise<string> => {
+        const { networkConfiguration } = f;
+        const how = {
+          cluster: CLUSTER,
+          taskDefinition: definition,
+          launchType: 'FARGATE' as const,
+          networkConfiguration,
+        };
+        return (await f.ecs.send(new RunTaskCommand(how))).tasks![0]!.taskArn!;
+      };
+      const neighbour = await run(await f.define('neighbour'));
+      const row = await eventually('it runs', async () =>
+        (await own.processes()).find((one) => one['taskArn'] === neighbour),
+      );
+      const there = `${String(row['address'])}:8000`;
+      await eventually('this machine reaches it', async () => (await fetch(`http://${there}/ok`)).ok);
+      const env = {
+        NEIGHBOUR: there,
+        OUTSIDE: '192.0.2.1:80',
+        ALLOWED: `${host}:80`,
+        FORBIDDEN: `${host}:8080`,
+      };
+      const task = await run(await f.define('dials', env, { entryPoint: [process.execPath, '-e', DIALS] }));
+      await f.stopped(task);
+      const said = Object.fromEntries(
+        (await f.lines('dials', task)).map((line) => line.split(' ') as [string, string]),
+      );
+      if (namespaces) assert.equal(said['OUTSIDE'], 'ENETUNREACH');
+      delete said['OUTSIDE'];
+      assert.deepEqual(said, {
+        NEIGHBOUR: namespaces ? 'ECONNREFUSED' : 'answers',
+        AWS_ENDPOINT_URL: 'answers',
+        ALLOWED: 'answers',
+        FORBIDDEN: 'timeout',
+      });
+    });
 });
 
 describe('the product’s own security groups', { timeout: 60_000 }, () => {

@@ -8,6 +8,7 @@ Read from the environment, here only:
   REHEARSAL_SEED        a number that all chance comes from: jitter, the order of lists, ids
   REHEARSAL_LAG         how late reads see what was written is multiplied by it (1 = as AWS at this pace, 0 = at once)
   REHEARSAL_THROTTLE    off: request rates are not enforced
+  REHEARSAL_NAMESPACES  off: tasks share this machine's network, though it permits them ones of their own
   REHEARSAL_PGBIN       directory with initdb and postgres
   REHEARSAL_CATALOGUE   the images catalogue
   REHEARSAL_PARENT      pid to die with
@@ -55,6 +56,7 @@ MODULES = [
     "cloudtrail",
     "notices",
     "processes",
+    "namespaces",
     "reachability",
     "addresses",
     "images",
@@ -96,6 +98,7 @@ def configure() -> tuple[socket.socket, bool]:
     settings.SEED = int(env.get("REHEARSAL_SEED") or settings.SEED)
     settings.LAG = float(env.get("REHEARSAL_LAG") or 1)
     settings.THROTTLE = env.get("REHEARSAL_THROTTLE") != "off"
+    settings.NAMESPACES = env.get("REHEARSAL_NAMESPACES") != "off"
     settings.PGBIN = env.get("REHEARSAL_PGBIN", "")
     settings.CATALOGUE = env.get("REHEARSAL_CATALOGUE", "")
     given = env.get("REHEARSAL_DIR")
@@ -244,6 +247,7 @@ def main() -> None:
             "pace": settings.PACE,
             "timerPace": settings.TIMER_PACE,
             "modules": sorted(named),
+            "namespaces": named["namespaces"].permitted(),
         },
     )
 

@@ -37,7 +37,7 @@ from typing import Callable
 
 from ministack.core.responses import get_account_id, get_region
 
-from account import control, reachability, settings
+from account import control, namespaces, reachability, settings
 from account.reachability import Interface
 
 Endpoint = tuple[str, int]
@@ -142,6 +142,7 @@ class Name:
 
 _lock = threading.RLock()
 _names: dict[tuple[Scope, str], Name] = {}
+_doors: dict[str, list[Name]] = {}  # by what the client is
 
 
 def publish(name: str, port: int | None, targets: Callable[[int], list[Target]], vpc: str = "") -> str:
@@ -195,10 +196,30 @@ def rewrite(env: dict[str, str], client: Interface) -> dict[str, str]:
     return {key: changed(value) for key, value in env.items()}
 
 
-def leave(client: Interface) -> None:
-    """The client is gone, with the addresses that it had for names."""
+def enter(client: Interface, address: str, ports: set[int]) -> None:
+    """The doors of a client that has a network of its own: from inside, to the emulator's port (AWS, the task's metadata
+    and credentials); from this machine, to the ports that it publishes. Nothing where it has none.
+    """
+    if namespaces.of(client.what) is None:
+        return
+    doors = [
+        Name("the emulated account", None, lambda port: [(("127.0.0.1", port), None)], Face("127.0.0.1", client)),
+        Name(client.what, None, lambda port: [((address, port), client)], Face(address, None)),
+    ]
     with _lock:
+        _doors[client.what] = doors
+        for door, there in zip(doors, ({settings.PORT}, ports)):
+            for port in there:
+                _listen(door, door.own, port)
+
+
+def leave(client: Interface) -> None:
+    """The client is gone, with its doors and the addresses that it had for names."""
+    with _lock:
+        doors = _doors.pop(client.what, [])
         gone = [entry.faces.pop(client.what) for entry in _names.values() if client.what in entry.faces]
+    for door in doors:
+        _shut(door)
     for face in gone:
         _close_face(face)
 
@@ -241,7 +262,7 @@ def _replace(found: re.Match, value: str, client: Interface) -> str:
 def _listen(entry: Name, face: Face, port: int) -> int:
     """Answer connections to the name on `port`. Returns the port that really is listened on."""
     if port not in face.listeners:
-        listener = bind(face.address, port)
+        listener = namespaces.within(face.client.what if face.client else "", lambda: bind(face.address, port))
         listener.listen(256)
         listener.setblocking(False)
         face.listeners[port] = listener
@@ -274,6 +295,12 @@ def _close_face(face: Face) -> None:
     for listener in face.listeners.values():
         _forwarder.end(listener)
     release(face.address)
+
+
+def _shut(door: Name) -> None:
+    """Its address is not ours to give back."""
+    for listener in door.own.listeners.values():
+        _forwarder.end(listener)
 
 
 # Connections ---------------------------------------------------------------------------------------
@@ -331,9 +358,8 @@ class _Forwarder:
     async def _connect(self, entry: Name, face: Face, port: int, client: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         try:
-            for target in await _reached(entry, face, port, client):
-                server = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-                server.setblocking(False)
+            for target, interface in await _reached(entry, face, port, client):
+                server = namespaces.towards(interface.what if interface else "")
                 try:
                     await asyncio.wait_for(loop.sock_connect(server, target), CONNECT_SECONDS)
                 except (OSError, asyncio.TimeoutError):
@@ -375,7 +401,7 @@ class _Forwarder:
                 mover[0].kill()
 
 
-async def _reached(entry: Name, face: Face, port: int, client: socket.socket) -> list[Endpoint]:
+async def _reached(entry: Name, face: Face, port: int, client: socket.socket) -> list[Target]:
     """Where the connection may go; waits while the rules drop it. Empty: there is nothing, or the client has given
     up.
     """
@@ -383,7 +409,7 @@ async def _reached(entry: Name, face: Face, port: int, client: socket.socket) ->
     while True:
         found = entry.targets(port)
         reasons = [reachability.may_connect(face.client, interface, port) for _, interface in found]
-        open_ones = [endpoint for (endpoint, _), why in zip(found, reasons) if not why]
+        open_ones = [target for target, why in zip(found, reasons) if not why]
         if open_ones or not found:
             return open_ones
         pause = next(waits, None)
@@ -428,10 +454,13 @@ def install() -> None:
 
 def reset() -> None:
     with _lock:
-        entries = list(_names.values())
+        entries, doors = list(_names.values()), [door for some in _doors.values() for door in some]
         _names.clear()
+        _doors.clear()
     for entry in entries:
         _close(entry)
+    for door in doors:
+        _shut(door)
 
 
 def stop() -> None:

@@ -23,7 +23,7 @@ import h11
 from ministack.core.responses import request_scope
 from ministack.services import alb
 
-from account import addresses, durations, elbv2, reachability, targets
+from account import addresses, durations, elbv2, namespaces, reachability, targets
 from account.targets import Target
 
 CONNECT_SECONDS = 10.0
@@ -344,8 +344,8 @@ class Exchange:
     async def _exchange(self, target: Target, method: str, path: str, headers: Headers) -> None:
         try:
             reaching = targets.reached(self.source, target, target.port)
-            host = await asyncio.wait_for(reaching, durations.timer(CONNECT_SECONDS))
-            opening = asyncio.open_connection(host, target.port, limit=READ_BYTES)
+            what, host = await asyncio.wait_for(reaching, durations.timer(CONNECT_SECONDS))
+            opening = namespaces.open_connection(what, host, target.port, limit=READ_BYTES)
             reader, writer = await asyncio.wait_for(opening, CONNECT_SECONDS)
         except asyncio.TimeoutError:
             raise Broken(504) from None

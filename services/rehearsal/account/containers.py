@@ -239,6 +239,7 @@ class Container:
                 self.task.address,
                 self._line,
                 self._exit,
+                within=self.task.interface.what,
                 label={
                     "account": self.task.account,
                     "region": self.task.region,
@@ -344,6 +345,7 @@ class Container:
                 self.task.address,
                 None,
                 lambda code: self.task.soon(lambda: self._probed(code == 0)),
+                within=self.task.interface.what,
                 label={
                     "account": self.task.account,
                     "region": self.task.region,

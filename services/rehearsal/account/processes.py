@@ -23,7 +23,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from account import control
+from account import control, namespaces
 
 MARK = "REHEARSAL_KEEPER"
 LINE_LIMIT = 256 * 1024  # CloudWatch Logs' largest event
@@ -292,18 +292,19 @@ def start(
     on_exit: Callable[[int], None] | None = None,
     uid: int | None = None,
     label: dict[str, Any] | None = None,
+    within: str = "",
 ) -> Process:
     """Start a program with exactly this environment, plus HOST=`address` when one is given.
 
     on_line gets each line of stdout and stderr in the order written; on_exit the exit code after the last line. `label`
-    says what it is for: `kill` and GET /_rehearsal/processes use `account` and `taskArn` or `database` of it. Raises
+    says what it is for, `within` whose network it is in (namespaces.py): `kill` and GET /_rehearsal/processes use `account` and `taskArn` or `database` of it. Raises
     OSError when the program cannot be run.
     """
     env = {**env, MARK: _keeper.mark}
     if address:
         env["HOST"] = address
     process = Process(argv, address, label or {}, on_line, on_exit)
-    process._spawn(env, cwd, uid)
+    namespaces.within(within, lambda: process._spawn(env, cwd, uid))
     _keeper.tell(b"+%d\n" % process.pid)
     _running.add(process)
     _loop.add(process)

@@ -10,6 +10,7 @@ ENDPOINT = ""  # http://127.0.0.1:PORT
 DIRECTORY = Path()  # state of this run; removed by whoever started us
 PACE = 1.0  # divides AWS's own durations
 TIMER_PACE = 1.0  # divides timers that the caller configured
+NAMESPACES = True  # whether tasks get networks of their own where the machine permits it
 SEED = 20  # all chance comes from it: jitter, orders, ids
 LAG = 1.0  # multiplies how late reads see what was written; 0: they see it at once
 THROTTLE = True  # request rates are enforced

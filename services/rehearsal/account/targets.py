@@ -18,7 +18,7 @@ from ministack.core.arn import parse_arn
 from ministack.core.responses import request_scope
 from ministack.services import alb
 
-from account import clock, durations, reachability
+from account import clock, durations, namespaces, reachability
 
 Health = tuple[str, str, str]  # state, reason, description
 
@@ -306,16 +306,16 @@ def _whence(target: Target) -> reachability.Interface | None:
         return next((reachability.of_balancer(alb._lbs[arn]) for arn in balancers_of(target.group)), None)
 
 
-async def reached(source: reachability.Interface | None, target: Target, port: int) -> str:
-    """The address of this machine that the target's process listens on, once the rules let the load balancer through.
-    Never, if they never do: the caller has a limit.
+async def reached(source: reachability.Interface | None, target: Target, port: int) -> tuple[str, str]:
+    """What the target is and the loopback address that its process listens on, once the rules let the load balancer
+    through. Never, if they never do: the caller has a limit.
     """
     where, record = parse_arn(target.group), group(target.group)
     vpc = (record or {}).get("VpcId", "")
     for pause in (*reachability.retries(), None):
         host, interface = reachability.locate(where.account_id, where.region, vpc, target.ip)
         if not reachability.may_connect(source, interface, port):
-            return host
+            return (interface.what if interface else ""), host
         if pause is not None:
             await asyncio.sleep(pause)
     raise asyncio.TimeoutError
@@ -326,7 +326,7 @@ async def _probe(target: Target, record: dict) -> Health:
     port = target.port if wanted == "traffic-port" else int(wanted)
 
     async def get() -> int:
-        return await _get(await reached(_whence(target), target, port), port, record)
+        return await _get(*await reached(_whence(target), target, port), port, record)
 
     try:
         status = await asyncio.wait_for(get(), durations.timer(record["HealthCheckTimeoutSeconds"]))
@@ -339,7 +339,7 @@ async def _probe(target: Target, record: dict) -> Health:
     return ("unhealthy", "Target.ResponseCodeMismatch", f"Health checks failed with these codes: [{status}]")
 
 
-async def _get(ip: str, port: int, record: dict) -> int:
+async def _get(what: str, ip: str, port: int, record: dict) -> int:
     context = None
     if record.get("HealthCheckProtocol") == "HTTPS":
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -347,7 +347,7 @@ async def _get(ip: str, port: int, record: dict) -> int:
             False,
             ssl.CERT_NONE,
         )  # an ALB does not look at a target's certificate
-    reader, writer = await asyncio.open_connection(ip, port, ssl=context, limit=HEAD_BYTES)
+    reader, writer = await namespaces.open_connection(what, ip, port, ssl=context, limit=HEAD_BYTES)
     try:
         path = record.get("HealthCheckPath") or "/"
         head = [f"GET {path} HTTP/1.1", f"Host: {ip}:{port}", "Connection: close", "User-Agent: ELB-HealthChecker/2.0"]

@@ -25,6 +25,7 @@ from account import (
     credentials,
     durations,
     images,
+    namespaces,
     reachability,
     rights,
     scheduler,
@@ -208,6 +209,8 @@ class Task:
         (self.private_address,) = self.interface.addresses
         self.address = addresses.allocate()
         reachability.plug(self.interface, self.address)
+        namespaces.make(self.interface.what)
+        addresses.enter(self.interface, self.address, self._ports())
         mac = "0e:" + ":".join(f"{durations.random('ecs.interfaces').randrange(256):02x}" for _ in range(5))
         attachment = self.record["attachments"][0]
         attachment["status"] = "ATTACHED"
@@ -242,6 +245,10 @@ class Task:
         }
         self._is("PENDING", connectivity="CONNECTED", connectivityAt=clock.now())
         self.after(durations.seconds("ecs.pending"), self._initialize)
+
+    def _ports(self) -> set[int]:
+        mappings = [one for c in self.containers for one in c.definition.get("portMappings") or []]
+        return {one["containerPort"] for one in mappings if one.get("containerPort")}
 
     def _private_name(self) -> str:
         zone = "ec2.internal" if self.region == "us-east-1" else f"{self.region}.compute.internal"
@@ -571,6 +578,7 @@ class Task:
             credentials.withdraw(container.token)
         if self.address:
             addresses.leave(self.interface)
+            namespaces.remove(self.interface.what)
             reachability.unplug(self.interface)
             addresses.release(self.address)
             self.address = ""
