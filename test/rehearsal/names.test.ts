@@ -17,10 +17,10 @@ import {
   ServiceDiscoveryClient,
   UpdateInstanceCustomHealthStatusCommand,
 } from '@aws-sdk/client-servicediscovery';
-import type { Rehearsal } from '../../services/rehearsal/index.ts';
+import { startRehearsal, type Rehearsal } from '../../services/rehearsal/index.ts';
 import { eventually } from '../support/eventually.ts';
 import { CLUSTER, fargate, type Fargate } from '../support/fargate.ts';
-import { openRehearsal } from '../support/rehearsal.ts';
+import { PACE, TIMER_PACE } from '../support/rehearsal.ts';
 
 const ONE = '340000000001';
 const OTHER = '340000000002';
@@ -122,7 +122,8 @@ describe('names', { timeout: 90_000 }, () => {
   }
 
   before(async () => {
-    rehearsal = await openRehearsal();
+    // Tasks share this machine's network, so that we can dial the addresses that a task was given as if we were it.
+    rehearsal = await startRehearsal({ pace: PACE, timerPace: TIMER_PACE, namespaces: false });
     [one, other] = await Promise.all([fargate(rehearsal, ONE), fargate(rehearsal, OTHER)]);
     service = await makeService(one.cloudmap, one.vpc);
   });

@@ -158,7 +158,7 @@ def install() -> None:
 
 def reset() -> None:
     for what in list(_networks):
-        remove(what)
+        remove(what)  # whatever has not left by itself
 
 
 def stop() -> None:
