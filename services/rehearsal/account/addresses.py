@@ -197,8 +197,8 @@ def rewrite(env: dict[str, str], client: Interface) -> dict[str, str]:
 
 
 def enter(client: Interface, address: str, ports: set[int]) -> None:
-    """The doors of a client that has a network of its own: from inside, to the emulator's port (AWS, the task's metadata
-    and credentials); from this machine, to the ports that it publishes. Nothing where it has none.
+    """The doors of a client that has a network of its own: from inside, to the emulator's port (AWS, the task's
+    metadata and credentials); from this machine, to the ports that it publishes. Nothing where it has none.
     """
     if namespaces.of(client.what) is None:
         return
@@ -262,7 +262,7 @@ def _replace(found: re.Match, value: str, client: Interface) -> str:
 def _listen(entry: Name, face: Face, port: int) -> int:
     """Answer connections to the name on `port`. Returns the port that really is listened on."""
     if port not in face.listeners:
-        listener = namespaces.within(face.client.what if face.client else "", lambda: bind(face.address, port))
+        listener = namespaces.bound(face.client.what if face.client else "", lambda: bind(face.address, port))
         listener.listen(256)
         listener.setblocking(False)
         face.listeners[port] = listener
@@ -359,7 +359,7 @@ class _Forwarder:
         loop = asyncio.get_running_loop()
         try:
             for target, interface in await _reached(entry, face, port, client):
-                server = namespaces.towards(interface.what if interface else "")
+                server = await namespaces.towards(interface.what if interface else "")
                 try:
                     await asyncio.wait_for(loop.sock_connect(server, target), CONNECT_SECONDS)
                 except (OSError, asyncio.TimeoutError):

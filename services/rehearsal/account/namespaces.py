@@ -2,8 +2,9 @@
 a loopback interface, and the doors that are opened in it. A task's processes then reach neither each other's loopback
 addresses nor the machine's internet, only what addresses.py listens for inside, and that asks the live rules.
 
-A socket belongs to the network it was made in, wherever it is used later. So one thread goes from network to network
-and makes there what is asked for, sockets and processes; nothing else of the emulator ever leaves the machine's own.
+A socket belongs to the network it was made in, wherever it is used later. So two threads go from network to network and
+make there what is asked for, one sockets, one processes, which take longer; nothing else of the emulator ever leaves
+the machine's own.
 Elsewhere, or with REHEARSAL_NAMESPACES=off, tasks share the machine's network: names still lead only where the rules
 allow, but a process could dial another's loopback address itself.
 """
@@ -30,32 +31,34 @@ log = logging.getLogger("rehearsal.namespaces")
 
 
 class _Inside:
-    """The thread that goes in."""
+    """A thread that goes in."""
 
     def __init__(self) -> None:
         self._asked: queue.SimpleQueue[tuple[Callable[[], Any], Future]] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def call(self, act: Callable[[], Made]) -> Made:
+    def ask(self, act: Callable[[], Any]) -> Future:
         with self._lock:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, daemon=True, name="namespaces")
                 self._thread.start()
         done: Future = Future()
         self._asked.put((act, done))
-        return done.result()
+        return done
 
     def _run(self) -> None:
         while True:
             act, done = self._asked.get()
+            if not done.set_running_or_notify_cancel():
+                continue
             try:
                 done.set_result(act())
             except BaseException as error:
                 done.set_exception(error)
 
 
-_inside = _Inside()
+_sockets, _processes = _Inside(), _Inside()
 _networks: dict[str, "Network"] = {}  # by what is in it: "task …"
 _permitted: bool | None = None
 
@@ -76,20 +79,23 @@ def _unshare() -> int:
 
 class Network:
     def __init__(self) -> None:
-        self._file = _inside.call(_unshare)
+        self._file = _sockets.ask(_unshare).result()
 
-    def run(self, act: Callable[[], Made]) -> Made:
-        """Do it inside, on the thread that goes there; it must not block."""
+    def ask(self, thread: _Inside, act: Callable[[], Any]) -> Future:
+        """Have it done inside; it must not block."""
 
-        def entered() -> Made:
+        def entered() -> Any:
+            if self._file < 0:
+                raise OSError("the network is gone")
             _libc("setns", self._file, CLONE_NEWNET)
             return act()
 
-        return _inside.call(entered)
+        return thread.ask(entered)
 
     def close(self) -> None:
         """It is gone once its last process and socket are."""
-        _inside.call(lambda: os.close(self._file))
+        file, self._file = self._file, -1
+        _sockets.ask(lambda: _processes.ask(lambda: os.close(file)))  # after what was asked for before
 
 
 def permitted() -> bool:
@@ -124,24 +130,35 @@ def of(what: str) -> Network | None:
     return _networks.get(what)
 
 
-def within(what: str, act: Callable[[], Made]) -> Made:
-    """Do it in the network that this is in, the machine's own if it has none."""
+def bound(what: str, make_socket: Callable[[], socket.socket]) -> socket.socket:
+    """A socket made in the network that this is in, the machine's own if it has none."""
     network = _networks.get(what)
-    return network.run(act) if network is not None else act()
+    return network.ask(_sockets, make_socket).result() if network is not None else make_socket()
 
 
-def towards(what: str) -> socket.socket:
+def start(what: str, start_process: Callable[[], Made]) -> Made:
+    """A process started there."""
+    network = _networks.get(what)
+    return network.ask(_processes, start_process).result() if network is not None else start_process()
+
+
+async def towards(what: str) -> socket.socket:
     """A socket to connect to something in that network."""
-    made = within(what, lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM))
-    made.setblocking(False)
-    return made
+
+    def make_socket() -> socket.socket:
+        made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        made.setblocking(False)
+        return made
+
+    network = _networks.get(what)
+    return make_socket() if network is None else await asyncio.wrap_future(network.ask(_sockets, make_socket))
 
 
 async def open_connection(
     what: str, host: str, port: int, **more: Any
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """As asyncio's, to something in that network."""
-    made = towards(what)
+    made = await towards(what)
     try:
         await asyncio.get_running_loop().sock_connect(made, (host, port))
         if more.get("ssl"):

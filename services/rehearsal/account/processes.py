@@ -304,7 +304,7 @@ def start(
     if address:
         env["HOST"] = address
     process = Process(argv, address, label or {}, on_line, on_exit)
-    namespaces.within(within, lambda: process._spawn(env, cwd, uid))
+    namespaces.start(within, lambda: process._spawn(env, cwd, uid))
     _keeper.tell(b"+%d\n" % process.pid)
     _running.add(process)
     _loop.add(process)
