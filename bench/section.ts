@@ -1,8 +1,10 @@
 /** docs/benchmarks.md is written in sections, each by the benchmark that it belongs to. */
+import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-const PAGE = join(import.meta.dirname, '..', 'docs', 'benchmarks.md');
+const ROOT = join(import.meta.dirname, '..');
+const PAGE = join(ROOT, 'docs', 'benchmarks.md');
 
 /** Replaces the section, or puts it at the end. `text` begins with its `## ` heading. */
 export function writeSection(text: string): void {
@@ -13,5 +15,6 @@ export function writeSection(text: string): void {
   if (at < 0) sections.push(section);
   else sections[at] = section;
   writeFileSync(PAGE, `${sections.join('').trimEnd()}\n`);
+  execFileSync(join(ROOT, 'node_modules', '.bin', 'prettier'), ['--write', '--log-level', 'warn', PAGE]);
   process.stdout.write(section);
 }
