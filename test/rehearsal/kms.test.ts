@@ -24,6 +24,7 @@ import {
   DescribeDBInstancesCommand,
   RDSClient,
 } from '@aws-sdk/client-rds';
+import { GetResourcesCommand, ResourceGroupsTaggingAPIClient } from '@aws-sdk/client-resource-groups-tagging-api';
 import { CreateSecretCommand, GetSecretValueCommand, SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
 import { GetParameterCommand, PutParameterCommand, SSMClient } from '@aws-sdk/client-ssm';
 import { startRehearsal, type Credentials, type Rehearsal } from '../../services/rehearsal/index.ts';
@@ -44,6 +45,7 @@ function clients(credentials: Credentials) {
     ec2: new EC2Client(options),
     kms: new KMSClient(options),
     rds: new RDSClient(options),
+    tags: new ResourceGroupsTaggingAPIClient(options),
     secrets: new SecretsManagerClient(options),
     ssm: new SSMClient(options),
   };
@@ -302,4 +304,42 @@ test(`a SecureString under a customer’s key needs rights on the key (${STORE})
   assert.equal(await name(caller.ssm.send(read(true))), 'AccessDeniedException');
   assert.notEqual((await caller.ssm.send(read(false))).Parameter!.Value, 'x');
   assert.equal((await root.ssm.send(read(true))).Parameter!.Value, 'x');
+});
+
+const GET_RESOURCES = 'https://docs.aws.amazon.com/resourcegroupstagging/latest/APIReference/supported-services.html';
+test(`the tagging API finds keys, parameters and alarms by their tags (${GET_RESOURCES})`, async () => {
+  const TagKey = 'found-by';
+  const made = await root.kms.send(new CreateKeyCommand({ Tags: [{ TagKey, TagValue: 'tag' }] }));
+  const Tags = [{ Key: TagKey, Value: 'tag' }];
+  await root.ssm.send(new PutParameterCommand({ Name: '/tagged', Value: 'x', Type: 'String', Tags }));
+  const form = new URLSearchParams({
+    Action: 'PutMetricAlarm',
+    Version: '2010-08-01',
+    AlarmName: 'tagged',
+    MetricName: 'CPUUtilization',
+    Namespace: 'AWS/ECS',
+    Statistic: 'Average',
+    Period: '60',
+    EvaluationPeriods: '1',
+    Threshold: '1',
+    ComparisonOperator: 'GreaterThanThreshold',
+    'Tags.member.1.Key': TagKey,
+    'Tags.member.1.Value': 'tag',
+  });
+  const scope = `${ACCOUNT}/20260101/${REGION}/monitoring/aws4_request`;
+  const answer = await fetch(rehearsal.endpoint, {
+    method: 'POST',
+    headers: { authorization: `AWS4-HMAC-SHA256 Credential=${scope}, SignedHeaders=host, Signature=0` },
+    body: form,
+  });
+  assert.equal(answer.status, 200, await answer.text());
+  const found = await root.tags.send(new GetResourcesCommand({ TagFilters: [{ Key: TagKey, Values: ['tag'] }] }));
+  assert.deepEqual(
+    found.ResourceTagMappingList!.map((one) => one.ResourceARN).sort(),
+    [
+      `arn:aws:cloudwatch:${REGION}:${ACCOUNT}:alarm:tagged`,
+      made.KeyMetadata!.Arn,
+      `arn:aws:ssm:${REGION}:${ACCOUNT}:parameter/tagged`,
+    ].sort(),
+  );
 });

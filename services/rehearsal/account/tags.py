@@ -180,19 +180,46 @@ def _scaling() -> Iterator[tuple[str, dict]]:
     return autoscaling.tagged()
 
 
+def _keys() -> Iterator[tuple[str, dict]]:
+    """A key that waits to be deleted has its tags; one that is gone has not."""
+    from ministack.services import kms
+
+    for identifier, key in list(kms._keys.items()):
+        if kms._resolve_key(identifier) is not None:
+            yield key["Arn"], _plain(key.get("Tags"))
+
+
+def _parameters() -> Iterator[tuple[str, dict]]:
+    from ministack.services import ssm
+
+    for arn, tags in ssm._tags.items():
+        yield arn, _plain(tags)
+
+
+def _alarms() -> Iterator[tuple[str, dict]]:
+    from ministack.services import cloudwatch
+
+    for arn, tags in cloudwatch._resource_tags.items():
+        if _here(arn):
+            yield arn, _plain(tags)
+
+
 STORES = {
     "application-autoscaling": _scaling,
+    "cloudwatch": _alarms,
     "ec2": _ec2,
     "ecr": _ecr,
     "ecs": _ecs,
     "elasticloadbalancing": _balancing,
     "events": _events,
     "iam": _iam,
+    "kms": _keys,
     "logs": _logs,
     "rds": _rds,
     "secretsmanager": _secrets,
     "servicediscovery": _map,
     "sqs": _queues,
+    "ssm": _parameters,
 }
 
 
