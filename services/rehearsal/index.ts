@@ -155,6 +155,8 @@ export interface Rehearsal {
   policiesOf(account: string, role: string): Promise<Record<string, { Statement: unknown[] }>>;
   calls(after?: number): Promise<Call[]>;
   clearCalls(): Promise<void>;
+  /** All that IAM was told is seen by the other services now, not some seconds later. */
+  settle(): Promise<void>;
   /** What AWS's services told EventBridge, whether a rule wanted it or not; the last 2,000. */
   events(account?: string): Promise<AwsEvent[]>;
   fault(...faults: Fault[]): Promise<void>;
@@ -420,6 +422,7 @@ function drive(endpoint: string, stop: () => Promise<void>): Rehearsal {
         if (!found) throw new Error(`CreateAccessKey answered no ${tag}`);
         return found;
       };
+      await own('POST', '/iam/settle');
       return { accessKeyId: field('AccessKeyId'), secretAccessKey: field('SecretAccessKey') };
     },
     async pushImage({ account, region, repository, tag = 'latest', image, env = {} }) {
@@ -462,6 +465,7 @@ function drive(endpoint: string, stop: () => Promise<void>): Rehearsal {
     calls: async (after = 0) => ((await own('GET', `/calls?after=${after}`)) as { calls: Call[] }).calls,
     events: async (account) =>
       ((await own('GET', `/events${account ? `?account=${account}` : ''}`)) as { events: AwsEvent[] }).events,
+    settle: async () => void (await own('POST', '/iam/settle')),
     clearCalls: async () => void (await own('DELETE', '/calls')),
     fault: async (...faults) => void (await own('POST', '/faults', faults)),
     clearFaults: async () => void (await own('DELETE', '/faults')),

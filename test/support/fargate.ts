@@ -138,6 +138,7 @@ export async function fargate(rehearsal: Rehearsal, account: string) {
         PolicyDocument: JSON.stringify({ Version: '2012-10-17', Statement: [statement] }),
       }),
     );
+    await rehearsal.settle();
   }
   const executionRole = await role('execution', EXECUTION_ACTIONS);
   const image = (await rehearsal.pushImage({ account, region: REGION, repository: 'app', image: 'stub' })).uri;

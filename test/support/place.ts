@@ -233,6 +233,7 @@ export async function makePlace(rehearsal: Rehearsal, account: string, prefix = 
       await iam.send(new DetachRolePolicyCommand({ RoleName: `${prefix}-control-plane`, PolicyArn }));
       await iam.send(new DeletePolicyCommand({ PolicyArn }));
     }
+    await rehearsal.settle();
   };
   await allow(grants(scopeOf(place)));
 

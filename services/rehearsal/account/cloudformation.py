@@ -16,11 +16,14 @@ import random
 import uuid
 from dataclasses import dataclass, field
 
-from account import autoscaling, clock, durations, network, stackrights
+from account import autoscaling, clock, durations, identities, network, stackrights
 
 # What takes long on AWS. Types that are not here take `cloudformation.resource`.
 SLOW_CREATE = {
     "AWS::EC2::NatGateway": "nat.create",
+    "AWS::IAM::Role": "cloudformation.iam",
+    "AWS::IAM::Policy": "cloudformation.iam",
+    "AWS::IAM::ManagedPolicy": "cloudformation.iam",
     "AWS::ElasticLoadBalancingV2::LoadBalancer": "elb.create",
     "AWS::ServiceDiscovery::PrivateDnsNamespace": "namespace.create",
     "AWS::RDS::DBInstance": "rds.create",
@@ -58,6 +61,7 @@ _clock: contextvars.ContextVar[Clock | None] = contextvars.ContextVar("rehearsal
 
 
 def _waits() -> None:
+    from ministack.core.responses import get_account_id
     from ministack.services.cloudformation import changesets, engine, handlers, provisioners, stacks
 
     deploy, delete = stacks._deploy_stack_async, stacks._delete_stack_async
@@ -86,6 +90,8 @@ def _waits() -> None:
             resource_type == "AWS::EC2::NatGateway"
         ):  # its own clock, with another jitter, must not be behind the stack's
             network.settle(physical_id)
+        if resource_type.startswith("AWS::IAM::"):  # CloudFormation waits until IAM's other readers see it
+            identities.wait(get_account_id())
 
     # A type without an update of its own is made anew in place, which is no creation.
     in_place: contextvars.ContextVar[bool] = contextvars.ContextVar("rehearsal_in_place", default=False)
@@ -98,7 +104,9 @@ def _waits() -> None:
         stackrights.authorise(resource_type, "update", logical_id or "", physical_id, new, stack_name, old)
         token = in_place.set(True)
         try:
-            return update(resource_type, physical_id, old, new, stack_name, logical_id, *rest)
+            made = update(resource_type, physical_id, old, new, stack_name, logical_id, *rest)
+            settle(resource_type, physical_id)
+            return made
         finally:
             in_place.reset(token)
 

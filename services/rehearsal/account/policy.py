@@ -409,7 +409,7 @@ def _assume_role() -> None:
         if refused:
             return sts._error(400, "ValidationError", escape(refused), ns="sts")
         parts = role_arn.split(":")
-        role = iam._roles.get_scoped(parts[4], None, role_arn.rpartition("/")[2]) if len(parts) == 6 else None
+        role = identities.seen("role", parts[4], role_arn.rpartition("/")[2]) if len(parts) == 6 else None
         seconds = int(given.get("DurationSeconds") or 3600)
         _, caller, _ = trail.caller(key)
         if role is None or role["Arn"] != role_arn:
@@ -472,6 +472,9 @@ def _trust_conditions() -> None:
             request = Request("sts", "AssumeRole", given, ctx.principal_account, ctx.region)
             check = Check(ctx.action, ctx.resource_arn, "role", request)
             ctx.service_context = Keys(check, ctx.principal_keys)
+            parts = given.get("RoleArn", "").split(":")
+            role = identities.seen("role", parts[4], parts[5].rpartition("/")[2]) if len(parts) == 6 else None
+            document = (role or {}).get("AssumeRolePolicyDocument", document)
         return evaluate(document, caller, ctx)
 
     iam_evaluator.evaluate_trust_policy = evaluated
@@ -553,8 +556,8 @@ def _simulate(params: dict) -> tuple:
     record = store.get(name)
     if record is None or record["Arn"] != source:
         return iam._error(404, "NoSuchEntity", f"The {kind} with name {escape(name)} cannot be found.", ns="iam")
-    gather = iam_evaluator._gather_role_policies if kind == "role" else iam_evaluator._gather_user_policies
-    layers = [Layer("identity-based policy", _flat(gather(name, account)))]
+    gather = identities.of_role if kind == "role" else identities.of_user
+    layers = [Layer("identity-based policy", _flat(gather(name, account, now=True)))]
     layers[0].statements += _flat(
         [iam_evaluator.parse_policy_document(doc) for doc in authorization.listed(given, "PolicyInputList")]
     )

@@ -14,13 +14,11 @@ ECS_TASKS = "ecs-tasks.amazonaws.com"
 
 
 def role(arn: str) -> dict | None:
-    """The role's record, None when it does not exist."""
-    from ministack.services import iam
-
+    """The role's record as other services see it, None when they do not."""
     parts = arn.split(":")
     if len(parts) < 6 or not parts[5].startswith("role/"):
         return None
-    return iam._roles.get_scoped(parts[4], None, parts[5].rsplit("/", 1)[-1])
+    return identities.seen("role", parts[4], parts[5].rsplit("/", 1)[-1])
 
 
 def trusts(record: dict, service: str = ECS_TASKS) -> bool:
