@@ -42,8 +42,10 @@ const trustOf = async (): Promise<string> => {
   const { Role } = await iam.send(new GetRoleCommand({ RoleName: role() }));
   return decodeURIComponent(Role!.AssumeRolePolicyDocument!);
 };
-const setTrust = (document: string) =>
-  iam.send(new UpdateAssumeRolePolicyCommand({ RoleName: role(), PolicyDocument: document }));
+const setTrust = async (document: string) => {
+  await iam.send(new UpdateAssumeRolePolicyCommand({ RoleName: role(), PolicyDocument: document }));
+  await rehearsal.settle();
+};
 
 test('a place whose role wants another external id is not verified, and is when that is mended', async () => {
   const good = await trustOf();
@@ -82,6 +84,7 @@ test('a role without one permission: the check names it, a deployment waits and 
   const deny = { Effect: 'Deny', Action: 'rds:CreateDBInstance', Resource: '*' };
   const PolicyDocument = JSON.stringify({ Version: '2012-10-17', Statement: [deny] });
   await iam.send(new PutRolePolicyCommand({ RoleName: role(), PolicyName: 'taken', PolicyDocument }));
+  await rehearsal.settle();
 
   const checked = await verify();
   assert.match(JSON.stringify(checked.place.checks.filter((check: stage.Json) => !check.ok)), /rds:CreateDBInstance/);
@@ -107,6 +110,7 @@ test('a role that lost its policies: the deployment says that it cannot be looke
   const { AttachedPolicies = [] } = await iam.send(new ListAttachedRolePoliciesCommand({ RoleName: role() }));
   for (const { PolicyArn } of AttachedPolicies)
     await iam.send(new DetachRolePolicyCommand({ RoleName: role(), PolicyArn: PolicyArn! }));
+  await rehearsal.settle();
 
   const revision = await stage
     .newRevision(on.api, id, { secrets: [], source_revision_config: { image_uri: image } })

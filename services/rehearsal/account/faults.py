@@ -203,6 +203,17 @@ async def answer(send, call, headers: dict[str, str], code: str, status: int, me
     await send({"type": "http.response.body", "body": body})
 
 
+def forbids(account: str, action: str, _resource: str) -> bool:
+    """Whether an organization's policy denies this, for what AWS's services do with an account's rights."""
+    for fault in list(_faults):
+        want = fault.wanted
+        pattern = want.get("deniedByOrganization")
+        if pattern and want.get("account", account) == account and time.monotonic() < fault.until:
+            if fnmatch.fnmatchcase(action.lower(), pattern.lower()):
+                return True
+    return False
+
+
 def denied_code(service: str) -> tuple[str, int]:
     """(code, status) with which a service denies."""
     if service == "ec2":
@@ -413,6 +424,9 @@ async def _clear(_request: control.Request) -> dict:
 
 
 def install() -> None:
+    from account import policy
+
+    policy.organization.append(forbids)
     control.route("POST", "/faults", _add)
     control.route("GET", "/faults", _list)
     control.route("DELETE", "/faults", _clear)

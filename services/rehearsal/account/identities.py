@@ -198,6 +198,7 @@ def _of_session(session: dict, account: str) -> list[list[list[ParsedStatement]]
 
 
 def _keys() -> None:
+    from ministack import app
     from ministack.services import sts
 
     resolve, find = iam_evaluator.resolve_credential, iam_evaluator.find_iam_access_key_account
@@ -239,6 +240,7 @@ def _keys() -> None:
 
     for module in (iam_evaluator, sts):
         module.resolve_credential, module.find_iam_access_key_account = resolved, found
+    app.find_iam_access_key_account = found
 
 
 def _watch() -> None:

@@ -323,6 +323,19 @@ def _enforcement() -> None:
     iam_actions.access_denied_response = answered
 
 
+# Organization policies: (the principal's account, action, resource) -> whether one denies it. They hold for root, too:
+# https://docs.aws.amazon.com/organizations/latest/userguide/orgs_manage_policies_scps.html
+organization: list[Callable[[str, str, str], bool]] = []
+
+
+def by_organization(account: str, action: str, resource: str) -> Decision | None:
+    """The denial of a service control policy, None without one."""
+    if any(denies(account, action, resource) for denies in organization):
+        sort = "service control policy"
+        return Decision(False, f"with an explicit deny in {_article(sort)}", True, sort, by=f"organization / {action}")
+    return None
+
+
 def refused(
     request: Request,
     principal,
@@ -341,7 +354,8 @@ def refused(
             if passed_to and check.action == "iam:PassRole":
                 check.extra = {"iam:passedtoservice": passed_to}
             ctx = context(check, principal.arn, principal.type, principal.account, principal.keys)
-            decision = decide(ctx, layers)
+            denial = by_organization(principal.account, check.action, check.resource)
+            decision = denial or decide(ctx, layers)
             if check.service == "kms" and check.kind == "key" and not decision.explicit:
                 decision = keys.decided(check, ctx, layers, decision)
             elif not decision.allowed and not decision.explicit:

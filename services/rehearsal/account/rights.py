@@ -6,7 +6,7 @@ request over HTTP.
 
 import json
 
-from account import identities, trail
+from account import identities, policy, trail
 from ministack.core import iam_evaluator
 from ministack.core.responses import request_scope
 
@@ -97,11 +97,14 @@ def denied(
         "session": session,
         "via": via,
     }
-    if result.decision == "Allow":
+    forbidden = policy.by_organization(account, action, resource)
+    if result.decision == "Allow" and forbidden is None:
         trail.record(**told, why=by)
         return None
     why = (
-        "with an explicit deny in an identity-based policy"
+        forbidden.why
+        if forbidden
+        else "with an explicit deny in an identity-based policy"
         if result.decision == "Deny"
         else f"because no identity-based policy allows the {action} action"
     )

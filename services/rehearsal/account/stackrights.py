@@ -131,9 +131,16 @@ def authorise(
         if action == "iam:PassRole":
             request.arns = {"role": [props[PASSED[resource_type]]]}
         if root:
-            _record(request, f"arn:aws:iam::{actor.account}:root", _first(arns), "root", "")
-            continue
-        refusal = policy.refused(request, principal, layers, told=_teller(request, principal.arn), passed_to=to)
+            root_arn, resource = f"arn:aws:iam::{actor.account}:root", _first(arns)
+            denial = policy.by_organization(actor.account, action, resource)
+            why = policy.told(action, resource, denial) if denial else "root"
+            _record(request, root_arn, resource, why, "AccessDenied" if denial else "")
+            if denial is None:
+                continue
+            refusal = policy.Refusal(action, root_arn, resource, denial.why)
+        else:
+            told = _teller(request, principal.arn)
+            refusal = policy.refused(request, principal, layers, told, to)
         if refusal is not None:
             status = 400 if service in _JSON else 403
             code = "UnauthorizedOperation" if service == "ec2" else "AccessDenied"
