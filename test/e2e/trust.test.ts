@@ -121,6 +121,7 @@ test('a role that lost its policies: the deployment says that it cannot be looke
 
   for (const { PolicyArn } of AttachedPolicies)
     await iam.send(new AttachRolePolicyCommand({ RoleName: role(), PolicyArn: PolicyArn! }));
+  await rehearsal.settle();
   await stage.deployed(
     on.api,
     id,

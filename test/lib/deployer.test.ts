@@ -64,7 +64,8 @@ def run(case):
                 if status.endswith(END):
                     return status
                 time.sleep(0.05)
-            return "it never ended"
+            last = stacks.describe_stack_events(StackName=made)["StackEvents"][0]
+            return "it never ended: " + last["LogicalResourceId"] + " " + last["ResourceStatus"]
         out["made"] = settled()
         if out["made"] == "CREATE_COMPLETE":
             stacks.delete_stack(StackName=made)

@@ -53,8 +53,8 @@ describe('a place is verified', { timeout: 120_000 }, () => {
 
   test('a role that anybody may assume without the external id is refused', async () => {
     const iam = new IAMClient(customer());
-    const trust = (Condition?: object) =>
-      iam.send(
+    const trust = async (Condition?: object) => {
+      await iam.send(
         new UpdateAssumeRolePolicyCommand({
           RoleName: 'freehold-control-plane',
           PolicyDocument: JSON.stringify({
@@ -70,6 +70,8 @@ describe('a place is verified', { timeout: 120_000 }, () => {
           }),
         }),
       );
+      await rehearsal.settle();
+    };
     await trust();
     assert.match(wrong(await verifyPlace(t.accounts, t.place)).join(), /^external id: the role does not ask for/);
     await trust({ StringEquals: { 'sts:ExternalId': t.place.externalId } });
