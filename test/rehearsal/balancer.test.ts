@@ -36,7 +36,7 @@ import {
 } from '@aws-sdk/client-elastic-load-balancing-v2';
 import type { Rehearsal } from '../../services/rehearsal/index.ts';
 import { eventually } from '../support/eventually.ts';
-import { openRehearsal } from '../support/rehearsal.ts';
+import { openPromptRehearsal } from '../support/rehearsal.ts';
 
 const REGION = 'eu-west-1';
 const ONE = '320000000001';
@@ -204,7 +204,7 @@ describe('load balancers', { timeout: 120_000 }, () => {
   };
 
   before(async () => {
-    rehearsal = await openRehearsal();
+    rehearsal = await openPromptRehearsal();
     one = await site(ONE);
   });
   after(async () => {

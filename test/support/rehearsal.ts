@@ -15,3 +15,6 @@ export function openRehearsal(): Promise<Rehearsal> {
   const endpoint = process.env['REHEARSAL_ENDPOINT'];
   return endpoint ? attachRehearsal(endpoint) : startRehearsal({ lag: LAG, pace: PACE, timerPace: TIMER_PACE });
 }
+
+/** One of its own, in which what is written is read at once: for tests of something else than that. */
+export const openPromptRehearsal = (): Promise<Rehearsal> => startRehearsal({ pace: PACE, timerPace: TIMER_PACE });
