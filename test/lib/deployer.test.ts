@@ -16,9 +16,8 @@ import { startRehearsal, type Credentials, type Rehearsal } from '../../services
 
 const ROOT = join(import.meta.dirname, '..', '..');
 const REGION = 'us-east-1';
-const STACK = 'freehold-account';
 type Network = 'new' | 'existing';
-const names = (network: Network) => ({ prefix: 'freehold', stack: STACK, network });
+const names = (network: Network, prefix = 'freehold') => ({ prefix, stack: `${prefix}-account`, network });
 
 let rehearsal: Rehearsal;
 before(async () => {
@@ -28,6 +27,7 @@ after(() => rehearsal.stop());
 
 interface Case {
   account: string;
+  stack: string;
   credentials: Credentials;
   template: object;
   parameters: Record<string, string>;
@@ -55,7 +55,7 @@ def run(case):
     role = {"RoleARN": case["role"]} if case.get("role") else {}
     out = {"made": "", "removed": "", "failed": []}
     try:
-        made = stacks.create_stack(StackName="${STACK}", TemplateBody=json.dumps(case["template"]),
+        made = stacks.create_stack(StackName=case["stack"], TemplateBody=json.dumps(case["template"]),
             Capabilities=["CAPABILITY_NAMED_IAM"], **role,
             Parameters=[{"ParameterKey": k, "ParameterValue": v} for k, v in case["parameters"].items()])["StackId"]
         def settled():
@@ -93,7 +93,11 @@ async function outcomes(cases: Case[]): Promise<Outcome[]> {
 
 let accounts = 240100000000;
 /** One deployment in an account of its own, by a user with these policies. */
-async function prepared(network: Network, policies: PolicyDocument[] | object): Promise<Case> {
+async function prepared(
+  network: Network,
+  policies: PolicyDocument[] | object,
+  { prefix, stack } = names(network),
+): Promise<Case> {
   const account = String(++accounts);
   const template = JSON.parse(
     readFileSync(join(ROOT, 'templates', `customer-account-${network}-vpc-http.template.json`), 'utf8'),
@@ -106,6 +110,7 @@ async function prepared(network: Network, policies: PolicyDocument[] | object): 
   const parameters: Record<string, string> = {
     Principal: 'arn:aws:iam::111111111111:user/freehold',
     ExternalId: 'fh-1',
+    Prefix: prefix,
   };
   if (network === 'existing') {
     const ec2 = new EC2Client({ endpoint: rehearsal.endpoint, region: REGION, credentials: rehearsal.root(account) });
@@ -122,14 +127,14 @@ async function prepared(network: Network, policies: PolicyDocument[] | object): 
     parameters['PrivateSubnetIds'] = subnets.slice(0, 2).join(',');
     parameters['PublicSubnetIds'] = subnets.slice(2).join(',');
   }
-  return { account, credentials: await rehearsal.createUser(account, 'ada', policies), template, parameters };
+  return { account, stack, credentials: await rehearsal.createUser(account, 'ada', policies), template, parameters };
 }
 
 for (const network of ['new', 'existing'] as const)
   describe(`the deployer's policies, ${network} VPC`, () => {
     const statements = deployer(names(network));
-    const without = (sid: string) =>
-      deployerPolicies(names(network))
+    const without = (sid: string, given: ReturnType<typeof names>) =>
+      deployerPolicies(given)
         .map((policy) => ({ ...policy, Statement: policy.Statement.filter((each) => each.Sid !== sid) }))
         .filter((policy) => policy.Statement.length > 0);
     // Of the second, those that are not also of the first.
@@ -144,7 +149,13 @@ for (const network of ['new', 'existing'] as const)
     let found: Record<string, Outcome>;
     before(async () => {
       const sids = ['', ...own.map((each) => each.sid)];
-      const cases = await Promise.all(sids.map((sid) => prepared(network, without(sid))));
+      const cases = await Promise.all(
+        sids.map((sid, at) => {
+          // ministack runs functions of one name in one process, whatever their account.
+          const given = names(network, `fh${at}`);
+          return prepared(network, without(sid, given), given);
+        }),
+      );
       const results = await outcomes(cases);
       found = Object.fromEntries(sids.map((sid, at) => [sid, results[at]!]));
     });
