@@ -983,8 +983,10 @@ const REFUSED: Record<string, Row[]> = {
   ssm: [
     ['a name with a space', 'PutParameter', () => ({ Name: '/a b', Value: 'x', Type: 'String' }),
       'ValidationException', /letters, numbers/],
-    ['a name of AWS', 'PutParameter', () => ({ Name: '/aws/mine', Value: 'x', Type: 'String' }), 'ValidationException',
-      /can't be prefixed with "aws"/],
+    ['a name of AWS', 'PutParameter', () => ({ Name: '/aws/mine', Value: 'x', Type: 'String' }),
+      'AccessDeniedException', /No access to reserved parameter name: aws\/mine/],
+    ['a name of SSM', 'PutParameter', () => ({ Name: '/ssm/mine', Value: 'x', Type: 'String' }), 'ValidationException',
+      /can't be prefixed with "ssm"/],
     ['16 levels', 'PutParameter', () => ({ Name: '/a'.repeat(16), Value: 'x', Type: 'String' }),
       'HierarchyLevelLimitExceededException', /15 levels/],
     ['a type that there is none of', 'PutParameter', () => ({ Name: '/given', Value: 'x', Type: 'Number' }),

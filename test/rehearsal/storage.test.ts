@@ -167,7 +167,7 @@ const REFUSED: [string, Partial<PutParameterCommandInput>, string, string][] = [
     'ValidationException',
     PUT,
   ],
-  ['a name that begins with aws', { Name: 'aws-own' }, 'ValidationException', NAMES],
+  ['a name that begins with aws', { Name: 'aws-own' }, 'AccessDeniedException', NAMES],
   ['a name with a space', { Name: '/a b' }, 'ValidationException', NAMES],
   ['sixteen levels', { Name: '/1/2/3/4/5/6/7/8/9/10/11/12/13/14/15/16' }, 'HierarchyLevelLimitExceededException', PUT],
   ['no type', { Name: '/untyped', Type: undefined as never }, 'ValidationException', PUT],

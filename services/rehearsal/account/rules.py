@@ -1183,10 +1183,10 @@ def _parameter(given: dict) -> None:
         raise Refused(
             "ValidationException", "Only a mix of letters, numbers and the following 4 symbols .-_/ are allowed."
         )
-    if re.match(r"/?(aws|ssm)", name, re.I):
-        raise Refused(
-            "ValidationException", 'Parameter name: can\'t be prefixed with "aws" or "ssm" (case-insensitive).'
-        )
+    if re.match(r"/?aws", name, re.I):
+        raise Refused("AccessDeniedException", f"No access to reserved parameter name: {name.removeprefix('/')}.")
+    if re.match(r"/?ssm", name, re.I):
+        raise Refused("ValidationException", 'Parameter name: can\'t be prefixed with "ssm" (case-insensitive).')
     if name.strip("/").count("/") >= 15:
         raise Refused("HierarchyLevelLimitExceededException", "A hierarchy can have a maximum of 15 levels.")
     size = len(given["Value"].encode())
