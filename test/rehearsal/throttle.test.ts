@@ -1,5 +1,6 @@
 /** Request rates as AWS publishes them: real bursts, real codes; and that the SDK gets through. */
 import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
 import { after, before, test } from 'node:test';
 import { CloudTrailClient, LookupEventsCommand } from '@aws-sdk/client-cloudtrail';
 import { CloudWatchLogsClient, DescribeLogGroupsCommand } from '@aws-sdk/client-cloudwatch-logs';
@@ -16,7 +17,14 @@ import { IAMClient, ListRolesCommand } from '@aws-sdk/client-iam';
 import { DescribeDBInstancesCommand, RDSClient } from '@aws-sdk/client-rds';
 import { GetResourcesCommand, ResourceGroupsTaggingAPIClient } from '@aws-sdk/client-resource-groups-tagging-api';
 import { DeleteSecretCommand, SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
+import { ownerTags } from '../../services/reconciler/aws/tags.ts';
+import { kinds } from '../../services/reconciler/kinds/index.ts';
+import { logGroup } from '../../services/reconciler/kinds/log-group.ts';
+import { pass, type Row } from '../../services/reconciler/pass.ts';
+import { Graph } from '../../services/reconciler/resource.ts';
 import { startRehearsal, type Rehearsal } from '../../services/rehearsal/index.ts';
+import { eventually } from '../support/eventually.ts';
+import { makePlace } from '../support/place.ts';
 
 const ACCOUNT = '340000000034';
 let account: Rehearsal;
@@ -213,7 +221,7 @@ test('a refused call is in the log, and nothing of it happened', async () => {
 });
 
 test('the SDK gets through a burst by waiting: 24 task definitions where 20 are allowed at once', async () => {
-  const client = new ECSClient({ ...options('340000000041'), retryMode: 'adaptive', maxAttempts: 10 });
+  const client = new ECSClient({ ...options('340000000041'), maxAttempts: 10 });
   const all = burst(24, () => client.send(definition('patient')));
   await new Promise((resolve) => setTimeout(resolve, 100));
   await account.skip(20);
@@ -227,5 +235,63 @@ test('rates can be switched off, for a benchmark', async () => {
     assert.deepEqual(await burst(60, () => client.send(new DescribeClustersCommand({}))), { ok: 60 });
   } finally {
     await free.stop();
+  }
+});
+
+/**
+ * The product at AWS's real rates: CloudWatch Logs takes ten looks a second. A throttled look is that resource's
+ * trouble for a moment, never a deployment's failure.
+ */
+test('fifteen deployments at once get through AWS’s rates, and none fails', { timeout: 30_000 }, async () => {
+  const ticking = setInterval(() => void account.skip(30), 50); // AWS's waits for the place
+  const t = await makePlace(account, '340000000042');
+  try {
+    const aws = await t.accounts.enter(t.place, { name: 'burst' });
+    clearInterval(ticking);
+    const states = new Set<string>();
+    const deploy = async (n: number): Promise<void> => {
+      const rows = new Map<string, Row>();
+      const graph = new Graph();
+      graph.add('log-group', logGroup, {}, () => ({ name: `${t.place.logGroupRoot}/burst-${n}`, retentionDays: 30 }));
+      const id = randomUUID();
+      const look = () =>
+        pass({
+          generation: 'one',
+          graph,
+          kinds: new Map(kinds),
+          rows: {
+            all: async () => structuredClone([...rows.values()]),
+            put: async (row) => void rows.set(row.id, structuredClone(row)),
+            drop: async (name) => void rows.delete(name),
+          },
+          memory: new Map(),
+          cx: (node) => ({ aws, tags: ownerTags(t.place, id, node), fence: async () => {} }),
+          conceal: (text) => text,
+          defect: (node, error) => assert.fail(`${node}: ${String(error)}`),
+          say: async () => {},
+          now: () => new Date(),
+        });
+      await eventually(
+        'the log group',
+        async () => {
+          const { settled } = await look();
+          const state = rows.get('log-group')!.state;
+          states.add(state.state);
+          if (state.state === 'retrying') assert.match(state.message, /AWS asks us to slow down/);
+          return settled;
+        },
+        { seconds: 25, every: 200 },
+      );
+      assert.equal(rows.get('log-group')!.state.state, 'ready');
+    };
+    await Promise.all(Array.from({ length: 15 }, (_, n) => deploy(n)));
+    assert.ok(!states.has('failed'), [...states].join());
+    const throttled = (await account.calls()).filter(
+      (call) => call.account === '340000000042' && call.error === 'ThrottlingException',
+    );
+    assert.ok(throttled.length > 0, 'nothing was throttled: the test shows nothing');
+  } finally {
+    clearInterval(ticking);
+    t.close();
   }
 });
