@@ -56,6 +56,13 @@ const statements = (template: Template): any[] =>
     ...template.findResources('AWS::IAM::ManagedPolicy', { Properties: { Roles: Match.anyValue() } }),
   }).flatMap((policy: any) => policy.Properties.PolicyDocument.Statement);
 
+test('asks for no role of a CDK bootstrap: who deploys needs none, and the account may have none', () => {
+  const app = new App();
+  new CustomerAccountStack(app, 'customer-account', REQUIRED);
+  const stack = app.synth().getStackByName('customer-account');
+  assert.deepEqual([stack.assumeRoleArn, stack.cloudFormationExecutionRoleArn], [undefined, undefined]);
+});
+
 /** The whole synthesis with cdk-nag and the CDK's own validation of the template; throws on a finding. */
 function validated(props: Partial<CustomerAccountStackProps>, change?: (stack: CustomerAccountStack) => void): void {
   const outdir = mkdtempSync(join(tmpdir(), 'freehold-synth-'));
