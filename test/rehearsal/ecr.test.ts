@@ -1,4 +1,4 @@
-/** ECR's digests, layers and lists of images, and what a task makes of an image that is gone or for another platform. */
+/** ECR: digests, layers, lists of images, and what a task makes of an image that is gone or for another platform. */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { after, before, test } from 'node:test';

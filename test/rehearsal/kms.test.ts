@@ -1,4 +1,4 @@
-/** KMS keys: their policies and grants decide, also through the services that use them; what a lost key makes unreadable. */
+/** KMS keys: policies and grants decide, also through the services that use them; what a lost key makes unreadable. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { CreateSubnetCommand, CreateVpcCommand, EC2Client } from '@aws-sdk/client-ec2';
