@@ -73,7 +73,7 @@ interface Row {
   given: (name: string) => Promise<() => Promise<string>>;
   change: (name: string) => Promise<unknown>;
   first: string;
-  then: string;
+  later: string;
 }
 const DENIED = 'AccessDeniedException';
 const may = policy(allow('ecs:*'), allow('sts:*'));
@@ -90,14 +90,14 @@ const ROWS: Row[] = [
     change: (name) =>
       iam.send(new PutUserPolicyCommand({ UserName: name, PolicyName: 'more', PolicyDocument: text(allow('ecs:*')) })),
     first: DENIED,
-    then: '',
+    later: '',
   },
   {
     what: 'a policy that is deleted still allows',
     given: (name) => key(name, may),
     change: (name) => iam.send(new DeleteUserPolicyCommand({ UserName: name, PolicyName: name })),
     first: '',
-    then: DENIED,
+    later: DENIED,
   },
   {
     what: 'a managed policy that is attached',
@@ -107,7 +107,7 @@ const ROWS: Row[] = [
     },
     change: (name) => iam.send(new AttachUserPolicyCommand({ UserName: name, PolicyArn: named(name, 'policy') })),
     first: DENIED,
-    then: '',
+    later: '',
   },
   {
     what: 'a managed policy that is detached still allows',
@@ -115,7 +115,7 @@ const ROWS: Row[] = [
     change: (name) =>
       iam.send(new DetachUserPolicyCommand({ UserName: name, PolicyArn: named(`${name}-1`, 'policy') })),
     first: '',
-    then: DENIED,
+    later: DENIED,
   },
   {
     what: 'a new version of a managed policy',
@@ -129,7 +129,7 @@ const ROWS: Row[] = [
         }),
       ),
     first: DENIED,
-    then: '',
+    later: '',
   },
   {
     what: 'a permissions boundary that is set',
@@ -140,7 +140,7 @@ const ROWS: Row[] = [
     change: (name) =>
       iam.send(new PutUserPermissionsBoundaryCommand({ UserName: name, PermissionsBoundary: named(name, 'policy') })),
     first: '',
-    then: DENIED,
+    later: DENIED,
   },
   {
     what: 'a role that is made cannot be assumed',
@@ -150,7 +150,7 @@ const ROWS: Row[] = [
     },
     change: (name) => iam.send(new CreateRoleCommand({ RoleName: name, AssumeRolePolicyDocument: trust(named(name)) })),
     first: 'AccessDenied',
-    then: '',
+    later: '',
   },
   {
     what: 'a trust policy that is changed',
@@ -167,7 +167,7 @@ const ROWS: Row[] = [
         }),
       ),
     first: '',
-    then: 'AccessDenied',
+    later: 'AccessDenied',
   },
   {
     what: 'an access key that is made is unknown',
@@ -180,7 +180,7 @@ const ROWS: Row[] = [
       keys[name] = { accessKeyId: AccessKey!.AccessKeyId!, secretAccessKey: AccessKey!.SecretAccessKey! };
     },
     first: 'UnrecognizedClientException',
-    then: '',
+    later: '',
   },
   {
     what: 'an access key that is deleted still works',
@@ -190,7 +190,7 @@ const ROWS: Row[] = [
     },
     change: (name) => iam.send(new DeleteAccessKeyCommand({ UserName: name, AccessKeyId: keys[name]!.accessKeyId })),
     first: '',
-    then: 'UnrecognizedClientException',
+    later: 'UnrecognizedClientException',
   },
   {
     what: 'an access key that is switched off still works',
@@ -203,7 +203,7 @@ const ROWS: Row[] = [
         new UpdateAccessKeyCommand({ UserName: name, AccessKeyId: keys[name]!.accessKeyId, Status: 'Inactive' }),
       ),
     first: '',
-    then: 'UnrecognizedClientException',
+    later: 'UnrecognizedClientException',
   },
 ];
 
@@ -216,7 +216,7 @@ describe('for some seconds', () => {
       await row.change(name);
       assert.equal(await ask(), row.first, 'at once');
       await account.skip(LONG);
-      assert.equal(await ask(), row.then, 'later');
+      assert.equal(await ask(), row.later, 'later');
     });
 });
 
