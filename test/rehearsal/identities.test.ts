@@ -48,7 +48,9 @@ const named = (name: string, kind = 'user') => `arn:aws:iam::${ACCOUNT}:${kind}/
 before(async () => {
   account = await startRehearsal({ lag: true }); // at AWS's own pace: nothing is seen by itself while a test looks
   iam = new IAMClient(options(account.root(ACCOUNT)));
-  await iam.send(new CreateRoleCommand({ RoleName: 'any', AssumeRolePolicyDocument: trust(`arn:aws:iam::${ACCOUNT}:root`) }));
+  await iam.send(
+    new CreateRoleCommand({ RoleName: 'any', AssumeRolePolicyDocument: trust(`arn:aws:iam::${ACCOUNT}:root`) }),
+  );
 });
 after(() => account.stop());
 
