@@ -91,7 +91,7 @@ try {
   row('start', `${median(starts).toFixed(2)} s`, 'median of three');
   const together = await seconds(() => Promise.all([start(), start(), start(), start()]));
   row('four started at once', `${together.toFixed(2)} s`, `${(together / median(starts)).toFixed(1)} × one`);
-  for (const one of [...running]) await stop(one);
+  while (running.length > 0) await stop(running[0]!);
 
   const rehearsal = await start();
   const pid = await pidOf(rehearsal);

@@ -14,7 +14,7 @@ import {
 } from '@aws-sdk/client-iam';
 import { GetSecretValueCommand, SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
 import { AssumeRoleCommand, STSClient } from '@aws-sdk/client-sts';
-import type { Rehearsal } from '../../services/rehearsal/index.ts';
+import type { Call, Rehearsal } from '../../services/rehearsal/index.ts';
 import { eventually } from '../support/eventually.ts';
 import * as stage from './stage.ts';
 
@@ -144,13 +144,31 @@ test('a role whose trust is gone: a new deployment is refused with the cause, an
 
 // https://docs.aws.amazon.com/awscloudtrail/latest/APIReference/API_LookupEvents.html
 test('the customer’s own trail has what the control plane did, by its sessions, and the session itself', async () => {
-  await rehearsal.skip(15 * 60); // CloudTrail takes minutes
   const client = new CloudTrailClient(stage.customerClient(rehearsal, ACCOUNT));
+  const count = (names: string[]) =>
+    Object.entries(Object.groupBy(names, (name) => name))
+      .map(([name, all]) => [name, all!.length])
+      .toSorted();
+  const writes = /^(Authorize|Create|Delete|Modify|Put|Register|Tag|Update)/;
   const trail: stage.Json[] = [];
-  for await (const page of paginateLookupEvents({ client }, {}))
-    trail.push(...page.Events!.map((event) => JSON.parse(event.CloudTrailEvent!)));
+  let calls: Call[] = [];
+  await eventually(
+    'the trail, which AWS writes minutes later, has each write of the call log', // the clock is the whole run's
+    async () => {
+      trail.length = 0;
+      for await (const page of paginateLookupEvents({ client }, {}))
+        trail.push(...page.Events!.map((event) => JSON.parse(event.CloudTrailEvent!)));
+      calls = (await rehearsal.calls()).filter((call) => call.account === ACCOUNT && call.session && !call.via);
+      const ours = trail.filter((event) => calls.some((call) => call.principal === event.userIdentity.arn));
+      assert.deepEqual(
+        count(ours.map((event) => event.eventName).filter((name) => writes.test(name))),
+        count(calls.map((call) => call.action).filter((name) => writes.test(name))),
+      );
+      return true;
+    },
+    { seconds: 20, every: 500 },
+  );
 
-  const calls = (await rehearsal.calls()).filter((call) => call.account === ACCOUNT && call.session && !call.via);
   const made = calls.find((call) => call.action === 'CreateDBInstance' && call.error === '')!;
   const found = trail.find(
     (event) =>
@@ -166,16 +184,6 @@ test('the customer’s own trail has what the control plane did, by its sessions
   assert.equal(opened.eventName, 'AssumeRole');
   assert.equal(opened.requestParameters.roleSessionName, made.session);
 
-  const count = (names: string[]) =>
-    Object.entries(Object.groupBy(names, (name) => name))
-      .map(([name, all]) => [name, all!.length])
-      .toSorted();
-  const writes = /^(Authorize|Create|Delete|Modify|Put|Register|Tag|Update)/;
-  const ours = trail.filter((event) => calls.some((call) => call.principal === event.userIdentity.arn));
-  assert.deepEqual(
-    count(ours.map((event) => event.eventName).filter((name) => writes.test(name))),
-    count(calls.map((call) => call.action).filter((name) => writes.test(name))),
-  );
   // https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-user-identity.html
   const byEcs = trail.filter((event) => event.userIdentity.invokedBy === 'ecs-tasks.amazonaws.com');
   const shown = (event: stage.Json) => `${event.userIdentity.type} from ${event.sourceIPAddress}`;

@@ -11,7 +11,7 @@ import {
   EC2Client,
 } from '@aws-sdk/client-ec2';
 import type { Rehearsal } from '../../services/rehearsal/index.ts';
-import { openRehearsal } from '../support/rehearsal.ts';
+import { openPromptRehearsal } from '../support/rehearsal.ts';
 
 const ROOT = join(import.meta.dirname, '..', '..');
 const ACCOUNT = '241000000001';
@@ -22,7 +22,8 @@ let rehearsal: Rehearsal;
 let ec2: EC2Client;
 
 before(async () => {
-  rehearsal = await openRehearsal();
+  rehearsal = await openPromptRehearsal();
+  await rehearsal.quota(ACCOUNT, 'L-F678F1CE', 20); // VPCs
   ec2 = new EC2Client({ endpoint: rehearsal.endpoint, region: 'us-east-1', credentials: rehearsal.root(ACCOUNT) });
 });
 after(async () => {

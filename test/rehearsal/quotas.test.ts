@@ -89,9 +89,10 @@ before(async () => {
     );
     place.subnets.push(made.Subnet!.SubnetId!);
   }
-  place.group = (await aws.ec2.send(
+  const group = await aws.ec2.send(
     new CreateSecurityGroupCommand({ GroupName: 'first', Description: 'first', VpcId: place.vpc }),
-  ))!.GroupId!;
+  );
+  place.group = group.GroupId!;
   const balancer = await aws.elb.send(new CreateLoadBalancerCommand({ Name: 'first', Subnets: place.subnets }));
   place.balancer = balancer.LoadBalancers![0]!.LoadBalancerArn!;
   for (const name of ['one', 'two']) place.targets.push(await targetGroup(name));

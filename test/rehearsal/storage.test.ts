@@ -138,7 +138,7 @@ test(`a new bucket blocks public access, so that a public policy is refused (${B
   assert.equal(await put(), 'AccessDenied');
   await s3.send(new DeletePublicAccessBlockCommand({ Bucket }));
   assert.equal(await put(), 'allowed');
-  await s3.send(new PutPublicAccessBlockCommand({ Bucket, PublicAccessBlockConfiguration: block! }));
+  await s3.send(new PutPublicAccessBlockCommand({ Bucket, PublicAccessBlockConfiguration: block }));
 });
 
 const put = (input: Partial<PutParameterCommandInput>) =>
@@ -170,7 +170,7 @@ const REFUSED: [string, Partial<PutParameterCommandInput>, string, string][] = [
   ['a name that begins with aws', { Name: 'aws-own' }, 'AccessDeniedException', NAMES],
   ['a name with a space', { Name: '/a b' }, 'ValidationException', NAMES],
   ['sixteen levels', { Name: '/1/2/3/4/5/6/7/8/9/10/11/12/13/14/15/16' }, 'HierarchyLevelLimitExceededException', PUT],
-  ['no type', { Name: '/untyped', Type: undefined as never }, 'ValidationException', PUT],
+  ['no type', { Name: '/untyped', Type: undefined }, 'ValidationException', PUT],
   [
     'another type for the same parameter',
     { Name: '/once', Type: 'StringList', Overwrite: true },

@@ -88,12 +88,12 @@ before(async () => {
 after(() => account.stop());
 
 /** Skips a little at a time until it is so: what is set in motion takes its time from there. */
-async function passing<T>(what: string, step: number, look: () => Promise<T | undefined | false>): Promise<T> {
+async function passing<T>(what: string, step: number, look: () => Promise<T | undefined | false>) {
   return eventually(what, async () => {
     const seen = await look();
     if (!seen) await account.skip(step);
     return seen;
-  }) as Promise<T>;
+  });
 }
 
 test('time is skipped forward only, by a number of seconds', async () => {
