@@ -16,6 +16,7 @@ import {
   type ControlPlane,
   type Revision,
 } from '../services/rehearsal/scene.ts';
+import { optionsOf } from './options.ts';
 
 const CUSTOMER = '222222222222';
 const REGION = 'us-east-1';
@@ -34,7 +35,9 @@ interface Resource {
   message: string | null;
 }
 
-const once = process.argv.includes('--once');
+const { once } = optionsOf('npm start -- [--once]\n  --once   ends after the agent answered', {
+  once: { type: 'boolean', default: false },
+});
 const live = process.stdout.isTTY === true;
 const started = Date.now();
 

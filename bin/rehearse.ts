@@ -10,9 +10,9 @@
  *
  * Exit code 0 only if everything went as told.
  */
-import { writeFileSync } from 'node:fs';
+import { statSync, writeFileSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { parseArgs } from 'node:util';
 import { grants, scopeOf } from '../services/reconciler/aws/grants.ts';
 import type { PlaceOutputs } from '../services/reconciler/place.ts';
 import { startRehearsal, type Rehearsal } from '../services/rehearsal/index.ts';
@@ -37,6 +37,7 @@ import {
   gone,
   startControlPlane,
 } from '../services/rehearsal/scene.ts';
+import { optionsOf, wrong } from './options.ts';
 import { Terminal } from './terminal.ts';
 
 const CUSTOMER = '222222222222';
@@ -46,18 +47,24 @@ const PACE = 400;
 const TIMER_PACE = 40;
 const LIMIT_SECONDS = 60;
 
-const { values: options } = parseArgs({
-  options: {
-    json: { type: 'boolean', default: false },
-    all: { type: 'boolean', default: false },
-    out: { type: 'string' },
-    pace: { type: 'string', default: String(PACE) },
-  },
+const USAGE = `npm run rehearse -- [options]
+  --out report.html   also one page, to look at
+  --json              a line of JSON for each phase and call, and for the summary
+  --all               no line stands for several calls that say the same
+  --pace ${PACE}          AWS's own waits are so many times shorter`;
+const options = optionsOf(USAGE, {
+  json: { type: 'boolean', default: false },
+  all: { type: 'boolean', default: false },
+  out: { type: 'string' },
+  pace: { type: 'string', default: String(PACE) },
 });
 const pace = Number(options.pace);
-if (!(pace >= 1)) {
-  process.stderr.write(`--pace takes a number from 1 on, not "${options.pace}"\n`);
-  process.exit(2);
+if (!(pace >= 1)) wrong(`--pace takes a number from 1 on, not "${options.pace}"`, USAGE);
+if (options.out !== undefined) {
+  const folder = dirname(resolve(options.out));
+  const isFolder = (path: string): boolean => statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
+  if (isFolder(options.out)) wrong(`--out: ${options.out} is a folder; a file is wanted`, USAGE);
+  if (!isFolder(folder)) wrong(`--out: ${folder} is not a folder`, USAGE);
 }
 const timerPace = Math.min(TIMER_PACE, pace);
 /** Slower paces need as much more patience; what is real (processes, our own code) stays as it is. */
