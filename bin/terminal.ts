@@ -2,6 +2,7 @@
 import type { WriteStream } from 'node:tty';
 import {
   credential,
+  expected,
   explained,
   isRead,
   lines,
@@ -146,6 +147,7 @@ export class Terminal {
     const refused = calls.filter((call) => call.refused);
     this.say(`\n${this.#bold(`REFUSED: ${refused.length}`)}`);
     for (const line of this.#columns(lines(refused), report.permissions)) this.say(line);
+    for (const reason of new Set(refused.map(expected).filter(Boolean))) this.say(`  ${reason}`);
 
     const { permissions } = report;
     const used = permissions.filter((one) => one.used > 0);

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import {
+  expected,
   ACTORS,
   credential,
   explained,
@@ -116,6 +117,7 @@ export function page(report: Report): string {
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>A rehearsal</title><style>${STYLE}</style></head><body>
 <h1>A rehearsal of the main job</h1>
 <p class="dim">${calls.length} AWS calls in an emulated account, whose waits are ${pace} times shorter than AWS's. ${refused.length} refused. Left behind: ${left.length === 0 ? 'nothing' : escape(left.join(', '))}.</p>
+${[...new Set(refused.map(expected).filter(Boolean))].map((reason) => `<p class="dim">Refused, as it should be: ${escape(reason)}</p>`).join('')}
 ${picture(report)}
 <p class="key">${key}</p>
 <h2>Who called what</h2>${matrix(report)}

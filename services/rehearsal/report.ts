@@ -89,6 +89,15 @@ export const isRefusal = (call: Call): boolean =>
     call.error,
   );
 
+/** Why the play wants a refusal, or is not harmed by it; '' when nobody expected it. */
+export function expected(call: Told): string {
+  if (call.action === 'AssumeRole' && call.phase === 'verify')
+    return 'AssumeRole: the control plane tries the role without its external id, and takes the place only if that is refused.';
+  if (call.resource === 'CDKToolkit')
+    return 'CDKToolkit: the CDK CLI looks for a bootstrap stack; none is needed, so nobody allows it.';
+  return '';
+}
+
 const READS = /^(Describe|List|Get|BatchGet|Simulate|Lookup|Head|AssumeRole|ValidateTemplate)/;
 export const isRead = (call: Call): boolean => READS.test(call.action);
 

@@ -76,6 +76,8 @@ test('refused: the control plane without its external id, and the CDK CLI’s lo
     words,
     new Set(['the customer: cloudformation:DescribeStacks, onboard', 'control plane: sts:AssumeRole, verify']),
   );
+  assert.match(refused.find(({ action }) => action === 'AssumeRole').why, /^the trust policy of .* does not allow it$/);
+  for (const reason of ['takes the place only if that is refused', 'none is needed']) assert(page.includes(reason));
 });
 
 test('the summary: permissions used and not, and nothing left', () => {

@@ -193,6 +193,7 @@ describe('sts:AssumeRole', () => {
   test('without, with a wrong and with the right external id', async () => {
     assert.equal((await refusal(assume({ ExternalId: undefined }))).name, 'AccessDenied');
     assert.equal((await refusal(assume({ ExternalId: 'wrong' }))).name, 'AccessDenied');
+    assert.equal((await account.calls()).at(-1)!.why, `the trust policy of ${ROLE} does not allow it`);
     const session = clients(await assume());
     const who = await session.sts.send(new GetCallerIdentityCommand({}));
     assert.equal(who.Arn, `arn:aws:sts::${CUSTOMER}:assumed-role/control-plane/pass-1`);

@@ -427,6 +427,7 @@ def _assume_role() -> None:
         seconds = int(given.get("DurationSeconds") or 3600)
         _, caller, _ = trail.caller(key)
         if role is None or role["Arn"] != role_arn:
+            because(f"there is no role {role_arn}")
             message = f"User: {caller} is not authorized to perform: sts:AssumeRole on resource: {role_arn}"
             return sts._error(403, "AccessDenied", escape(message), ns="sts")
         if ":assumed-role/" in caller and seconds > CHAINED_SECONDS:
@@ -441,6 +442,8 @@ def _assume_role() -> None:
         token = _trust.set(given | ({"SourceIdentity": identity} if identity else {}))
         try:
             status, answer_headers, answer = await handle(method, path, headers, body, query_params)
+            if status == 403:  # enforce had allowed it, and told the log so
+                because(f"the trust policy of {role_arn} does not allow it")
             if status != 200:
                 return status, answer_headers, answer
             if identity and not _trusts(role, caller, role_arn, "sts:SetSourceIdentity", given, key, get_region()):
