@@ -267,6 +267,10 @@ export async function startRehearsal(options: RehearsalOptions = {}): Promise<Re
     throw new Error(
       `The emulated account's Python environment is missing (${PYTHON}). Run \`npm start\` or \`npm test\` once: they install it.`,
     );
+  for (const name of ['pace', 'timerPace'] as const) {
+    const value = options[name] ?? 1;
+    if (!(Number.isFinite(value) && value > 0)) throw new Error(`${name}: not a number above 0: ${value}`);
+  }
   const directory = options.directory ?? mkdtempSync(join(tmpdir(), 'rehearsal-'));
   const output = options.log ? openSync(options.log, 'a') : undefined;
   const child = spawn(PYTHON, [join(ROOT, 'services', 'rehearsal', 'account')], {
@@ -319,6 +323,10 @@ export async function attachRehearsal(endpoint: string): Promise<Rehearsal> {
   const health = await fetch(`${endpoint}/_rehearsal/health`);
   if (!health.ok) throw new Error(`${endpoint} is not an emulated account`);
   return drive(endpoint.replace(/\/$/, ''), async () => {});
+}
+
+function mustBeAccount(account: string): void {
+  if (!/^\d{12}$/.test(account)) throw new Error(`not an account's 12 digits: ${JSON.stringify(account)}`);
 }
 
 async function postgresBinaries(): Promise<string> {
@@ -400,10 +408,11 @@ function drive(endpoint: string, stop: () => Promise<void>): Rehearsal {
   return {
     endpoint,
     root: (account) => {
-      if (!/^\d{12}$/.test(account)) throw new Error(`not an account: ${JSON.stringify(account)}`);
+      mustBeAccount(account);
       return { accessKeyId: account, secretAccessKey: 'test' };
     },
     async createUser(account, name, policy) {
+      mustBeAccount(account);
       await iam(account, { Action: 'CreateUser', UserName: name });
       for (const [at, document] of [policy].flat().entries()) {
         const PolicyDocument = JSON.stringify(document);

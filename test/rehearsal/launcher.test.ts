@@ -34,6 +34,14 @@ test('starts on a free port, twice at once, and stops', async () => {
   assert.equal(await answers(one.endpoint), false);
 });
 
+test('refuses a pace that is none and an account that is none, naming them', async () => {
+  await assert.rejects(startRehearsal({ pace: -1 }), /^Error: pace: not a number above 0: -1$/);
+  await assert.rejects(startRehearsal({ timerPace: NaN }), /^Error: timerPace: not a number above 0: NaN$/);
+  const account = await startRehearsal();
+  await assert.rejects(account.createUser('12', 'ada', []), /^Error: not an account's 12 digits: "12"$/);
+  await account.stop();
+});
+
 test('takes the port, the paces and the directory it is given; leaves that directory, removes its own', async () => {
   const probe = createServer().listen(0, '127.0.0.1');
   await new Promise((resolve) => probe.once('listening', resolve));
