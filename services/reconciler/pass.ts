@@ -94,6 +94,7 @@ const MEMORY_SECONDS = 60;
 /** How long AWS may not show what it has made: its read-after-write lags are seconds. */
 const APPEARS_SECONDS = 60;
 const NOT_THERE_YET = 'asked for, not there yet';
+const NOT_SEEN_YET = 'changed, not seen yet';
 
 export async function pass(p: Pass): Promise<Outcome> {
   const rows = new Map((await p.rows.all()).map((row) => [row.id, row]));
@@ -141,7 +142,7 @@ async function buildOne(p: Pass, node: Node, row: Row, got: Map<string, unknown>
     if (p.observeOnly) return failed('not made or changed any more: its revision has failed');
     if (live === undefined && node.kind.stateful && wasReady(row)) throw new Terminal(lost(node, inputs));
     // A second creation would be refused at best; of what has no name there would be two.
-    if (live === undefined && appears(p, row)) return waiting(NOT_THERE_YET);
+    if (live === undefined && appears(p, row, before.inputs)) return waiting(NOT_THERE_YET);
     await cx.fence();
     if (live === undefined) {
       row.askedAt = p.now();
@@ -151,6 +152,11 @@ async function buildOne(p: Pass, node: Node, row: Row, got: Map<string, unknown>
     await node.kind.converge(cx, inputs, live, changes);
     if (live === undefined || seen.is !== 'busy') row.busySince = null;
     seen = await node.kind.observe(cx, inputs);
+    // What AWS calls ready may be what was before the change: nothing is known of the change yet.
+    if (seen.is === 'ready' && node.kind.diff(inputs, seen.live).length > 0) {
+      row.askedAt = null;
+      return waiting(NOT_SEEN_YET);
+    }
   } else if (seen.is === 'ready' && !p.memory.has(node.id)) {
     p.memory.set(node.id, { generation: p.generation, inputs, seen, at: p.now() });
   }
@@ -307,9 +313,9 @@ const lost = ({ id, kind: { stateful } }: Node, inputs: unknown): string =>
 const wasReady = (row: Row): boolean => row.outputs !== null;
 const isNew = (p: Pass, row: Row): boolean =>
   row.askedAt !== null && p.now().getTime() - row.askedAt.getTime() < APPEARS_SECONDS * 1000;
-/** AWS has said yes to this generation's creation and does not show what it made. */
-const appears = (p: Pass, row: Row): boolean =>
-  row.generation === p.generation && row.state.message === NOT_THERE_YET && isNew(p, row);
+/** AWS has said yes to the creation of just this, be it for an earlier generation, and does not show what it made. */
+const appears = (p: Pass, row: Row, asked: unknown): boolean =>
+  row.state.message === NOT_THERE_YET && isNew(p, row) && isDeepStrictEqual(row.inputs, asked);
 const isReady = (row: Row): boolean => row.state.state === 'ready';
 const isTrouble = (row: Row): boolean => row.state.state === 'failed' || row.state.state === 'retrying';
 const waiting = (message: string): State => ({ state: 'waiting', message });

@@ -302,10 +302,17 @@ describe('one at a time', () => {
     world.faults = false;
     return { world, rows: new MemoryRows() };
   };
-  const add = (world: World, graph: Graph, name: string, kind: string, needs: Record<string, Node> = {}): Node =>
+  const add = (
+    world: World,
+    graph: Graph,
+    name: string,
+    kind: string,
+    needs: Record<string, Node> = {},
+    size = 1,
+  ): Node =>
     graph.add(name, world.kinds.get(kind)!, needs, (got: Record<string, { arn: string }>) => ({
       name,
-      size: 1,
+      size,
       uses: Object.values(got).map((out) => out.arn),
     }));
 
@@ -354,6 +361,40 @@ describe('one at a time', () => {
     assert.equal(world.writes, 2, 'after a minute it was not made, or is gone');
     thing.observe = observe;
     assert(await settle(world, rows, 'one', graph, 50));
+  });
+
+  test('nor by a new generation that wants the same; one that wants something else asks for that', async () => {
+    const { world, rows } = calm();
+    const graph = new Graph();
+    add(world, graph, 'server', 'thing');
+    world.kinds.get('thing')!.observe = () => Promise.resolve({ is: 'absent' });
+    await once(world, rows, 'one', graph);
+    const outcome = await once(world, rows, 'two', graph);
+    assert.deepEqual(outcome.rows[0]!.state, { state: 'waiting', message: 'asked for, not there yet' });
+    assert.equal(world.writes, 1);
+    const other = new Graph();
+    add(world, other, 'server', 'thing', {}, 2);
+    await once(world, rows, 'three', other);
+    assert.equal(world.writes, 2);
+  });
+
+  test('a change that AWS does not show yet is waited for: what was ready before it says nothing', async () => {
+    const { world, rows } = calm();
+    const graph = new Graph();
+    add(world, graph, 'server', 'thing');
+    assert(await settle(world, rows, 'one', graph, 50));
+    const thing = world.kinds.get('thing')!;
+    const { observe } = thing;
+    const old = structuredClone(world.things.get('server')!);
+    thing.observe = () => Promise.resolve({ is: 'ready', live: structuredClone(old), out: { arn: 'arn:server' } });
+    const larger = new Graph();
+    add(world, larger, 'server', 'thing', {}, 2);
+    const outcome = await once(world, rows, 'two', larger);
+    assert.deepEqual(outcome.rows[0]!.state, { state: 'waiting', message: 'changed, not seen yet' });
+    assert.equal(outcome.settled, false);
+    assert.notEqual(outcome.nextLookSeconds, null);
+    thing.observe = observe;
+    assert(await settle(world, rows, 'two', larger, 50));
   });
 
   test('what AWS shows before its tags is waited for; what was there before is not ours', async () => {
