@@ -18,6 +18,7 @@ import asyncio
 import contextvars
 import copy
 import json
+import threading
 from collections import deque
 from dataclasses import dataclass
 from typing import Any, Callable, Iterator
@@ -42,6 +43,7 @@ class _Change:
     at: float
 
 
+_lock = threading.RLock()  # requests come on several threads
 _changes: dict[tuple, deque[_Change]] = {}
 _reading: contextvars.ContextVar[bool] = contextvars.ContextVar("rehearsal_reading", default=False)
 
@@ -49,23 +51,24 @@ _reading: contextvars.ContextVar[bool] = contextvars.ContextVar("rehearsal_readi
 def note(key: tuple, before: Any, lag: str, at: float | None = None) -> None:
     """`key` has changed: for a while reads see `before`, or nothing for ABSENT."""
     now = clock.now()
-    if len(_changes) > KEPT:
-        for one in list(_changes):
-            late(one)
-    _changes.setdefault(key, deque()).append(
-        _Change(before, clock.monotonic() + durations.seconds(lag) * settings.LAG, now if at is None else at)
-    )
+    change = _Change(before, clock.monotonic() + durations.seconds(lag) * settings.LAG, now if at is None else at)
+    with _lock:
+        if len(_changes) > KEPT:
+            for one in list(_changes):
+                late(one)
+        _changes.setdefault(key, deque()).append(change)
 
 
 def late(key: tuple) -> _Change | None:
     """The oldest change of `key` that reads do not see yet."""
-    changes = _changes.get(key)
-    while changes and changes[0].until <= clock.monotonic():
-        changes.popleft()
-    if not changes:
-        _changes.pop(key, None)
-        return None
-    return changes[0]
+    with _lock:
+        changes = _changes.get(key)
+        while changes and changes[0].until <= clock.monotonic():
+            changes.popleft()
+        if not changes:
+            _changes.pop(key, None)
+            return None
+        return changes[0]
 
 
 # Stores: reads see what was --------------------------------------------------------------------------------
@@ -436,7 +439,8 @@ def install() -> None:
 
 
 def reset() -> None:
-    _changes.clear()
+    with _lock:
+        _changes.clear()
     _known.clear()
 
 

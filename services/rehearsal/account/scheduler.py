@@ -14,7 +14,7 @@ from ministack.core.responses import request_scope
 
 from account import clock
 
-SETTLED_SECONDS = 2  # the longest that a skip of the clock waits for what it made due
+SETTLED_SECONDS = 10  # the longest that a skip of the clock waits for what it made due
 lock = threading.RLock()
 log = logging.getLogger("rehearsal.ecs")
 _changed = threading.Condition()
