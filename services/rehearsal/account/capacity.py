@@ -53,8 +53,6 @@ def free_addresses(subnet_id: str) -> int:
 
 def take_address(subnet_id: str) -> bool:
     """Whether the subnet had one; call it before the interface is put into ministack's store."""
-    if subnet_id not in ec2._subnets:
-        return True  # a task definition without awsvpc
     if free_addresses(subnet_id) < 1:
         return False
     if (get_account_id(), subnet_id) in _held:

@@ -297,8 +297,8 @@ def start(
     """Start a program with exactly this environment, plus HOST=`address` when one is given.
 
     on_line gets each line of stdout and stderr in the order written; on_exit the exit code after the last line. `label`
-    says what it is for, `within` whose network it is in (namespaces.py): `kill` and GET /_rehearsal/processes use `account` and `taskArn` or `database` of it. Raises
-    OSError when the program cannot be run.
+    says what it is for: `kill` and GET /_rehearsal/processes use `account` and `taskArn` or `database` of it. `within`
+    says whose network it is in (namespaces.py). Raises OSError when the program cannot be run.
     """
     env = {**env, MARK: _keeper.mark}
     if address:

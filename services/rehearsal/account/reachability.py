@@ -441,20 +441,10 @@ def client_of(record: dict) -> Outside:
 # Out of the VPC ------------------------------------------------------------------------------------
 
 
-def egress(subnet_ids: list[str], security_group_ids: list[str], public_ip: bool, service: str) -> str:
-    """'' or why a task with this network does not reach a service of AWS over HTTPS, in the caller's account and
-    region. `service` as in an endpoint's name (`ecr.api`, `ecr.dkr`, `s3`, `secretsmanager`, `logs`, `ssm`), or
-    `internet`.
-    """
-    for subnet in subnet_ids:
-        why = leaves(in_subnet("task", subnet, security_group_ids, public_ip), service)
-        if why:
-            return why
-    return ""
-
-
 def leaves(source: Interface, service: str) -> str:
-    """The same for an interface."""
+    """'' or why an interface does not reach a service of AWS over HTTPS. `service` as in an endpoint's name (`ecr.api`,
+    `ecr.dkr`, `s3`, `secretsmanager`, `logs`, `ssm`), or `internet`.
+    """
     from ministack.services import ec2
 
     with request_scope(source.account, source.region):

@@ -193,7 +193,8 @@ class Task:
         if not self.wanted:
             return
         try:
-            if not capacity.take_address(self.subnet):
+            self.has_address = capacity.take_address(self.subnet)
+            if not self.has_address:
                 raise OSError
             named = f"task {self.id}"
             self.interface = reachability.in_subnet(named, self.subnet, self.security_groups, self.public, self.arn)
@@ -204,7 +205,6 @@ class Task:
                 f"{'enabled' if self.public else 'disabled'} in subnet '{self.subnet}': "
                 "InsufficientFreeAddressesInSubnet",
             )
-        self.has_address = True
         self.security_groups = list(self.interface.groups)
         (self.private_address,) = self.interface.addresses
         self.address = addresses.allocate()
