@@ -359,7 +359,10 @@ class _Forwarder:
         loop = asyncio.get_running_loop()
         try:
             for target, interface in await _reached(entry, face, port, client):
-                server = await namespaces.towards(interface.what if interface else "")
+                try:
+                    server = await namespaces.towards(interface.what if interface else "")
+                except OSError:  # its network went just now, with the target
+                    continue
                 try:
                     await asyncio.wait_for(loop.sock_connect(server, target), CONNECT_SECONDS)
                 except (OSError, asyncio.TimeoutError):
