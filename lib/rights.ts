@@ -26,7 +26,8 @@ const INTRODUCTION = `# What the role of the control plane may do
 \`npm run template\` writes this page, from the list of which the policies of \`<prefix>-control-plane\` are made; a test
 compares the two. With \`policies=managed\` the role has five broad AWS policies instead, and of this list only what
 those lack. Either way \`secretsmanager:GetSecretValue\` and \`secretsmanager:BatchGetSecretValue\` are denied on
-everything: the control plane writes secrets and reads none.
+everything: the control plane writes secrets and reads none. What all this amounts to in wrong hands:
+[customer-account.md](customer-account.md#what-these-rights-amount-to).
 
 Each right says what for; then on what, and under which condition. Where it is on \`*\` without a condition, the reason
 says that AWS offers nothing narrower. An ARN ends in \`*\` where AWS makes the rest of it, or where there is one for each
@@ -48,8 +49,8 @@ const DEPLOYER = `# What whoever deploys the stack needs
 CloudFormation makes the stack with the rights of whoever asks for it. \`templates/deployer-<network>-vpc-<n>.policy.json\`
 are those rights and no others, as managed policies for one user or role; put your own in place of the prefix \`freehold\`,
 the stack's name \`freehold-account\`, and the \`*\` that stand for region and account. Each statement is needed: a test
-takes each away and sees the deployment fail. All but the stack itself is allowed only through CloudFormation
-(\`aws:CalledVia\`); a role that CloudFormation is given to use instead (\`--role-arn\`) needs the same without that
+takes each away and sees the deployment fail. All but the stack itself and \`PassRole\` is allowed only through
+CloudFormation (\`aws:CalledVia\`); a role that CloudFormation is given to use instead (\`--role-arn\`) needs the same without that
 condition. Who may make roles can give them any right, so this identity has to be trusted like an administrator.
 `;
 
