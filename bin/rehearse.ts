@@ -4,7 +4,7 @@
  *
  *   npm run rehearse                        to read in a terminal
  *   npm run rehearse -- --out report.html   also one page, to look at
- *   npm run rehearse -- --json              a line of JSON for each phase and call, and for the summary
+ *   npm run -s rehearse -- --json           a line of JSON for each phase and call, and for the summary
  *   npm run rehearse -- --all               no line stands for several calls that say the same
  *   npm run rehearse -- --pace 60           AWS's own waits are so many times shorter
  *
