@@ -72,6 +72,7 @@ import {
   CreateSecretCommand,
   DeleteSecretCommand,
   GetSecretValueCommand,
+  PutResourcePolicyCommand,
   PutSecretValueCommand,
   SecretsManagerClient,
 } from '@aws-sdk/client-secrets-manager';
@@ -188,6 +189,40 @@ before(async () => {
   await iam.send(new CreateRoleCommand({ RoleName: 'control-plane', AssumeRolePolicyDocument: trust }));
 });
 after(() => account.stop());
+
+/** https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic_policy-eval-denyallow.html */
+describe("a secret's own policy", () => {
+  test('denies what the identity is allowed, and allows what it is not', async () => {
+    const root = clients(account.root(CUSTOMER));
+    const SecretId = (await root.secrets.send(new CreateSecretCommand({ Name: 'guarded', SecretString: 'x' }))).ARN!;
+    const policy = (Effect: 'Allow' | 'Deny') =>
+      root.secrets.send(
+        new PutResourcePolicyCommand({
+          SecretId,
+          ResourcePolicy: document({
+            Effect,
+            Principal: { AWS: ROLE },
+            Action: 'secretsmanager:GetSecretValue',
+            Resource: '*',
+          }),
+        }),
+      );
+    const read = async () => clients(await assume()).secrets.send(new GetSecretValueCommand({ SecretId }));
+    await grant(allow('secretsmanager:GetSecretValue'));
+    await account.settle();
+    assert.equal((await read()).SecretString, 'x');
+    await policy('Deny');
+    const it = await refusal(read());
+    assert.equal(it.name, 'AccessDeniedException');
+    assert.match(it.message, /GetSecretValue on resource: \S+ with an explicit deny in a resource-based policy/);
+    assert.match((await account.calls()).at(-1)!.why, /resource-based policy: policy of arn:aws:secretsmanager:/);
+    await grant(allow('ecs:ListClusters'));
+    await account.settle();
+    await policy('Allow');
+    assert.equal((await read()).SecretString, 'x');
+    await root.secrets.send(new DeleteSecretCommand({ SecretId, ForceDeleteWithoutRecovery: true }));
+  });
+});
 
 describe('sts:AssumeRole', () => {
   test('without, with a wrong and with the right external id', async () => {

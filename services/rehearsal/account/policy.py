@@ -358,8 +358,8 @@ def refused(
             decision = denial or decide(ctx, layers)
             if check.service == "kms" and check.kind == "key" and not decision.explicit:
                 decision = keys.decided(check, ctx, layers, decision)
-            elif not decision.allowed and not decision.explicit:
-                decision = _by_resource_policy(check, ctx, layers, decision)
+            elif not decision.explicit:
+                decision = _with_resource_policy(check, ctx, layers, decision)
             if told is not None:
                 told(check, decision)
             if not decision.allowed:
@@ -385,18 +385,24 @@ def _shown(check: Check) -> str:
     return check.resource
 
 
-def _by_resource_policy(check: Check, ctx: EvalContext, layers: list[Layer], decision: Decision) -> Decision:
-    """A policy on the resource itself (a secret's, a repository's) may allow what the caller's own policies do not
-    mention.
+def _with_resource_policy(check: Check, ctx: EvalContext, layers: list[Layer], decision: Decision) -> Decision:
+    """A policy on the resource itself (a secret's, a repository's) may deny what the caller's own policies allow, and
+    allow what they do not mention.
     """
     found = iam_evaluator._resource_policy(check.service, check.resource)
     if found is None or not found[0]:
         return decision
+    identity = EvalResult("Allow" if decision.allowed else "ImplicitDeny", ctx.principal_arn)
     limits = [[layer.statements] for layer in layers[1:]]
-    result = iam_evaluator.combine_resource_policy(
-        EvalResult("ImplicitDeny", ctx.principal_arn), ctx, *found, limits=limits
-    )
-    return Decision(True, by=f"policy of {check.resource}") if result.decision == "Allow" else decision
+    result = iam_evaluator.combine_resource_policy(identity, ctx, *found, limits=limits)
+    sort, by = "resource-based policy", f"policy of {check.resource}"
+    if result.decision == "Deny":
+        return Decision(False, f"with an explicit deny in {_article(sort)}", True, sort, by=by)
+    if result.decision == "Allow":
+        return decision if decision.allowed else Decision(True, by=by)
+    if decision.allowed:  # the resource is another account's, which has to allow it, too
+        return Decision(False, f"because no {sort} allows the {check.action} action", False, sort)
+    return decision
 
 
 # ---------------------------------------------------------------- sts:AssumeRole
