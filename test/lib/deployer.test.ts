@@ -234,6 +234,16 @@ describe('a role that CloudFormation is given', () => {
     assert.deepEqual([...new Set(calls.map((call) => `${call.principal} ${call.why}`))], [`${principal} all / All`]);
     assert.ok(calls.some((call) => call.service === 'ecs' && call.action === 'CreateCluster'));
   });
+  test('is that of its own stack alone, not of a later one of the same name', async () => {
+    const given = await withRole(pass('cloudformation.amazonaws.com'));
+    const [first] = await outcomes([given]);
+    assert.equal(first!.removed, 'DELETE_COMPLETE');
+    const { role: _, ...later } = given;
+    const { Linked: __, ...Resources } = (given.template as { Resources: Record<string, object> }).Resources;
+    const [second] = await outcomes([{ ...later, template: { ...given.template, Resources } }]);
+    assert.equal(second!.made, 'ROLLBACK_COMPLETE');
+    assert.match(second!.failed.join('\n'), /User: \S+:user\/ada is not authorized to perform/);
+  });
   for (const [what, more] of [
     ['no right to pass it', []],
     ['a right to pass it to another service', [pass('ecs-tasks.amazonaws.com')]],

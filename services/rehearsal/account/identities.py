@@ -15,6 +15,7 @@ from account import clock, control, durations, settings
 from ministack.core import iam_evaluator
 from ministack.core.iam_evaluator import ParsedStatement
 
+
 def statements(document: Any, policy: str) -> list[ParsedStatement]:
     """A policy document's statements; `origin` of each is the policy and the statement's Sid, or its position."""
     parsed = iam_evaluator.parse_policy_document(document)

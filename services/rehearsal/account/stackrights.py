@@ -327,6 +327,11 @@ def _act() -> None:
         role = given.get("RoleARN")
         if role and not ((record := rights.role(role)) and rights.trusts(record, CLOUDFORMATION)):
             return helpers._error("ValidationError", f"Role {role} is invalid or cannot be assumed", 400)
+        there = cloudformation._stacks.get(name) or {}
+        if given.get("Action") in ("CreateStack", "CreateChangeSet") and (
+            there.get("StackStatus", "DELETE_COMPLETE") == "DELETE_COMPLETE"
+        ):  # a new stack; the role was that of one before it
+            _roles.pop((account, get_region(), name), None)
         if role and name:
             _roles[(account, get_region(), name)] = role
         return await handle(method, path, headers, body, query_params)
