@@ -4,6 +4,8 @@
  */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { promisify } from 'node:util';
@@ -421,16 +423,16 @@ describe('deployments', { concurrency: 1, timeout: 60_000 }, () => {
     });
 
     // https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs_services.html
-    test('an unhealthy task of a finished deployment is replaced before it is stopped', async () => {
-      const entryPoint = ['sh', '-c', 'sleep 1.2; touch "$HOME/sick"; sleep 1000'];
-      const definition = await f.define(
-        'sickly',
-        {},
-        { ...sleeping, ...check('! test -e "$HOME/sick"', 10), entryPoint },
-      );
-      await f.create('sickly', definition);
+    test('an unhealthy task of a finished deployment is replaced before it is stopped', async (t) => {
+      const directory = mkdtempSync(join(tmpdir(), 'sick-'));
+      t.after(() => rmSync(directory, { recursive: true }));
+      const sick = join(directory, 'tasks');
+      writeFileSync(sick, '');
+      const isWell = check(`! echo "$HOME" | grep -q -f '${sick}'`, 10); // its home is named after the task
+      await f.create('sickly', await f.define('sickly', {}, { ...sleeping, ...isWell }));
       await f.steady('sickly');
       const [first] = await f.tasks('sickly');
+      writeFileSync(sick, `${first!.taskArn!.split('/').at(-1)}\n`);
       const gone = await f.stopped(first!.taskArn!);
       assert.equal(gone.stoppedReason, 'Task failed container health checks');
       const [next] = await f.tasks('sickly');

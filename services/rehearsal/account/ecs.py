@@ -364,7 +364,8 @@ def _delete_service(data: dict) -> dict:
             raise invalid("The service cannot be stopped while it is scaled above 0.")
         service.drain()
         key = f"{cluster['clusterName']}/{name}"
-        scheduler.after(durations.kept("ecs.service.inactive"), service.account, service.region, lambda: _forget_service(key, record))
+        shown = durations.kept("ecs.service.inactive")
+        scheduler.after(shown, service.account, service.region, lambda: _forget_service(key, record))
     return {"service": service.view()}
 
 
