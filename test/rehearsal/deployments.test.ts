@@ -50,8 +50,9 @@ describe('deployments', { concurrency: 1, timeout: 60_000 }, () => {
   /** Never healthy, never given up on. */
   let undecided: string;
   const sleeping = { entryPoint: ['sleep', '1000'], logConfiguration: undefined };
+  /** Timers run a hundred times faster than AWS's, processes do not: a check has as long as it may. */
   const check = (command: string, interval: number) => ({
-    healthCheck: { command: ['CMD-SHELL', command], interval, retries: 1 },
+    healthCheck: { command: ['CMD-SHELL', command], interval, timeout: 60, retries: 1 },
   });
 
   before(async () => {

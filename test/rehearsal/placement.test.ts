@@ -47,7 +47,8 @@ describe('placement', { concurrency: 4, timeout: 60_000 }, () => {
   /** Runs until it is stopped, needs no time to start, and is healthy soon. */
   let idle: string;
   let idleShort: string;
-  const healthCheck = { command: ['CMD', 'true'], interval: 10 };
+  /** Timers run a hundred times faster than AWS's, processes do not: a check has as long as it may. */
+  const healthCheck = { command: ['CMD', 'true'], interval: 10, timeout: 60 };
   const sleeping = { entryPoint: ['sleep', '1000'], logConfiguration: undefined, healthCheck };
 
   before(async () => {

@@ -264,7 +264,9 @@ describe('tasks', { concurrency: 4, timeout: 120_000 }, () => {
       ];
       return f.stopped(await run(await f.define('waits', {}, {}, { containerDefinitions })));
     };
-    const check = (command: string) => ({ healthCheck: { command: ['CMD', command], interval: 5, retries: 1 } });
+    const check = (command: string) => ({
+      healthCheck: { command: ['CMD', command], interval: 5, timeout: 60, retries: 1 },
+    });
     const stays = { command: ['sleep 1000'] };
     // https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDependency.html
     const cases: [
