@@ -16,16 +16,23 @@ import {
 import {
   AuthorizeSecurityGroupIngressCommand,
   CreateSecurityGroupCommand,
+  CreateSubnetCommand,
   CreateTagsCommand,
   CreateVpcCommand,
   DeleteSecurityGroupCommand,
   DescribeSecurityGroupsCommand,
   EC2Client,
 } from '@aws-sdk/client-ec2';
-import { DescribeImagesCommand, ECRClient, GetAuthorizationTokenCommand } from '@aws-sdk/client-ecr';
+import {
+  CreateRepositoryCommand,
+  DescribeImagesCommand,
+  ECRClient,
+  GetAuthorizationTokenCommand,
+} from '@aws-sdk/client-ecr';
 import {
   CreateClusterCommand,
   CreateServiceCommand,
+  DeleteClusterCommand,
   DeregisterTaskDefinitionCommand,
   DescribeServicesCommand,
   DescribeTaskDefinitionCommand,
@@ -62,7 +69,9 @@ import {
 } from '@aws-sdk/client-iam';
 import {
   CreateDBInstanceCommand,
+  CreateDBSubnetGroupCommand,
   DeleteDBInstanceCommand,
+  DeleteDBSubnetGroupCommand,
   DescribeDBInstancesCommand,
   ModifyDBInstanceCommand,
   RDSClient,
@@ -695,6 +704,18 @@ describe('condition keys', () => {
       }),
     );
   const secret = (Name: string) => (c: Clients) => c.secrets.send(new CreateSecretCommand({ Name }));
+  // too small for Fargate: who may is refused for that, and nothing is registered
+  const task = (more: object) => (c: Clients) =>
+    c.ecs.send(
+      new RegisterTaskDefinitionCommand({
+        family: 'sized',
+        cpu: '256',
+        memory: '100',
+        requiresCompatibilities: ['FARGATE'],
+        containerDefinitions: [...CONTAINER],
+        ...more,
+      }),
+    );
 
   // [key, value in the policy, operator, the actions it is put on, a call that has it, a call that has another]
   const rows: [string, string, string, string[], (c: Clients) => Promise<unknown>, (c: Clients) => Promise<unknown>][] =
@@ -754,6 +775,63 @@ describe('condition keys', () => {
         ['ecs:CreateService'],
         service({ enableExecuteCommand: false }),
         service({ enableExecuteCommand: true }),
+      ],
+      ['ecs:task-cpu', '512', 'NumericLessThanEquals', ['ecs:RegisterTaskDefinition'], task({}), task({ cpu: '1024' })],
+      [
+        'ecs:task-memory',
+        '512',
+        'NumericLessThanEquals',
+        ['ecs:RegisterTaskDefinition'],
+        task({}),
+        task({ memory: '1024' }),
+      ],
+      [
+        'ecs:privileged',
+        'false',
+        'Bool',
+        ['ecs:RegisterTaskDefinition'],
+        task({}),
+        task({ containerDefinitions: [{ ...CONTAINER[0], privileged: true }] }),
+      ],
+      [
+        'ecs:compute-compatibility',
+        'FARGATE',
+        'ForAllValues:StringEquals',
+        ['ecs:RegisterTaskDefinition'],
+        task({}),
+        task({ requiresCompatibilities: ['EC2'] }),
+      ],
+      [
+        'ecs:enable-ecs-managed-tags',
+        'true',
+        'Bool',
+        ['ecs:CreateService'],
+        service({ enableECSManagedTags: true }),
+        service({ enableECSManagedTags: false }),
+      ],
+      [
+        'ecs:propagate-tags',
+        'SERVICE',
+        'StringEquals',
+        ['ecs:CreateService'],
+        service({ propagateTags: 'SERVICE' }),
+        service({ propagateTags: 'TASK_DEFINITION' }),
+      ],
+      [
+        'rds:StorageSize',
+        '100',
+        'NumericLessThanEquals',
+        ['rds:CreateDBInstance'],
+        database({ AllocatedStorage: 20 }),
+        database({ AllocatedStorage: 200 }),
+      ],
+      [
+        'rds:ManageMasterUserPassword',
+        'true',
+        'Bool',
+        ['rds:CreateDBInstance'],
+        database({ ManageMasterUserPassword: true }),
+        database({ ManageMasterUserPassword: false }),
       ],
       [
         'rds:DatabaseEngine',
@@ -936,6 +1014,43 @@ describe('condition keys', () => {
       await root.logs.send(new CreateLogGroupCommand({ logGroupName: `/tagged/${Value}`, tags: { [TAG.key]: Value } }));
       return `/tagged/${Value}`;
     };
+    const subnets = await Promise.all(
+      ['a', 'b'].map(
+        async (zone, n) =>
+          (
+            await root.ec2.send(
+              new CreateSubnetCommand({
+                VpcId: vpc,
+                CidrBlock: `10.9.${n}.0/24`,
+                AvailabilityZone: `${REGION}${zone}`,
+              }),
+            )
+          ).Subnet!.SubnetId!,
+      ),
+    );
+    const cluster = async (value: string) =>
+      (
+        await root.ecs.send(
+          new CreateClusterCommand({ clusterName: `tagged-${value}`, tags: [{ key: TAG.key, value }] }),
+        )
+      ).cluster!.clusterArn!;
+    const subnetGroup = async (Value: string) =>
+      (
+        await root.rds.send(
+          new CreateDBSubnetGroupCommand({
+            DBSubnetGroupName: `tagged-${Value}`,
+            DBSubnetGroupDescription: 'x',
+            SubnetIds: subnets,
+            Tags: [{ Key: TAG.key, Value }],
+          }),
+        )
+      ).DBSubnetGroup!.DBSubnetGroupName!;
+    const repository = async (Value: string) =>
+      (
+        await root.ecr.send(
+          new CreateRepositoryCommand({ repositoryName: `tagged/${Value}`, tags: [{ Key: TAG.key, Value }] }),
+        )
+      ).repository!.repositoryName!;
     const kinds: [
       string,
       string,
@@ -970,6 +1085,27 @@ describe('condition keys', () => {
         ['aws:ResourceTag'],
         log,
         (c, logGroupName) => c.logs.send(new PutRetentionPolicyCommand({ logGroupName, retentionInDays: 7 })),
+      ],
+      [
+        'ecs',
+        'ecs:DeleteCluster',
+        ['aws:ResourceTag', 'ecs:ResourceTag'],
+        cluster,
+        (c, cluster) => c.ecs.send(new DeleteClusterCommand({ cluster })),
+      ],
+      [
+        'rds',
+        'rds:DeleteDBSubnetGroup',
+        ['aws:ResourceTag', 'rds:subgrp-tag'],
+        subnetGroup,
+        (c, DBSubnetGroupName) => c.rds.send(new DeleteDBSubnetGroupCommand({ DBSubnetGroupName })),
+      ],
+      [
+        'ecr',
+        'ecr:DescribeImages',
+        ['aws:ResourceTag', 'ecr:ResourceTag'],
+        repository,
+        (c, repositoryName) => c.ecr.send(new DescribeImagesCommand({ repositoryName })),
       ],
     ];
     const session = clients(await assume());
