@@ -105,6 +105,12 @@ describe('ecs', { timeout: 90_000 }, () => {
         { containerDefinitions: [{ ...app, healthCheck: { command: ['CMD', 'true'], interval: 1 } }] },
         /healthCheck\.interval/,
       ],
+      // https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_HealthCheck.html
+      [
+        'a health check with more than a minute',
+        { containerDefinitions: [{ ...app, healthCheck: { command: ['CMD', 'true'], timeout: 61 } }] },
+        /healthCheck\.timeout/,
+      ],
       [
         'a dependency on nobody',
         { containerDefinitions: [{ ...app, dependsOn: [{ containerName: 'b', condition: 'START' }] }] },

@@ -119,7 +119,7 @@ def _check_container(container: dict, names: list, containers: list[dict]) -> No
         _check_dependency(container["name"], dependency, containers)
     check = container.get("healthCheck")
     if check:
-        for key, low, high in (("interval", 5, 300), ("timeout", 2, 120), ("retries", 1, 10), ("startPeriod", 0, 300)):
+        for key, low, high in (("interval", 5, 300), ("timeout", 2, 60), ("retries", 1, 10), ("startPeriod", 0, 300)):
             if key in check and not low <= check[key] <= high:
                 raise client(
                     f"Invalid 'healthCheck.{key}' setting for container '{container['name']}': it must be between "
