@@ -80,11 +80,11 @@ export function deployer(props: DeployerProps): DeployerStatement[] {
       why: 'Reading, and what cannot be scoped: a namespace and its hosted zone have no name before they exist',
       sid: 'Look',
       actions: [
-        ...all('ec2', 'DescribeVpcs', 'DescribeRegions', 'DescribeSecurityGroups'),
+        // The VPC and the subnets also where they are given: CloudFormation looks parameters of their types up.
+        ...all('ec2', 'DescribeVpcs', 'DescribeRegions', 'DescribeSecurityGroups', 'DescribeSubnets'),
         ...(fresh
           ? all(
               'ec2',
-              'DescribeSubnets',
               'DescribeAvailabilityZones',
               'DescribeAccountAttributes',
               'DescribeRouteTables',
