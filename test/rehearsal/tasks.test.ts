@@ -11,7 +11,7 @@ import {
   type RunTaskCommandInput,
 } from '@aws-sdk/client-ecs';
 import { DescribeNetworkInterfacesCommand } from '@aws-sdk/client-ec2';
-import { CreateSecretCommand, PutSecretValueCommand } from '@aws-sdk/client-secrets-manager';
+import { CreateSecretCommand, PutResourcePolicyCommand, PutSecretValueCommand } from '@aws-sdk/client-secrets-manager';
 import type { Rehearsal } from '../../services/rehearsal/index.ts';
 import { eventually } from '../support/eventually.ts';
 import { CLUSTER, EXECUTION_ACTIONS, fargate, REGION, type Fargate } from '../support/fargate.ts';
@@ -487,6 +487,18 @@ describe('tasks', { concurrency: 4, timeout: 120_000 }, () => {
       assert.match(version, prefix);
       assert.match(version, /ResourceNotFoundException/);
       assert.match(await reason(await with_(`${made.ARN}:b::`)), /did not contain json key b$/);
+    });
+
+    test("a secret whose own policy denies it: the reason says which policy's word that is", async () => {
+      const { ARN: SecretId } = await f.secrets.send(new CreateSecretCommand({ Name: 'closed', SecretString: 'x' }));
+      const Statement = { Effect: 'Deny', Principal: '*', Action: 'secretsmanager:GetSecretValue', Resource: '*' };
+      const ResourcePolicy = JSON.stringify({ Version: '2012-10-17', Statement });
+      await f.secrets.send(new PutResourcePolicyCommand({ SecretId, ResourcePolicy }));
+      const definition = await f.define('closed', {}, { secrets: [{ name: 'SECRET', valueFrom: SecretId! }] });
+      assert.match(
+        await reason(definition),
+        /GetSecretValue on resource: \S+ with an explicit deny in a resource-based/,
+      );
     });
 
     test('a secret that the execution role may not read: another tag than its policy asks for', async () => {

@@ -91,7 +91,7 @@ def decide(context: EvalContext, layers: list[Layer]) -> Decision:
     for layer in layers:
         statement = iam_evaluator._first_match(context, layer.statements, "Deny")
         if statement:
-            why = f"with an explicit deny in {_article(layer.sort)}"
+            why = f"with an explicit deny in {article(layer.sort)}"
             return Decision(False, why, True, layer.sort, [statement], identities.origin(statement))
     matched = []
     for layer in layers:
@@ -102,7 +102,7 @@ def decide(context: EvalContext, layers: list[Layer]) -> Decision:
     return Decision(True, statements=matched[:1], by=identities.origin(matched[0]))
 
 
-def _article(sort: str) -> str:
+def article(sort: str) -> str:
     return f"an {sort}" if sort[0] in "aeiou" else f"a {sort}"
 
 
@@ -332,7 +332,7 @@ def by_organization(account: str, action: str, resource: str) -> Decision | None
     """The denial of a service control policy, None without one."""
     if any(denies(account, action, resource) for denies in organization):
         sort = "service control policy"
-        return Decision(False, f"with an explicit deny in {_article(sort)}", True, sort, by=f"organization / {action}")
+        return Decision(False, f"with an explicit deny in {article(sort)}", True, sort, by=f"organization / {action}")
     return None
 
 
@@ -397,7 +397,7 @@ def _with_resource_policy(check: Check, ctx: EvalContext, layers: list[Layer], d
     result = iam_evaluator.combine_resource_policy(identity, ctx, *found, limits=limits)
     sort, by = "resource-based policy", f"policy of {check.resource}"
     if result.decision == "Deny":
-        return Decision(False, f"with an explicit deny in {_article(sort)}", True, sort, by=by)
+        return Decision(False, f"with an explicit deny in {article(sort)}", True, sort, by=by)
     if result.decision == "Allow":
         return decision if decision.allowed else Decision(True, by=by)
     if decision.allowed:  # the resource is another account's, which has to allow it, too

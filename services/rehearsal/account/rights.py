@@ -81,12 +81,15 @@ def denied(
         result = iam_evaluator.evaluate(asked, policies, *limits)
         found = iam_evaluator._first_match(asked, _flat(policies), "Deny" if result.decision == "Deny" else "Allow")
         by = identities.origin(found) if found else ""
+        sort = "identity-based policy"
         own_policy = iam_evaluator._resource_policy(service, resource)
         if own_policy is not None:
+            identity = result
             result = iam_evaluator.combine_resource_policy(
-                result, asked, *own_policy, required=service == "kms", limits=limits
+                identity, asked, *own_policy, required=service == "kms", limits=limits
             )
-            by = by or f"policy of {resource}"
+            if result.decision != identity.decision:
+                sort, by = "resource-based policy", f"policy of {resource}"
     told = {
         "service": service,
         "action": action.partition(":")[2],
@@ -104,9 +107,9 @@ def denied(
     why = (
         forbidden.why
         if forbidden
-        else "with an explicit deny in an identity-based policy"
+        else f"with an explicit deny in {policy.article(sort)}"
         if result.decision == "Deny"
-        else f"because no identity-based policy allows the {action} action"
+        else f"because no {sort} allows the {action} action"
     )
     explicit = f": {by}" if result.decision == "Deny" and by else ""
     trail.record(**told, why=f"{action} on {resource}: {why}{explicit}", error="AccessDeniedException")
