@@ -177,12 +177,12 @@ class OneLook {
       found = await entered.remaining();
     } catch (error) {
       const why = this.#explain(error);
-      return this.#settleRemoval(outcome.rows, RETRY_SECONDS, `what is left is not known: ${why}`);
+      return this.#settleRemoval(outcome.rows, this.#retrySeconds(), `what is left is not known: ${why}`);
     }
     const { left, remainders } = found;
     if (left.length > 0) {
       const message = `still tagged as this deployment's: ${left.join(', ')}`;
-      return this.#settleRemoval(outcome.rows, RETRY_SECONDS, message);
+      return this.#settleRemoval(outcome.rows, this.#retrySeconds(), message);
     }
     await db.transaction().execute(async (tx) => {
       await this.#hold(tx);
@@ -282,6 +282,10 @@ class OneLook {
     return new Set(this.#seen.revisions.flatMap((each) => each.environment.map((variable) => variable.digest)));
   }
 
+  #retrySeconds(): number {
+    return Math.min(RETRY_SECONDS, this.#o.pollSeconds ?? RETRY_SECONDS);
+  }
+
   #nextSeconds(outcome: Outcome): number {
     const { pollSeconds } = this.#o;
     const sweepSeconds = this.#o.sweepSeconds * (0.9 + 0.2 * Math.random()); // so that a thousand do not come at once
@@ -368,7 +372,7 @@ class OneLook {
     await db.transaction().execute(async (tx) => {
       await this.#hold(tx);
       await setDeploymentStatus(tx, deployment.id, status, activeRevisionId);
-      await looks.settle(tx, this.#look, asked, Math.min(RETRY_SECONDS, this.#o.pollSeconds ?? RETRY_SECONDS));
+      await looks.settle(tx, this.#look, asked, this.#retrySeconds());
     });
   }
 }

@@ -233,6 +233,21 @@ test('a search for leftovers that fails is a state with its cause, and is made a
   await eventually('it is gone', async () => (await api.call('GET', `/v2/deployments/${made.id}`)).status === 404);
 });
 
+test('a search that found something left is made again as soon as the polls allow', async () => {
+  await api.startWorker();
+  const made = await create();
+  await becomes(made.id, made.latest_revision_id, 'DEPLOYED');
+  cloud.leftovers = ['arn:sim:seen-late'];
+  await api.call('DELETE', `/v2/deployments/${made.id}`);
+  await eventually('what is left is named', async () =>
+    /arn:sim:seen-late/.test((await deployment(made.id)).status_message),
+  );
+  cloud.leftovers = [];
+  await eventually('it is gone', async () => (await api.call('GET', `/v2/deployments/${made.id}`)).status === 404, {
+    seconds: 5,
+  });
+});
+
 test('a forced delete of what cannot be removed: its receipt names what is left', async () => {
   await api.startWorker();
   const made = await create();
