@@ -21,7 +21,7 @@ const stream = run({
   ...(files.length > 0 ? { files } : { globPatterns: ['test/**/*.test.ts'] }),
   timeout: FILE_LIMIT_MINUTES * 60_000, // a file that never ends must not hide the results of the others
   signal: stop.signal,
-  concurrency: Math.max(2, Math.floor(availableParallelism() / 2)),
+  concurrency: Math.max(3, Math.floor(availableParallelism() / 2)), // most files wait for processes, most of the time
   ...({ globalSetupPath: join(ROOT, 'test/support/global-setup.ts') } as object), // not yet in @types/node
 });
 stream.on('test:summary', ({ file, duration_ms, success }) => {

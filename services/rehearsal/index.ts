@@ -285,6 +285,7 @@ export async function startRehearsal(options: RehearsalOptions = {}): Promise<Re
       LOG_LEVEL: process.env['REHEARSAL_LOG_LEVEL'] ?? 'WARNING',
       REHEARSAL_PORT: String(options.port ?? 0),
       REHEARSAL_DIR: directory,
+      REHEARSAL_TEMPORARY: options.directory ? '' : '1', // we may be killed
       REHEARSAL_PACE: String(options.pace ?? 1),
       REHEARSAL_TIMER_PACE: String(options.timerPace ?? 1),
       REHEARSAL_SEED: options.seed === undefined ? '' : String(options.seed),

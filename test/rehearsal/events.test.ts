@@ -386,6 +386,19 @@ describe('delivery', () => {
     await account.clearFaults();
   });
 
+  // https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-retry-policy.html
+  test('an event that has become too old is not tried again', async () => {
+    const dead = await queue('aged', { Policy: letIn('aged', 'old') });
+    const target = { DeadLetterConfig: { Arn: queueArn('aged') }, RetryPolicy: { MaximumEventAgeInSeconds: 60 } };
+    await ruleTo('old', { source: ['own.old'] }, { target });
+    await account.fault({ service: 'sqs', action: 'SendMessage', resource: '/old$', status: 500 });
+    await tell('own.old', { n: 1 });
+    await account.skip(90);
+    const [lost] = await received(dead);
+    assert.equal(lost!.MessageAttributes!['EXHAUSTED_RETRY_CONDITION']!.StringValue, 'MaximumEventAgeInSeconds');
+    await account.clearFaults();
+  });
+
   // https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-event-delivery.html
   test('at least once: an answer that is lost makes a second message of the same event', async () => {
     const url = await ruleTo('twice', { source: ['own.twice'] });
@@ -585,7 +598,9 @@ describe('queues', () => {
     assert.equal((await own.sqs.send(new GetQueueUrlCommand(asked))).QueueUrl, url);
     await send(url, 'for you');
     assert.equal((await received(url, {}, own.sqs))[0]?.Body, 'for you');
-    await assert.rejects(received(closed, {}, own.sqs), refused('AccessDenied'));
+    const everything = JSON.parse(document({ Effect: 'Allow', Action: 'sqs:*', Resource: '*' })) as object;
+    const stranger = clients(await account.createUser(OWN, 'stranger', everything));
+    for (const one of [own, stranger]) await assert.rejects(received(closed, {}, one.sqs), refused('AccessDenied'));
     const answer = new SendMessageCommand({ QueueUrl: url, MessageBody: 'back' });
     await assert.rejects(own.sqs.send(answer), refused('AccessDenied'));
   });

@@ -109,11 +109,15 @@ test('dies with the process that started it, even when that is killed', async ()
     child.stdout.once('data', (line: Buffer) => resolve(line.toString().trim())),
   );
   const { pid } = (await (await fetch(`${endpoint}/_rehearsal/health`)).json()) as { pid: number };
+  const environment = readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0');
+  const directory = environment.find((one) => one.startsWith('REHEARSAL_DIR='))!.split('=')[1]!;
+  assert.ok(existsSync(directory));
   child.kill('SIGKILL');
   // Ended is what nobody has collected yet, too.
   const ended = () => !existsSync(`/proc/${pid}`) || /\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
   await until(ended, 1500, 'the emulator ends');
   assert.equal(await answers(endpoint), false);
+  assert.ok(!existsSync(directory));
 });
 
 test('attach: the same account, and its stop leaves it running; reset empties it', async () => {

@@ -3,6 +3,7 @@
 Read from the environment, here only:
   REHEARSAL_PORT        port on 127.0.0.1; 0 or unset: any free one
   REHEARSAL_DIR         directory for this run's state (databases, logs); unset: a temporary one, removed at the end
+  REHEARSAL_TEMPORARY   remove that directory at the end, too: whoever made it may have been killed
   REHEARSAL_PACE        AWS's own durations are divided by it (1 = as AWS)
   REHEARSAL_TIMER_PACE  timers that the caller configured are divided by it
   REHEARSAL_SEED        a number that all chance comes from: jitter, the order of lists, ids
@@ -123,7 +124,7 @@ def configure() -> tuple[socket.socket, bool]:
         NODE_PATH=str(settings.ROOT / "node_modules"),
     )
     tempfile.tempdir = str(settings.DIRECTORY)
-    return listener, not given
+    return listener, not given or bool(env.get("REHEARSAL_TEMPORARY"))
 
 
 def watch_parent(pid: int, gone) -> None:

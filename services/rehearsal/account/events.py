@@ -223,9 +223,12 @@ def _failed(delivery: Delivery, payload: str, failed: Undelivered) -> None:
     https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-retry-policy.html and …/eb-rule-dlq.html
     """
     policy = delivery.target.get("RetryPolicy") or {}
-    most = int(policy.get("MaximumRetryAttempts", 185))
     pause = durations.seconds("events.retry") * 2 ** min(delivery.attempts, 10)
-    exhausted = "" if not failed.again else "MaximumRetryAttempts" if delivery.attempts >= most else ""
+    exhausted = ""
+    if delivery.attempts >= int(policy.get("MaximumRetryAttempts", 185)):
+        exhausted = "MaximumRetryAttempts"
+    elif clock.now() + pause - delivery.began > int(policy.get("MaximumEventAgeInSeconds", 86_400)):
+        exhausted = "MaximumEventAgeInSeconds"
     if failed.again and not exhausted:
         delivery.attempts += 1
         _later(pause, get_account_id(), get_region(), delivery)
@@ -371,7 +374,7 @@ def _checked(name: str, check: Callable[[dict], tuple | None]) -> None:
 
 async def _seen(request: control.Request) -> dict:
     wanted_account = request.query.get("account")
-    return {"events": [one for one in _recent if wanted_account in (None, one["account"])]}
+    return {"events": [one for one in list(_recent) if wanted_account in (None, one["account"])]}
 
 
 def install() -> None:

@@ -208,11 +208,15 @@ def _constraint(problem: Problem) -> str:
     }[problem.kind]
 
 
+def _sensitive(problem: Problem) -> bool:
+    return bool(problem.shape.metadata.get("sensitive")) or problem.path.rpartition(".")[2].lower() in wire.SECRET
+
+
 def _shown(problem: Problem) -> str:
     """The value in a sentence; a sensitive one is left out."""
     if problem.kind == "null":
         return "Value null "
-    if problem.shape.metadata.get("sensitive") or problem.path.rpartition(".")[2].lower() in wire.SECRET:
+    if _sensitive(problem):
         return "Value "
     value = problem.value
     text = f"[{', '.join(map(str, value))}]" if isinstance(value, list) else str(value)
@@ -269,7 +273,7 @@ def _ec2(problem: Problem) -> Refused:
 def _rds(problem: Problem) -> Refused:
     if problem.kind == "null":
         return Refused("MissingParameter", f"The request must contain the parameter {problem.path}")
-    if problem.path.rpartition(".")[2].lower() in wire.SECRET:
+    if _sensitive(problem):
         return Refused("InvalidParameterValue", f"The parameter {problem.path} is not valid.")
     return Refused("InvalidParameterValue", f"Invalid value {problem.value} for {problem.path}.")
 
@@ -291,7 +295,8 @@ def refusal(service: str, action: str, found: list[Problem], how: str) -> Refuse
     if service == "rds":
         return _rds(found[0])
     if wrong:
-        return Refused("MalformedInput", f"Unexpected value for {wrong.path}: {wrong.value}")
+        value = "" if _sensitive(wrong) else f": {wrong.value}"
+        return Refused("MalformedInput", f"Unexpected value for {wrong.path}{value}")
     if service == "ecr":
         return _ecr(found[0])
     if service == "sqs" and found[0].kind == "null":

@@ -390,7 +390,12 @@ def _with_resource_policy(check: Check, ctx: EvalContext, layers: list[Layer], d
     allow what they do not mention.
     """
     found = iam_evaluator._resource_policy(check.service, check.resource)
-    if found is None or not found[0]:
+    if found is None:
+        return decision
+    if not found[0]:
+        if decision.allowed and check.resource.split(":")[4] not in ("", ctx.principal_account):
+            why = f"because no resource-based policy allows the {check.action} action"
+            return Decision(False, why, False, "resource-based policy")
         return decision
     identity = EvalResult("Allow" if decision.allowed else "ImplicitDeny", ctx.principal_arn)
     limits = [[layer.statements] for layer in layers[1:]]
