@@ -191,6 +191,14 @@ describe('ecs', { timeout: 90_000 }, () => {
         assert.equal(made.taskRoleArn, undefined, 'what was not given is not answered');
         assert.deepEqual(made.containerDefinitions![0]!.environment, []);
       });
+
+    // https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Ulimit.html
+    test('ulimits are kept', async () => {
+      const ulimits = [{ name: 'nofile' as const, softLimit: 1024, hardLimit: 4096 }];
+      await register({ family: 'ulimits', containerDefinitions: [{ ...app, ulimits }] });
+      const { taskDefinition } = await f.ecs.send(new DescribeTaskDefinitionCommand({ taskDefinition: 'ulimits' }));
+      assert.deepEqual(taskDefinition!.containerDefinitions![0]!.ulimits, ulimits);
+    });
   });
 
   test('a family alone is its newest active revision; an inactive one is described but not used', async () => {
@@ -279,6 +287,7 @@ describe('ecs', { timeout: 90_000 }, () => {
         const page = await f.ecs.send(
           new ListServicesCommand({ cluster: CLUSTER, ...(nextToken ? { nextToken } : {}) }),
         );
+        assert.ok(page.serviceArns!.length <= 10);
         names.push(...page.serviceArns!);
         nextToken = page.nextToken;
         pages++;

@@ -167,6 +167,7 @@ describe('event patterns match as AWS’s', () => {
       stopCode: null,
       code: 137,
       group: 'service:web',
+      address: '10.0.0.7',
       containers: [{ n: 1 }, { n: 2 }],
     },
   };
@@ -182,6 +183,15 @@ describe('event patterns match as AWS’s', () => {
     ['anything-but', { detail: { lastStatus: [{ 'anything-but': 'RUNNING' }] } }, true],
     ['anything-but a list', { detail: { lastStatus: [{ 'anything-but': ['RUNNING', 'STOPPED'] }] } }, false],
     ['anything-but a prefix', { detail: { group: [{ 'anything-but': { prefix: 'service:' } }] } }, false],
+    ['anything-but a suffix', { detail: { group: [{ 'anything-but': { suffix: ':web' } }] } }, false],
+    ['anything-but a wildcard', { detail: { group: [{ 'anything-but': { wildcard: 'serv*web' } }] } }, false],
+    [
+      'anything-but, any case',
+      { detail: { lastStatus: [{ 'anything-but': { 'equals-ignore-case': 'stopped' } }] } },
+      false,
+    ],
+    ['an address of a range', { detail: { address: [{ cidr: '10.0.0.0/29' }] } }, true],
+    ['an address of another range', { detail: { address: [{ cidr: '10.0.0.8/29' }] } }, false],
     ['exists', { detail: { code: [{ exists: true }] } }, true],
     ['does not exist', { detail: { nothing: [{ exists: false }] } }, true],
     ['exists is about leaves', { detail: { containers: [{ exists: true }] } }, false],

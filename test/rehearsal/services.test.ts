@@ -313,6 +313,10 @@ describe('services', { concurrency: 3, timeout: 180_000 }, () => {
       end.stoppingAt!.getTime() - end.startedAt!.getTime() >= 2900,
       'not before the grace period is over (30 s, timers ÷ 10)',
     );
+    await eventually('another one is there', async () => {
+      const [task] = await f.tasks('checked');
+      return task && task.taskArn !== first.taskArn;
+    });
     assert.ok(
       messages(await f.service('checked')).includes(
         `(service checked) (task ${first.taskArn!.split('/').at(-1)}) failed container health checks.`,
