@@ -323,7 +323,9 @@ describe('load balancers', { timeout: 120_000 }, () => {
       );
     await idle('1');
     try {
+      const asked = performance.now();
       assert.equal((await get(one, '/bad/silent')).status, 504);
+      assert.ok(performance.now() - asked >= 950, 'a real second, whatever the pace');
     } finally {
       await idle('60');
     }

@@ -171,6 +171,10 @@ test(`deleting a tag leaves the image while it has another; its last one or its 
   assert.deepEqual((await remove({ imageTag: 't1' })).imageIds, [{ imageDigest: sha(text), imageTag: 't1' }]);
   const left = await ecr.send(new DescribeImagesCommand({ repositoryName, imageIds: [{ imageDigest: sha(text) }] }));
   assert.deepEqual(left.imageDetails![0]!.imageTags, ['t2']);
+  await remove({ imageTag: 't2' });
+  const again = await ecr.send(new BatchGetImageCommand({ repositoryName, imageIds: [{ imageDigest: sha(text) }] }));
+  assert.equal(again.failures![0]!.failureCode, 'ImageNotFound');
+  await put(text, 't2');
   await remove({ imageDigest: sha(text) });
   const gone = ecr.send(new DescribeImagesCommand({ repositoryName, imageIds: [{ imageTag: 't2' }] }));
   assert.equal(await name(gone), 'ImageNotFoundException');

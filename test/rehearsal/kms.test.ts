@@ -185,7 +185,9 @@ test(`a grant lets its grantee do its operations, until it is revoked or retired
   await root.kms.send(new RevokeGrantCommand({ KeyId, GrantId: first.GrantId! }));
   assert.equal(await name(grantee.kms.send(encrypt(KeyId))), 'AccessDeniedException');
   const second = await grant();
+  assert.equal(await name(grantee.kms.send(encrypt(KeyId))), 'allowed');
   await root.kms.send(new RetireGrantCommand({ KeyId, GrantId: second.GrantId! }));
+  assert.equal(await name(grantee.kms.send(encrypt(KeyId))), 'AccessDeniedException');
   assert.equal((await root.kms.send(new ListGrantsCommand({ KeyId }))).Grants!.length, 0);
 });
 
