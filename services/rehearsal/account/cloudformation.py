@@ -11,8 +11,10 @@ With whose rights it acts is in stackrights.py.
 """
 
 import contextvars
+import functools
 import json
 import random
+import re
 import uuid
 from dataclasses import dataclass, field
 
@@ -462,10 +464,37 @@ def _refusals() -> None:
         checked(resource_type, "create", free(property_name, there))
 
 
+# ministack's refusals that repeat a parameter's value, which may be a password: what AWS says instead.
+REPEATS = re.compile(r"(Parameter '[^']*') value '.*' is not (in AllowedValues|a valid )", re.DOTALL)
+
+
+def _parameters() -> None:
+    """https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/parameters-section-structure.html: nobody is shown
+    the value of a NoEcho parameter.
+    """
+    from ministack.services.cloudformation import changesets, handlers
+
+    resolve = handlers._resolve_parameters
+
+    @functools.wraps(resolve)
+    def resolved(*given, **options):
+        try:
+            return resolve(*given, **options)
+        except ValueError as refused:
+            found = REPEATS.match(str(refused))
+            if found is None:
+                raise
+            words = "must be one of AllowedValues" if found[2].startswith("in") else "must be a number"
+            raise ValueError(f"{found[1]} {words}") from None
+
+    handlers._resolve_parameters = changesets._resolve_parameters = resolved
+
+
 def install() -> None:
     _waits()
     _types()
     _refusals()
+    _parameters()
 
 
 def reset() -> None:

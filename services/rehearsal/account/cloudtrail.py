@@ -336,17 +336,22 @@ def _cut(value: Any) -> Any:
     return {"omitted": True, "originalSize": len(text), "reason": "The size of this field exceeds the limit."}
 
 
+def _objects(value: Any) -> list[dict]:
+    """A list's objects: what is refused is recorded too, and need not be a list of them."""
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
 def _in(record: Record, model, headers: dict[str, str], body: bytes) -> dict | None:
     given = wire.redacted(model, wire.given(model, headers, body, {}))
     call = record.call
     if call.service == "sts" and call.action == "AssumeRole":
-        tags = {one["Key"]: one["Value"] for one in given.pop("Tags", None) or []}
+        tags = {one.get("Key", ""): one.get("Value") for one in _objects(given.pop("Tags", None))}
         given |= {"PrincipalTags": tags} if tags else {}
         return {name[:1].lower() + name[1:]: value for name, value in given.items()} or None
     if call.service == "cloudformation":
         given.pop("TemplateBody", None)
-        for one in given.get("Parameters") or []:
-            one["ParameterValue"] = wire.HIDDEN
+        if "Parameters" in given:
+            given["Parameters"] = [{**one, "ParameterValue": wire.HIDDEN} for one in _objects(given["Parameters"])]
     cased = _cased(given, model.input_shape)
     if call.service == "rds" and "masterUserPassword" in cased:
         cased["masterUserPassword"] = "****"
@@ -522,7 +527,7 @@ def lookup(data: dict) -> tuple:
     if data.get("NextToken"):
         try:
             before, its = json.loads(base64.urlsafe_b64decode(data["NextToken"]))
-        except ValueError:
+        except (ValueError, TypeError):
             before, its = None, ""
         if its != asking:
             text = "The token is invalid, or was returned for other parameters."

@@ -209,9 +209,9 @@ def named(service: str, path: str, given: dict) -> str:
     for name in NAMES.get(service, ()):
         value = given.get(name)
         if isinstance(value, list):
-            value = ",".join(str(one) for one in value)
-        if value:
-            return str(value)[:300]
+            value = ",".join(one for one in value if isinstance(one, str))
+        if value and isinstance(value, str):  # no name has another type, and who knows what it holds
+            return value[:300]
     if service == "s3" or service not in NAMES:
         return path if path != "/" else "*"
     if service == "lambda":
@@ -342,9 +342,10 @@ def _texts(headers: list) -> dict[str, str]:
 
 async def _read(request: control.Request) -> dict:
     after = int(request.query.get("after", 0))
-    first = _calls[0].n if _calls else _next
-    rows = list(_calls)[max(0, after - first + 1) :]
-    return {"calls": [asdict(call) for call in rows], "next": rows[-1].n if rows else max(after, _next - 1)}
+    with _order:
+        kept, last = list(_calls), _next - 1
+    rows = kept[max(0, after - kept[0].n + 1) :] if kept else []
+    return {"calls": [asdict(call) for call in rows], "next": rows[-1].n if rows else max(after, last)}
 
 
 async def _clear(_request: control.Request) -> dict:

@@ -7,6 +7,7 @@ Models are read when a service is first asked for (the largest, EC2's, takes 0.0
 import base64
 import gzip
 import json
+import re
 import threading
 from datetime import datetime, timezone
 from pathlib import Path
@@ -22,7 +23,12 @@ HIDDEN = "HIDDEN_DUE_TO_SECURITY_REASONS"  # as CloudTrail writes it
 # Members whose values are secrets or may carry one, though the models do not always say so. Lower case.
 SECRET = {
     "authtoken",
+    "clientsecret",
+    "command",  # a password may be one of its words
     "credentials",
+    "entrypoint",
+    "input",  # what EventBridge gives to a target
+    "inputtemplate",
     "masteruserpassword",
     "password",
     "secretaccesskey",
@@ -32,6 +38,8 @@ SECRET = {
 }
 # Environments: the names stay, the values go.
 ENVIRONMENT = {"environment"}
+# In maps, whose keys no model knows: `splunk-token` of a log driver.
+SECRET_KEY = re.compile(r"(token|passw(or)?d|secret|credentials?|(access|api|license)[_-]?key)$", re.IGNORECASE)
 _services: dict[str, Any] = {}
 _lock = threading.Lock()
 
@@ -169,7 +177,10 @@ def _from_json(shape, value: Any, at: str, unknown: list[str]) -> Any:
         except ValueError:
             return value
     if shape.type_name == "timestamp" and isinstance(value, int | float) and not isinstance(value, bool):
-        return datetime.fromtimestamp(value, timezone.utc)
+        try:
+            return datetime.fromtimestamp(value, timezone.utc)
+        except (ValueError, OverflowError, OSError):  # no year has it
+            return value
     return value
 
 
@@ -330,17 +341,32 @@ def _redacted(shape, value: Any, name: str) -> Any:
         return None
     if name.lower() in SECRET or (shape is not None and shape.metadata.get("sensitive")):
         return HIDDEN
+    if name.lower() in ENVIRONMENT:
+        return _names_only(value)
     if isinstance(value, dict):
-        if name.lower() in ENVIRONMENT:
-            return {key: HIDDEN for key in value}
         members = getattr(shape, "members", None) if shape is not None and shape.type_name == "structure" else None
+        if members:
+            return {key: _redacted(members.get(key), one, str(key)) for key, one in value.items()}
         inner = shape.value if shape is not None and shape.type_name == "map" else None
-        return {key: _redacted(members.get(key) if members else inner, one, str(key)) for key, one in value.items()}
+        return {
+            key: HIDDEN if SECRET_KEY.search(str(key)) else _redacted(inner, one, str(key))
+            for key, one in value.items()
+        }
     if isinstance(value, list):
-        if name.lower() in ENVIRONMENT:
-            return [{**one, "value": HIDDEN} if isinstance(one, dict) and "value" in one else one for one in value]
         member = shape.member if shape is not None and shape.type_name == "list" else None
         return [_redacted(member, one, "") for one in value]
     if isinstance(value, bytes):
         return HIDDEN
     return value
+
+
+def _names_only(environment: Any) -> Any:
+    """Whatever its form: a wrong one is refused, and told too."""
+    if isinstance(environment, dict):
+        return {key: HIDDEN for key in environment}
+    if not isinstance(environment, list):
+        return HIDDEN
+    return [
+        {key: text if key == "name" else HIDDEN for key, text in one.items()} if isinstance(one, dict) else HIDDEN
+        for one in environment
+    ]
