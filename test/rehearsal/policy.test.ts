@@ -3,7 +3,11 @@
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { ApplicationAutoScalingClient, RegisterScalableTargetCommand } from '@aws-sdk/client-application-auto-scaling';
+import {
+  ApplicationAutoScalingClient,
+  DeregisterScalableTargetCommand,
+  RegisterScalableTargetCommand,
+} from '@aws-sdk/client-application-auto-scaling';
 import {
   CloudWatchLogsClient,
   CreateLogGroupCommand,
@@ -20,6 +24,7 @@ import {
   CreateTagsCommand,
   CreateVpcCommand,
   DeleteSecurityGroupCommand,
+  DeleteSubnetCommand,
   DescribeSecurityGroupsCommand,
   EC2Client,
 } from '@aws-sdk/client-ec2';
@@ -33,17 +38,25 @@ import {
   CreateClusterCommand,
   CreateServiceCommand,
   DeleteClusterCommand,
+  DeleteServiceCommand,
+  DeleteTaskDefinitionsCommand,
   DeregisterTaskDefinitionCommand,
   DescribeServicesCommand,
   DescribeTaskDefinitionCommand,
   DescribeTasksCommand,
+  ExecuteCommandCommand,
   ECSClient,
   ListClustersCommand,
   ListTasksCommand,
+  PutAccountSettingCommand,
   RegisterTaskDefinitionCommand,
+  RunTaskCommand,
+  StopTaskCommand,
+  TagResourceCommand,
   UpdateServiceCommand,
 } from '@aws-sdk/client-ecs';
 import {
+  CreateListenerCommand,
   CreateLoadBalancerCommand,
   CreateRuleCommand,
   CreateTargetGroupCommand,
@@ -67,6 +80,7 @@ import {
   PutRolePolicyCommand,
   SimulatePrincipalPolicyCommand,
 } from '@aws-sdk/client-iam';
+import { CreateAliasCommand, CreateKeyCommand, DescribeKeyCommand, KMSClient } from '@aws-sdk/client-kms';
 import {
   CreateDBInstanceCommand,
   CreateDBSubnetGroupCommand,
@@ -86,11 +100,15 @@ import {
   SecretsManagerClient,
 } from '@aws-sdk/client-secrets-manager';
 import {
+  CreateHttpNamespaceCommand,
   CreateServiceCommand as CreateMapServiceCommand,
   DeleteServiceCommand as DeleteMapServiceCommand,
+  ListNamespacesCommand,
   ListServicesCommand,
   ServiceDiscoveryClient,
 } from '@aws-sdk/client-servicediscovery';
+import { CreateQueueCommand, GetQueueAttributesCommand, SQSClient } from '@aws-sdk/client-sqs';
+import { GetParameterCommand, PutParameterCommand, SSMClient } from '@aws-sdk/client-ssm';
 import {
   AssumeRoleCommand,
   GetCallerIdentityCommand,
@@ -134,11 +152,14 @@ const clients = (credentials: Credentials) => {
     ecs: new ECSClient(options),
     elb: new ElasticLoadBalancingV2Client(options),
     iam: new IAMClient(options),
+    kms: new KMSClient(options),
     logs: new CloudWatchLogsClient(options),
     map: new ServiceDiscoveryClient({ ...options, disableHostPrefix: true }),
     rds: new RDSClient(options),
     scaling: new ApplicationAutoScalingClient(options),
     secrets: new SecretsManagerClient(options),
+    sqs: new SQSClient(options),
+    ssm: new SSMClient(options),
     sts: new STSClient(options),
     tagging: new ResourceGroupsTaggingAPIClient(options),
   };
@@ -390,6 +411,7 @@ const FARGATE = {
   containerDefinitions: CONTAINER,
 } as const;
 const LISTENER = arn('elasticloadbalancing', 'listener/app/place/0123456789abcdef/fedcba9876543210');
+const BALANCER = arn('elasticloadbalancing', 'loadbalancer/app/place/0123456789abcdef');
 const RULE = LISTENER.replace(':listener/', ':listener-rule/') + '/0123456789abcdef';
 const GROUP = arn('elasticloadbalancing', 'targetgroup/place-1/0123456789abcdef');
 const PASSED = `arn:aws:iam::${CUSTOMER}:role/execution`;
@@ -703,7 +725,28 @@ describe('condition keys', () => {
         ...more,
       }),
     );
-  const secret = (Name: string) => (c: Clients) => c.secrets.send(new CreateSecretCommand({ Name }));
+  const secret =
+    (Name: string, more: object = {}) =>
+    (c: Clients) =>
+      c.secrets.send(new CreateSecretCommand({ Name, ...more }));
+  const listener = (more: object) => (c: Clients) =>
+    c.elb.send(new CreateListenerCommand({ LoadBalancerArn: BALANCER, DefaultActions: [], Port: 80, ...more }));
+  const balancer = (more: object) => (c: Clients) => c.elb.send(new CreateLoadBalancerCommand({ Name: 'k', ...more }));
+  const connect = (namespace: string) => service({ serviceConnectConfiguration: { enabled: true, namespace } });
+  const strategy = (capacityProvider: string) => service({ capacityProviderStrategy: [{ capacityProvider }] });
+  const run = (container: string) => (c: Clients) =>
+    c.ecs.send(
+      new ExecuteCommandCommand({
+        cluster: 'place',
+        task: 'a'.repeat(32),
+        container,
+        command: 'id',
+        interactive: true,
+      }),
+    );
+  const setting = (name: 'containerInsights' | 'taskLongArnFormat') => (c: Clients) =>
+    c.ecs.send(new PutAccountSettingCommand({ name, value: 'enabled' }));
+  const KEY = arn('kms', 'key/00000000-0000-4000-8000-000000000000');
   // too small for Fargate: who may is refused for that, and nothing is registered
   const task = (more: object) => (c: Clients) =>
     c.ecs.send(
@@ -717,246 +760,326 @@ describe('condition keys', () => {
       }),
     );
 
+  // https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonelasticcontainerservice.html etc.
   // [key, value in the policy, operator, the actions it is put on, a call that has it, a call that has another]
-  const rows: [string, string, string, string[], (c: Clients) => Promise<unknown>, (c: Clients) => Promise<unknown>][] =
+  const rows: [
+    string,
+    string | string[],
+    string,
+    string[],
+    (c: Clients) => Promise<unknown>,
+    (c: Clients) => Promise<unknown>,
+  ][] = [
     [
-      [
-        'aws:RequestTag/freehold:place',
-        'p',
-        'StringEquals',
-        ['ecs:CreateService', 'ecs:TagResource'],
-        service({ tags: [TAG] }),
-        service({ tags: [{ ...TAG, value: 'q' }] }),
-      ],
-      [
-        'aws:TagKeys',
-        'freehold:place',
-        'ForAnyValue:StringEquals',
-        ['ecs:CreateService', 'ecs:TagResource'],
-        service({ tags: [TAG] }),
-        service({}),
-      ],
-      [
-        'ecs:cluster',
-        arn('ecs', 'cluster/place'),
-        'ArnEquals',
-        ['ecs:CreateService'],
-        service({}),
-        service({ cluster: 'elsewhere' }),
-      ],
-      [
-        'ecs:subnet',
-        arn('ec2', 'subnet/subnet-1'),
-        'ForAllValues:StringEquals',
-        ['ecs:CreateService'],
-        service(network('DISABLED', 'subnet-1')),
-        service(network('DISABLED', 'subnet-2')),
-      ],
-      [
-        'ecs:task-definition',
-        arn('ecs', 'task-definition/f:*'),
-        'ArnLike',
-        ['ecs:CreateService'],
-        service({}),
-        service({ taskDefinition: 'g:1' }),
-      ],
-      [
-        'ecs:auto-assign-public-ip',
-        'false',
-        'Bool',
-        ['ecs:CreateService'],
-        service(network('DISABLED', 's')),
-        service(network('ENABLED', 's')),
-      ],
-      [
-        'ecs:enable-execute-command',
-        'false',
-        'Bool',
-        ['ecs:CreateService'],
-        service({ enableExecuteCommand: false }),
-        service({ enableExecuteCommand: true }),
-      ],
-      ['ecs:task-cpu', '512', 'NumericLessThanEquals', ['ecs:RegisterTaskDefinition'], task({}), task({ cpu: '1024' })],
-      [
-        'ecs:task-memory',
-        '512',
-        'NumericLessThanEquals',
-        ['ecs:RegisterTaskDefinition'],
-        task({}),
-        task({ memory: '1024' }),
-      ],
-      [
-        'ecs:privileged',
-        'false',
-        'Bool',
-        ['ecs:RegisterTaskDefinition'],
-        task({}),
-        task({ containerDefinitions: [{ ...CONTAINER[0], privileged: true }] }),
-      ],
-      [
-        'ecs:compute-compatibility',
-        'FARGATE',
-        'ForAllValues:StringEquals',
-        ['ecs:RegisterTaskDefinition'],
-        task({}),
-        task({ requiresCompatibilities: ['EC2'] }),
-      ],
-      [
-        'ecs:enable-ecs-managed-tags',
-        'true',
-        'Bool',
-        ['ecs:CreateService'],
-        service({ enableECSManagedTags: true }),
-        service({ enableECSManagedTags: false }),
-      ],
-      [
-        'ecs:propagate-tags',
-        'SERVICE',
-        'StringEquals',
-        ['ecs:CreateService'],
-        service({ propagateTags: 'SERVICE' }),
-        service({ propagateTags: 'TASK_DEFINITION' }),
-      ],
-      [
-        'rds:StorageSize',
-        '100',
-        'NumericLessThanEquals',
-        ['rds:CreateDBInstance'],
-        database({ AllocatedStorage: 20 }),
-        database({ AllocatedStorage: 200 }),
-      ],
-      [
-        'rds:ManageMasterUserPassword',
-        'true',
-        'Bool',
-        ['rds:CreateDBInstance'],
-        database({ ManageMasterUserPassword: true }),
-        database({ ManageMasterUserPassword: false }),
-      ],
-      [
-        'rds:DatabaseEngine',
-        'sqlserver-none',
-        'StringEquals',
-        ['rds:CreateDBInstance'],
-        database({}),
-        database({ Engine: 'mysql-none' }),
-      ],
-      [
-        'rds:DatabaseClass',
-        'db.t4g.*',
-        'StringLike',
-        ['rds:CreateDBInstance'],
-        database({}),
-        database({ DBInstanceClass: 'db.r8g.large' }),
-      ],
-      [
-        'rds:StorageEncrypted',
-        'true',
-        'Bool',
-        ['rds:CreateDBInstance'],
-        database({ StorageEncrypted: true }),
-        database({}),
-      ],
-      [
-        'rds:PubliclyAccessible',
-        'false',
-        'Bool',
-        ['rds:CreateDBInstance'],
-        database({ PubliclyAccessible: false }),
-        database({ PubliclyAccessible: true }),
-      ],
-      ['rds:MultiAz', 'false', 'Bool', ['rds:CreateDBInstance'], database({}), database({ MultiAZ: true })],
-      [
-        'secretsmanager:Name',
-        'place/*',
-        'StringLike',
-        ['secretsmanager:CreateSecret'],
-        secret('place/a'),
-        secret('other/a'),
-      ],
-      [
-        'elasticloadbalancing:CreateAction',
-        'CreateTargetGroup',
-        'StringEquals',
-        ['elasticloadbalancing:AddTags'],
-        (c) => c.elb.send(new CreateTargetGroupCommand({ Name: 'k', Tags: TAGS })),
-        (c) =>
-          c.elb.send(
-            new CreateRuleCommand({ ListenerArn: LISTENER, Priority: 1, Conditions: [], Actions: [], Tags: TAGS }),
-          ),
-      ],
-      [
-        'elasticloadbalancing:Scheme',
-        'internal',
-        'StringEquals',
-        ['elasticloadbalancing:CreateLoadBalancer'],
-        (c) => c.elb.send(new CreateLoadBalancerCommand({ Name: 'k', Scheme: 'internal', Subnets: ['none'] })),
-        (c) => c.elb.send(new CreateLoadBalancerCommand({ Name: 'k', Subnets: ['none'] })),
-      ],
-      [
-        'ec2:CreateAction',
-        'CreateSecurityGroup',
-        'StringEquals',
-        ['ec2:CreateTags'],
-        (c) =>
-          c.ec2.send(
-            new CreateSecurityGroupCommand({
-              GroupName: 'k',
-              Description: 'k',
-              VpcId: 'vpc-0',
-              TagSpecifications: [{ ResourceType: 'security-group', Tags: TAGS }],
-            }),
-          ),
-        (c) => c.ec2.send(new CreateTagsCommand({ Resources: ['vpc-0'], Tags: TAGS })),
-      ],
-      [
-        'ecs:CreateAction',
-        'CreateService',
-        'StringEquals',
-        ['ecs:TagResource'],
-        service({ tags: [TAG] }),
-        (c) => c.ecs.send(new CreateClusterCommand({ clusterName: 'k', tags: [TAG] })),
-      ],
-      [
-        'iam:PassedToService',
-        'ecs-tasks.amazonaws.com',
-        'StringEquals',
-        ['iam:PassRole'],
-        (c) =>
-          c.ecs.send(
-            new RegisterTaskDefinitionCommand({
-              family: 'k',
-              taskRoleArn: PASSED,
-              containerDefinitions: [...CONTAINER],
-            }),
-          ),
-        (c) =>
-          c.rds.send(
-            new CreateDBInstanceCommand({
-              DBInstanceIdentifier: 'm',
-              DBInstanceClass: 'db.t4g.micro',
-              Engine: 'none',
-              MonitoringRoleArn: PASSED,
-            }),
-          ),
-      ],
-      [
-        'secretsmanager:ForceDeleteWithoutRecovery',
-        'true',
-        'Bool',
-        ['secretsmanager:DeleteSecret'],
-        (c) => c.secrets.send(new DeleteSecretCommand({ SecretId: 'none', ForceDeleteWithoutRecovery: true })),
-        (c) => c.secrets.send(new DeleteSecretCommand({ SecretId: 'none' })),
-      ],
-      [
-        'secretsmanager:RecoveryWindowInDays',
-        '7',
-        'NumericGreaterThanEquals',
-        ['secretsmanager:DeleteSecret'],
-        (c) => c.secrets.send(new DeleteSecretCommand({ SecretId: 'none', RecoveryWindowInDays: 7 })),
-        (c) => c.secrets.send(new DeleteSecretCommand({ SecretId: 'none', RecoveryWindowInDays: 6 })),
-      ],
-    ];
+      'aws:RequestTag/freehold:place',
+      'p',
+      'StringEquals',
+      ['ecs:CreateService', 'ecs:TagResource'],
+      service({ tags: [TAG] }),
+      service({ tags: [{ ...TAG, value: 'q' }] }),
+    ],
+    [
+      'aws:TagKeys',
+      'freehold:place',
+      'ForAnyValue:StringEquals',
+      ['ecs:CreateService', 'ecs:TagResource'],
+      service({ tags: [TAG] }),
+      service({}),
+    ],
+    [
+      'ecs:cluster',
+      arn('ecs', 'cluster/place'),
+      'ArnEquals',
+      ['ecs:CreateService'],
+      service({}),
+      service({ cluster: 'elsewhere' }),
+    ],
+    [
+      'ecs:subnet',
+      arn('ec2', 'subnet/subnet-1'),
+      'ForAllValues:StringEquals',
+      ['ecs:CreateService'],
+      service(network('DISABLED', 'subnet-1')),
+      service(network('DISABLED', 'subnet-2')),
+    ],
+    [
+      'ecs:capacity-provider',
+      'FARGATE_SPOT',
+      'ForAnyValue:StringEquals',
+      ['ecs:CreateService'],
+      strategy('FARGATE_SPOT'),
+      strategy('FARGATE'),
+    ],
+    [
+      'ecs:namespace',
+      arn('servicediscovery', 'namespace/ns-1'),
+      'ArnEquals',
+      ['ecs:CreateService'],
+      connect(arn('servicediscovery', 'namespace/ns-1')),
+      connect(arn('servicediscovery', 'namespace/ns-2')),
+    ],
+    ['ecs:container-name', 'api', 'StringEquals', ['ecs:ExecuteCommand'], run('api'), run('sidecar')],
+    [
+      'ecs:account-setting',
+      'containerInsights',
+      'StringEquals',
+      ['ecs:PutAccountSetting'],
+      setting('containerInsights'),
+      setting('taskLongArnFormat'),
+    ],
+    [
+      'ecs:task-definition',
+      arn('ecs', 'task-definition/f:*'),
+      'ArnLike',
+      ['ecs:CreateService'],
+      service({}),
+      service({ taskDefinition: 'g:1' }),
+    ],
+    [
+      'ecs:auto-assign-public-ip',
+      'false',
+      'Bool',
+      ['ecs:CreateService'],
+      service(network('DISABLED', 's')),
+      service(network('ENABLED', 's')),
+    ],
+    [
+      'ecs:enable-execute-command',
+      'false',
+      'Bool',
+      ['ecs:CreateService'],
+      service({ enableExecuteCommand: false }),
+      service({ enableExecuteCommand: true }),
+    ],
+    ['ecs:task-cpu', '512', 'NumericLessThanEquals', ['ecs:RegisterTaskDefinition'], task({}), task({ cpu: '1024' })],
+    [
+      'ecs:task-memory',
+      '512',
+      'NumericLessThanEquals',
+      ['ecs:RegisterTaskDefinition'],
+      task({}),
+      task({ memory: '1024' }),
+    ],
+    [
+      'ecs:privileged',
+      'false',
+      'Bool',
+      ['ecs:RegisterTaskDefinition'],
+      task({}),
+      task({ containerDefinitions: [{ ...CONTAINER[0], privileged: true }] }),
+    ],
+    [
+      'ecs:compute-compatibility',
+      'FARGATE',
+      'ForAllValues:StringEquals',
+      ['ecs:RegisterTaskDefinition'],
+      task({}),
+      task({ requiresCompatibilities: ['EC2'] }),
+    ],
+    [
+      'ecs:enable-ecs-managed-tags',
+      'true',
+      'Bool',
+      ['ecs:CreateService'],
+      service({ enableECSManagedTags: true }),
+      service({ enableECSManagedTags: false }),
+    ],
+    [
+      'ecs:propagate-tags',
+      'SERVICE',
+      'StringEquals',
+      ['ecs:CreateService'],
+      service({ propagateTags: 'SERVICE' }),
+      service({ propagateTags: 'TASK_DEFINITION' }),
+    ],
+    [
+      'rds:StorageSize',
+      '100',
+      'NumericLessThanEquals',
+      ['rds:CreateDBInstance'],
+      database({ AllocatedStorage: 20 }),
+      database({ AllocatedStorage: 200 }),
+    ],
+    [
+      'rds:ManageMasterUserPassword',
+      'true',
+      'Bool',
+      ['rds:CreateDBInstance'],
+      database({ ManageMasterUserPassword: true }),
+      database({ ManageMasterUserPassword: false }),
+    ],
+    [
+      'rds:DatabaseEngine',
+      'sqlserver-none',
+      'StringEquals',
+      ['rds:CreateDBInstance'],
+      database({}),
+      database({ Engine: 'mysql-none' }),
+    ],
+    [
+      'rds:DatabaseClass',
+      'db.t4g.*',
+      'StringLike',
+      ['rds:CreateDBInstance'],
+      database({}),
+      database({ DBInstanceClass: 'db.r8g.large' }),
+    ],
+    [
+      'rds:StorageEncrypted',
+      'true',
+      'Bool',
+      ['rds:CreateDBInstance'],
+      database({ StorageEncrypted: true }),
+      database({}),
+    ],
+    [
+      'rds:PubliclyAccessible',
+      'false',
+      'Bool',
+      ['rds:CreateDBInstance'],
+      database({ PubliclyAccessible: false }),
+      database({ PubliclyAccessible: true }),
+    ],
+    ['rds:MultiAz', 'false', 'Bool', ['rds:CreateDBInstance'], database({}), database({ MultiAZ: true })],
+    [
+      'secretsmanager:Name',
+      'place/*',
+      'StringLike',
+      ['secretsmanager:CreateSecret'],
+      secret('place/a'),
+      secret('other/a'),
+    ],
+    [
+      'elasticloadbalancing:CreateAction',
+      'CreateTargetGroup',
+      'StringEquals',
+      ['elasticloadbalancing:AddTags'],
+      (c) => c.elb.send(new CreateTargetGroupCommand({ Name: 'k', Tags: TAGS })),
+      (c) =>
+        c.elb.send(
+          new CreateRuleCommand({ ListenerArn: LISTENER, Priority: 1, Conditions: [], Actions: [], Tags: TAGS }),
+        ),
+    ],
+    [
+      'elasticloadbalancing:Scheme',
+      'internal',
+      'StringEquals',
+      ['elasticloadbalancing:CreateLoadBalancer'],
+      (c) => c.elb.send(new CreateLoadBalancerCommand({ Name: 'k', Scheme: 'internal', Subnets: ['none'] })),
+      (c) => c.elb.send(new CreateLoadBalancerCommand({ Name: 'k', Subnets: ['none'] })),
+    ],
+    [
+      'elasticloadbalancing:ListenerProtocol',
+      'HTTPS',
+      'StringEquals',
+      ['elasticloadbalancing:CreateListener'],
+      listener({ Protocol: 'HTTPS' }),
+      listener({ Protocol: 'HTTP' }),
+    ],
+    [
+      'elasticloadbalancing:SecurityPolicy',
+      'ELBSecurityPolicy-TLS13-*',
+      'StringLike',
+      ['elasticloadbalancing:CreateListener'],
+      listener({ Protocol: 'HTTPS', SslPolicy: 'ELBSecurityPolicy-TLS13-1-2-2021-06' }),
+      listener({ Protocol: 'HTTPS', SslPolicy: 'ELBSecurityPolicy-2016-08' }),
+    ],
+    [
+      'elasticloadbalancing:Subnet',
+      ['subnet-1', 'subnet-2'],
+      'ForAllValues:StringEquals',
+      ['elasticloadbalancing:CreateLoadBalancer'],
+      balancer({ Subnets: ['subnet-1', 'subnet-2'] }),
+      balancer({ SubnetMappings: [{ SubnetId: 'subnet-1' }, { SubnetId: 'subnet-3' }] }),
+    ],
+    [
+      'elasticloadbalancing:SecurityGroup',
+      'sg-1',
+      'ForAllValues:StringEquals',
+      ['elasticloadbalancing:CreateLoadBalancer'],
+      balancer({ Subnets: ['none'], SecurityGroups: ['sg-1'] }),
+      balancer({ Subnets: ['none'], SecurityGroups: ['sg-1', 'sg-2'] }),
+    ],
+    [
+      'secretsmanager:KmsKeyArn',
+      KEY,
+      'ArnEquals',
+      ['secretsmanager:CreateSecret'],
+      secret('place/k', { KmsKeyId: KEY.split('/')[1], SecretString: 'x' }),
+      secret('place/k', { KmsKeyId: 'alias/other', SecretString: 'x' }),
+    ],
+    [
+      'sts:SourceIdentity',
+      'ada',
+      'StringEquals',
+      ['sts:AssumeRole', 'sts:SetSourceIdentity'],
+      (c) => c.sts.send(new AssumeRoleCommand({ RoleArn: ROLE, RoleSessionName: 'x', SourceIdentity: 'ada' })),
+      (c) => c.sts.send(new AssumeRoleCommand({ RoleArn: ROLE, RoleSessionName: 'x', SourceIdentity: 'bob' })),
+    ],
+    [
+      'ec2:CreateAction',
+      'CreateSecurityGroup',
+      'StringEquals',
+      ['ec2:CreateTags'],
+      (c) =>
+        c.ec2.send(
+          new CreateSecurityGroupCommand({
+            GroupName: 'k',
+            Description: 'k',
+            VpcId: 'vpc-0',
+            TagSpecifications: [{ ResourceType: 'security-group', Tags: TAGS }],
+          }),
+        ),
+      (c) => c.ec2.send(new CreateTagsCommand({ Resources: ['vpc-0'], Tags: TAGS })),
+    ],
+    [
+      'ecs:CreateAction',
+      'CreateService',
+      'StringEquals',
+      ['ecs:TagResource'],
+      service({ tags: [TAG] }),
+      (c) => c.ecs.send(new CreateClusterCommand({ clusterName: 'k', tags: [TAG] })),
+    ],
+    [
+      'iam:PassedToService',
+      'ecs-tasks.amazonaws.com',
+      'StringEquals',
+      ['iam:PassRole'],
+      (c) =>
+        c.ecs.send(
+          new RegisterTaskDefinitionCommand({
+            family: 'k',
+            taskRoleArn: PASSED,
+            containerDefinitions: [...CONTAINER],
+          }),
+        ),
+      (c) =>
+        c.rds.send(
+          new CreateDBInstanceCommand({
+            DBInstanceIdentifier: 'm',
+            DBInstanceClass: 'db.t4g.micro',
+            Engine: 'none',
+            MonitoringRoleArn: PASSED,
+          }),
+        ),
+    ],
+    [
+      'secretsmanager:ForceDeleteWithoutRecovery',
+      'true',
+      'Bool',
+      ['secretsmanager:DeleteSecret'],
+      (c) => c.secrets.send(new DeleteSecretCommand({ SecretId: 'none', ForceDeleteWithoutRecovery: true })),
+      (c) => c.secrets.send(new DeleteSecretCommand({ SecretId: 'none' })),
+    ],
+    [
+      'secretsmanager:RecoveryWindowInDays',
+      '7',
+      'NumericGreaterThanEquals',
+      ['secretsmanager:DeleteSecret'],
+      (c) => c.secrets.send(new DeleteSecretCommand({ SecretId: 'none', RecoveryWindowInDays: 7 })),
+      (c) => c.secrets.send(new DeleteSecretCommand({ SecretId: 'none', RecoveryWindowInDays: 6 })),
+    ],
+  ];
 
   for (const [key, value, operator, actions, has, lacks] of rows)
     test(key, async () => {
@@ -976,6 +1099,76 @@ describe('condition keys', () => {
         bad.message,
       );
     });
+
+  test('a namespace and a KMS key under another name than their ARN', async () => {
+    const root = clients(account.root(CUSTOMER));
+    const session = clients(await assume());
+    const rest = (NotAction: string) => ({ Effect: 'Allow', NotAction, Resource: '*' }) as unknown as Statement;
+
+    const { KeyMetadata } = await root.kms.send(new CreateKeyCommand({}));
+    const KmsKeyId = 'alias/under-another-name';
+    await root.kms.send(new CreateAliasCommand({ AliasName: KmsKeyId, TargetKeyId: KeyMetadata!.KeyId! }));
+    const create = 'secretsmanager:CreateSecret';
+    for (const [wanted, ok] of [
+      [KeyMetadata!.Arn!, true],
+      [arn('kms', KmsKeyId), false],
+    ] as const) {
+      await grant(allow(create, '*', { ArnEquals: { 'secretsmanager:KmsKeyArn': wanted } }), rest(create));
+      const it = await refusal(secret('by/alias', { KmsKeyId, SecretString: 'x' })(session));
+      assert.equal(denied(it), !ok, `${wanted}: ${it.message}`);
+    }
+
+    await root.map.send(new CreateHttpNamespaceCommand({ Name: 'by-name' }));
+    await account.settle();
+    const { Namespaces } = await root.map.send(new ListNamespacesCommand({}));
+    const { Arn } = Namespaces!.find((one) => one.Name === 'by-name')!;
+    for (const [wanted, ok] of [
+      [Arn!, true],
+      ['by-name', false],
+    ] as const) {
+      await grant(
+        allow('ecs:CreateService', '*', { StringEquals: { 'ecs:namespace': wanted } }),
+        rest('ecs:CreateService'),
+      );
+      const it = await refusal(connect('by-name')(session));
+      assert.equal(denied(it), !ok, `${wanted}: ${it.message}`);
+    }
+  });
+
+  /** https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAM.Conditions.html */
+  test('every database is in a VPC', async () => {
+    const session = clients(await assume());
+    for (const inside of ['true', 'false']) {
+      await grant(allow('rds:DeleteDBInstance', '*', { Bool: { 'rds:Vpc': inside } }));
+      const it = await refusal(session.rds.send(new DeleteDBInstanceCommand({ DBInstanceIdentifier: 'none' })));
+      assert.equal(denied(it), inside === 'false', it.message);
+    }
+  });
+
+  /** https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html */
+  test("a security group's and a subnet's VPC", async () => {
+    const root = clients(account.root(CUSTOMER));
+    const session = clients(await assume());
+    const make = async (n: number) => {
+      const VpcId = (await root.ec2.send(new CreateVpcCommand({ CidrBlock: `10.${n}.0.0/16` }))).Vpc!.VpcId!;
+      const group = await root.ec2.send(new CreateSecurityGroupCommand({ GroupName: 'v', Description: 'v', VpcId }));
+      const subnet = await root.ec2.send(new CreateSubnetCommand({ VpcId, CidrBlock: `10.${n}.0.0/24` }));
+      return [VpcId, group.GroupId!, subnet.Subnet!.SubnetId!] as const;
+    };
+    const [mine, myGroup, mySubnet] = await make(21);
+    const [, theirGroup, theirSubnet] = await make(22);
+    await grant(
+      allow(['ec2:DeleteSecurityGroup', 'ec2:DeleteSubnet'], '*', {
+        ArnEquals: { 'ec2:Vpc': arn('ec2', `vpc/${mine}`) },
+      }),
+    );
+    const group = (GroupId: string) => refusal(session.ec2.send(new DeleteSecurityGroupCommand({ GroupId })));
+    const subnet = (SubnetId: string) => refusal(session.ec2.send(new DeleteSubnetCommand({ SubnetId })));
+    assert.equal((await group(myGroup)).name, 'none');
+    assert.equal((await subnet(mySubnet)).name, 'none');
+    assert.ok(denied(await group(theirGroup)));
+    assert.ok(denied(await subnet(theirSubnet)));
+  });
 
   test('tags of what exists, under each of their names', async () => {
     const root = clients(account.root(CUSTOMER));
@@ -1051,6 +1244,106 @@ describe('condition keys', () => {
           new CreateRepositoryCommand({ repositoryName: `tagged/${Value}`, tags: [{ Key: TAG.key, Value }] }),
         )
       ).repository!.repositoryName!;
+    const Tags = (Value: string) => [{ Key: TAG.key, Value }];
+    const placed = { networkConfiguration: { awsvpcConfiguration: { subnets } } };
+    const definition = async (value: string) => {
+      const { taskDefinition } = await root.ecs.send(
+        new RegisterTaskDefinitionCommand({
+          family: `tagged-${value}`,
+          ...FARGATE,
+          containerDefinitions: [...CONTAINER],
+          requiresCompatibilities: ['FARGATE'],
+          tags: [{ ...TAG, value }],
+        }),
+      );
+      return taskDefinition!.taskDefinitionArn!;
+    };
+    const inactive = async (value: string) => {
+      const taskDefinition = await definition(`gone-${value}`);
+      await root.ecs.send(new TagResourceCommand({ resourceArn: taskDefinition, tags: [{ ...TAG, value }] }));
+      await root.ecs.send(new DeregisterTaskDefinitionCommand({ taskDefinition }));
+      return taskDefinition;
+    };
+    await root.ecs.send(new CreateClusterCommand({ clusterName: 'holds' }));
+    await account.settle();
+    const made = async (value: string) => {
+      const taskDefinition = await definition(`of-${value}`);
+      const { service: it } = await root.ecs.send(
+        new CreateServiceCommand({
+          cluster: 'holds',
+          serviceName: `tagged-${value}`,
+          taskDefinition,
+          desiredCount: 0,
+          launchType: 'FARGATE',
+          tags: [{ ...TAG, value }],
+          ...placed,
+        }),
+      );
+      await account.settle();
+      return it!.serviceName!;
+    };
+    const ran = async (value: string) => {
+      const { tasks } = await root.ecs.send(
+        new RunTaskCommand({
+          cluster: 'holds',
+          taskDefinition: await definition(`ran-${value}`),
+          launchType: 'FARGATE',
+          tags: [{ ...TAG, value }],
+          ...placed,
+        }),
+      );
+      return tasks![0]!.taskArn!;
+    };
+    const scaled = async (value: string) => {
+      const ResourceId = `service/holds/${await made(`scaled-${value}`)}`;
+      await root.scaling.send(
+        new RegisterScalableTargetCommand({ ...SCALED, ResourceId, MinCapacity: 0, Tags: { [TAG.key]: value } }),
+      );
+      return ResourceId;
+    };
+    const SCALED = {
+      ServiceNamespace: 'ecs',
+      ScalableDimension: 'ecs:service:DesiredCount',
+      MaxCapacity: 1,
+    } as const;
+    const db = async (Value: string) => {
+      const DBInstanceIdentifier = `tagged-${Value}`;
+      await root.rds.send(
+        new CreateDBInstanceCommand({
+          DBInstanceIdentifier,
+          DBInstanceClass: 'db.t4g.micro',
+          Engine: 'postgres',
+          AllocatedStorage: 20,
+          MasterUsername: 'ada',
+          MasterUserPassword: 'long-enough-1',
+          DBSubnetGroupName: await subnetGroup(`db-${Value}`),
+          Tags: Tags(Value),
+        }),
+      );
+      return DBInstanceIdentifier;
+    };
+    const mapped = async (Value: string) =>
+      (
+        await root.map.send(
+          new CreateMapServiceCommand({ Name: `tagged-${Value}`, NamespaceId: namespace, Tags: Tags(Value) }),
+        )
+      ).Service!.Id!;
+    await root.map.send(new CreateHttpNamespaceCommand({ Name: 'holds' }));
+    await account.settle();
+    const namespace = (await root.map.send(new ListNamespacesCommand({}))).Namespaces!.find(
+      (one) => one.Name === 'holds',
+    )!.Id!;
+    const key = async (Value: string) =>
+      (await root.kms.send(new CreateKeyCommand({ Tags: [{ TagKey: TAG.key, TagValue: Value }] }))).KeyMetadata!.KeyId!;
+    const parameter = async (Value: string) => {
+      await root.ssm.send(
+        new PutParameterCommand({ Name: `/tagged/${Value}`, Value: 'x', Type: 'String', Tags: Tags(Value) }),
+      );
+      return `/tagged/${Value}`;
+    };
+    const queue = async (Value: string) =>
+      (await root.sqs.send(new CreateQueueCommand({ QueueName: `tagged-${Value}`, tags: { [TAG.key]: Value } })))
+        .QueueUrl!;
     const kinds: [
       string,
       string,
@@ -1107,6 +1400,74 @@ describe('condition keys', () => {
         repository,
         (c, repositoryName) => c.ecr.send(new DescribeImagesCommand({ repositoryName })),
       ],
+      [
+        'ecs service',
+        'ecs:DeleteService',
+        ['aws:ResourceTag', 'ecs:ResourceTag'],
+        made,
+        (c, service) => c.ecs.send(new DeleteServiceCommand({ cluster: 'holds', service })),
+      ],
+      [
+        'ecs task',
+        'ecs:StopTask',
+        ['aws:ResourceTag', 'ecs:ResourceTag'],
+        ran,
+        (c, task) => c.ecs.send(new StopTaskCommand({ cluster: 'holds', task })),
+      ],
+      [
+        'ecs task definition',
+        'ecs:DeleteTaskDefinitions',
+        ['aws:ResourceTag', 'ecs:ResourceTag'],
+        inactive,
+        (c, one) => c.ecs.send(new DeleteTaskDefinitionsCommand({ taskDefinitions: [one] })),
+      ],
+      [
+        'rds instance',
+        'rds:DescribeDBInstances',
+        ['aws:ResourceTag', 'rds:db-tag'],
+        db,
+        (c, DBInstanceIdentifier) => c.rds.send(new DescribeDBInstancesCommand({ DBInstanceIdentifier })),
+      ],
+      [
+        'Cloud Map service',
+        'servicediscovery:DeleteService',
+        ['aws:ResourceTag'],
+        mapped,
+        (c, Id) => c.map.send(new DeleteMapServiceCommand({ Id })),
+      ],
+      [
+        'scalable target',
+        'application-autoscaling:DeregisterScalableTarget',
+        ['aws:ResourceTag'],
+        scaled,
+        (c, ResourceId) => {
+          const { ServiceNamespace, ScalableDimension } = SCALED;
+          return c.scaling.send(
+            new DeregisterScalableTargetCommand({ ServiceNamespace, ScalableDimension, ResourceId }),
+          );
+        },
+      ],
+      [
+        'KMS key',
+        'kms:DescribeKey',
+        ['aws:ResourceTag'],
+        key,
+        (c, KeyId) => c.kms.send(new DescribeKeyCommand({ KeyId })),
+      ],
+      [
+        'parameter',
+        'ssm:GetParameter',
+        ['aws:ResourceTag', 'ssm:resourceTag'],
+        parameter,
+        (c, Name) => c.ssm.send(new GetParameterCommand({ Name })),
+      ],
+      [
+        'queue',
+        'sqs:GetQueueAttributes',
+        ['aws:ResourceTag'],
+        queue,
+        (c, QueueUrl) => c.sqs.send(new GetQueueAttributesCommand({ QueueUrl })),
+      ],
     ];
     const session = clients(await assume());
     for (const [kind, action, keys, make, call] of kinds)
@@ -1121,7 +1482,7 @@ describe('condition keys', () => {
 
   test('a key that the emulator cannot know fails loudly, in the answer and in the call log', async () => {
     const session = clients(await assume());
-    for (const key of ['rds:NoSuchKey', 'aws:NoSuchKey', 'ecs:task-cup']) {
+    for (const key of ['rds:NoSuchKey', 'aws:NoSuchKey', 'ecs:task-cup', 'cloudwatch:AlarmActions']) {
       await grant(allow('rds:DescribeDBInstances', '*', { StringEquals: { [key]: 'x' } }));
       const it = await refusal(session.rds.send(new DescribeDBInstancesCommand({})));
       assert.equal(it.name, 'InternalFailure');
@@ -1129,6 +1490,10 @@ describe('condition keys', () => {
       const logged = (await account.calls()).at(-1)!;
       assert.deepEqual([logged.action, logged.status, logged.error], ['DescribeDBInstances', 500, 'InternalFailure']);
     }
+    // one that AWS has on this action, and that nothing here computes
+    await grant(allow('kms:CreateKey', '*', { StringEquals: { 'kms:KeyOrigin': 'AWS_KMS' } }));
+    const it = await refusal(session.kms.send(new CreateKeyCommand({})));
+    assert.match(`${it.name}: ${it.message}`, /^InternalFailure: .*kms:KeyOrigin is not computed/);
     await grant(allow('rds:DeleteDBInstance'));
     assert.equal(
       (await refusal(session.rds.send(new DeleteDBInstanceCommand({ DBInstanceIdentifier: 'none' })))).name,

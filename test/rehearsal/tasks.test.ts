@@ -542,6 +542,36 @@ describe('tasks', { concurrency: 4, timeout: 120_000 }, () => {
       );
     });
 
+    /** https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-iam-roles.html, "confused deputy" */
+    test('a role that ECS may assume for another account, region or only one cluster', async () => {
+      const { UpdateAssumeRolePolicyCommand } = await import('@aws-sdk/client-iam');
+      const role = await f.role('deputy', ['ecr:*', 'logs:*']);
+      const [region, account] = [await f.ecs.config.region(), role.split(':')[4]!];
+      const definition = await f.define('deputy', {}, {}, { executionRoleArn: role });
+      const trust = async (of: string, from: string, Effect = 'Allow') => {
+        const Principal = { Service: 'ecs-tasks.amazonaws.com' };
+        const Condition = { StringEquals: { 'aws:SourceAccount': of }, ArnLike: { 'aws:SourceArn': from } };
+        const Statement: object[] = [{ Effect, Principal, Action: 'sts:AssumeRole', Condition }];
+        if (Effect === 'Deny') Statement.push({ Effect: 'Allow', Principal, Action: 'sts:AssumeRole' });
+        const PolicyDocument = JSON.stringify({ Version: '2012-10-17', Statement });
+        await f.iam.send(new UpdateAssumeRolePolicyCommand({ RoleName: 'deputy', PolicyDocument }));
+        await rehearsal.settle();
+      };
+      const here = `arn:aws:ecs:${region}:${account}:*`;
+      for (const given of [
+        ['999999999999', here],
+        [account, `arn:aws:ecs:${region}:999999999999:*`],
+        [account, `arn:aws:ecs:xx-north-1:${account}:*`],
+        [account, `arn:aws:ecs:${region}:${account}:cluster/*`],
+        [account, here, 'Deny'],
+      ] as [string, string, string?][]) {
+        await trust(...given);
+        assert.match(await reason(definition), /^ECS was unable to assume the role/, given.join(' '));
+      }
+      await trust(account, here);
+      await running(await run(definition));
+    });
+
     test('a role that ECS may not assume', async () => {
       const { CreateRoleCommand } = await import('@aws-sdk/client-iam');
       const trust = {

@@ -688,12 +688,41 @@ def _db(name: str, stored: str, default: Any = None) -> Callable[[Check], Any]:
     return value
 
 
+def _namespace(check: Check) -> str | None:
+    """Service Connect's namespace, which a request may name: the key has its ARN."""
+    given = check.request.given
+    named = (given.get("serviceConnectConfiguration") or {}).get("namespace") or given.get("namespace")
+    if not named or named.startswith("arn:"):
+        return named
+    found = Request("servicediscovery", "", {"NamespaceName": named}, check.request.account, check.request.region)
+    return _map_namespace(found)[0]
+
+
+def _kms_key(check: Check) -> str | None:
+    """The key's ARN, also where the request has an alias or an id."""
+    from account import keys
+
+    named = check.request.given.get("KmsKeyId")
+    return keys.arn_of(named, check.request) if named else None
+
+
+def _balancer_subnets(check: Check) -> list[str] | None:
+    given = check.request.given
+    mapped = [given[name] for name in given if re.fullmatch(r"SubnetMappings\.member\.\d+\.SubnetId", name)]
+    return listed(given, "Subnets") + mapped or None
+
+
 def _group_vpc(check: Check) -> str | None:
     from ministack.services import ec2
 
     identifier = check.resource.rpartition("/")[2]
     record = (
-        ec2._security_groups.get(identifier) or ec2._subnets.get(identifier) or ec2._route_tables.get(identifier) or {}
+        ec2._security_groups.get(identifier)
+        or ec2._subnets.get(identifier)
+        or ec2._route_tables.get(identifier)
+        or ec2._nat_gateways.get(identifier)
+        or ec2._network_interfaces.get(identifier)
+        or {}
     )
     vpc = record.get("VpcId") or (check.request.given.get("VpcId") if check.resource.endswith("/*") else None)
     return _arn(check.request, f"vpc/{vpc}", "ec2") if vpc else None
@@ -783,6 +812,7 @@ KEYS: dict[str, Callable[[Check], Any]] = {
     "ec2:tenancy": lambda check: "default",
     "ec2:vpc": _group_vpc,
     "ec2:vpcid": _identifier("vpc"),
+    "ecs:account-setting": _given("name"),
     "ecs:auto-assign-public-ip": lambda check: _boolean(
         {"ENABLED": True, "DISABLED": False}.get(_network(check.request.given).get("assignPublicIp"))
     ),
@@ -791,6 +821,7 @@ KEYS: dict[str, Callable[[Check], Any]] = {
     ),
     "ecs:cluster": _cluster_arn,
     "ecs:compute-compatibility": _given("requiresCompatibilities"),
+    "ecs:container-name": _given("container"),
     "ecs:createaction": lambda check: None,
     "ecs:enable-ebs-volumes": lambda check: _boolean(
         any("managedEBSVolume" in one for one in check.request.given.get("volumeConfigurations") or []) or None
@@ -801,10 +832,7 @@ KEYS: dict[str, Callable[[Check], Any]] = {
         (check.request.given.get("serviceConnectConfiguration") or {}).get("enabled")
     ),
     "ecs:enable-vpc-lattice": lambda check: _boolean(bool(check.request.given.get("vpcLatticeConfigurations")) or None),
-    "ecs:namespace": lambda check: (
-        (check.request.given.get("serviceConnectConfiguration") or {}).get("namespace")
-        or check.request.given.get("namespace")
-    ),
+    "ecs:namespace": _namespace,
     "ecs:privileged": lambda check: _boolean(
         any(one.get("privileged") for one in check.request.given.get("containerDefinitions") or [])
     ),
@@ -822,7 +850,7 @@ KEYS: dict[str, Callable[[Check], Any]] = {
     "elasticloadbalancing:scheme": _given("Scheme", "internet-facing"),
     "elasticloadbalancing:securitygroup": lambda check: listed(check.request.given, "SecurityGroups") or None,
     "elasticloadbalancing:securitypolicy": _given("SslPolicy"),
-    "elasticloadbalancing:subnet": lambda check: listed(check.request.given, "Subnets") or None,
+    "elasticloadbalancing:subnet": _balancer_subnets,
     "events:creatoraccount": lambda check: check.request.account,
     "events:detail-type": _event_field("DetailType", "detail-type"),
     "events:detail.eventtypecode": _event_field("", "detail.eventTypeCode"),
@@ -871,7 +899,7 @@ KEYS: dict[str, Callable[[Check], Any]] = {
     "secretsmanager:forcedeletewithoutrecovery": lambda check: _boolean(
         check.request.given.get("ForceDeleteWithoutRecovery")
     ),
-    "secretsmanager:kmskeyarn": lambda check: check.request.given.get("KmsKeyId"),
+    "secretsmanager:kmskeyarn": _kms_key,
     "secretsmanager:kmskeyid": _given("KmsKeyId"),
     "secretsmanager:name": _given("Name"),
     "secretsmanager:recoverywindowindays": lambda check: (
@@ -909,6 +937,7 @@ RESOURCE_TAGS = {
     "elasticloadbalancing:resourcetag/": "",
     "secretsmanager:resourcetag/": "",
     "iam:resourcetag/": "",
+    "ssm:resourcetag/": "",
     "rds:db-tag/": "db",
     "rds:snapshot-tag/": "snapshot",
     "rds:subgrp-tag/": "subgrp",

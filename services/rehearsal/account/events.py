@@ -151,7 +151,7 @@ def _send(delivery: Delivery, arn: str, payload: str, parameters: dict) -> None:
         queue = sqs._queue_by_arn(arn)
         if queue is None:
             raise Undelivered("NO_RESOURCE", "The specified queue does not exist.")
-        why = _role_refused(role, arn, region) if owner != account else ""
+        why = _role_refused(role, arn, rule["Arn"], region) if owner != account else ""
         if why:
             raise Undelivered("NO_PERMISSIONS", why)
         if owner == account and not sqs.queue_policy_allows(arn, PRINCIPAL, rule["Arn"], account):
@@ -164,14 +164,14 @@ def _send(delivery: Delivery, arn: str, payload: str, parameters: dict) -> None:
             raise _as_failure(fault)  # it took effect, and is sent again: at least once
 
 
-def _role_refused(role: str, queue_arn: str, region: str) -> str:
+def _role_refused(role: str, queue_arn: str, rule_arn: str, region: str) -> str:
     """Another account's queue is reached with a role of the rule's account, which the queue's policy must allow too:
     https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-service-cross-account.html
     """
     record = rights.role(role) if role else None
     if record is None:
         return "A queue of another account needs an execution role."
-    if not rights.trusts(record, PRINCIPAL):
+    if not rights.trusts(record, rule_arn, PRINCIPAL):
         return f"{role} cannot be assumed by {PRINCIPAL}."
     return rights.denied(role, "EventBridge", "sqs:SendMessage", queue_arn, region, via=PRINCIPAL) or ""
 

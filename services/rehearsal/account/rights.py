@@ -21,25 +21,50 @@ def role(arn: str) -> dict | None:
     return identities.seen("role", parts[4], parts[5].rsplit("/", 1)[-1])
 
 
-def trusts(record: dict, service: str = ECS_TASKS) -> bool:
-    """Whether the role's trust policy lets this AWS service assume it. Conditions on the source are not looked at."""
+def trusts(record: dict, source: str, service: str = ECS_TASKS) -> bool:
+    """Whether the role's trust policy lets this AWS service assume it on behalf of `source`, an ARN:
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/confused-deputy.html
+    """
     raw = record.get("AssumeRolePolicyDocument") or "{}"
     raw = json.loads(raw) if isinstance(raw, str) else raw
     statements = raw.get("Statement", [])
     statements = [statements] if isinstance(statements, dict) else statements
-    for statement in statements:
-        principal = statement.get("Principal")
-        named = principal.get("Service", []) if isinstance(principal, dict) else []
-        named = [named] if isinstance(named, str) else named
-        actions = statement.get("Action", [])
-        actions = [actions] if isinstance(actions, str) else actions
-        if (
-            statement.get("Effect") == "Allow"
-            and service in named
-            and iam_evaluator._action_matches("sts:AssumeRole", actions, [])
-        ):
-            return True
-    return False
+    asked = iam_evaluator.EvalContext(
+        principal_arn=service,
+        principal_type="AWSService",
+        principal_account="",
+        action="sts:AssumeRole",
+        resource_arn=record.get("Arn", ""),
+        region=source.split(":")[3],
+        service_context={
+            "aws:sourceaccount": source.split(":")[4],
+            "aws:sourcearn": source,
+            "aws:principalisawsservice": "true",
+            "aws:principalservicename": service,
+        },
+    )
+    decided = [
+        statement.get("Effect")
+        for statement in statements
+        if _names(statement, service)
+        and iam_evaluator._action_matches(
+            "sts:AssumeRole", _listed(statement.get("Action")), _listed(statement.get("NotAction"))
+        )
+        and iam_evaluator._conditions_met(statement.get("Condition") or {}, asked)
+    ]
+    return "Allow" in decided and "Deny" not in decided
+
+
+def _names(statement: dict, service: str) -> bool:
+    """Everyone is denied by "*"; a service is let in by its name."""
+    principal = statement.get("Principal")
+    if principal == "*":
+        return statement.get("Effect") == "Deny"
+    return isinstance(principal, dict) and service in _listed(principal.get("Service"))
+
+
+def _listed(value: list | str | None) -> list:
+    return [value] if isinstance(value, str) else value or []
 
 
 def denied(

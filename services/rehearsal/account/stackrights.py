@@ -325,7 +325,8 @@ def _act() -> None:
         if name.startswith("arn:"):
             name = name.split("/")[1]
         role = given.get("RoleARN")
-        if role and not ((record := rights.role(role)) and rights.trusts(record, CLOUDFORMATION)):
+        source = f"arn:aws:cloudformation:{get_region()}:{account}:stack/{name}/*"
+        if role and not ((record := rights.role(role)) and rights.trusts(record, source, CLOUDFORMATION)):
             return helpers._error("ValidationError", f"Role {role} is invalid or cannot be assumed", 400)
         there = cloudformation._stacks.get(name) or {}
         if given.get("Action") in ("CreateStack", "CreateChangeSet") and (

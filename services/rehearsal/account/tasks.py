@@ -288,7 +288,9 @@ class Task:
 
     def _assume(self, arn: str) -> None:
         record = rights.role(arn)
-        if record is None or not rights.trusts(record):
+        # The ARN says no more than that it is ECS of this account: AWS cannot tell clusters apart here.
+        # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-iam-roles.html
+        if record is None or not rights.trusts(record, f"arn:aws:ecs:{self.region}:{self.account}:*"):
             raise StartError(
                 f"ECS was unable to assume the role '{arn}' that was provided for this task. Please verify that the "
                 "role being passed has the "
