@@ -88,6 +88,8 @@ const scene = {
   namespace: '',
   registry: '',
   definition: '',
+  second: '',
+  aside: '',
 };
 
 const numbered = <T>(n: number, make: (i: number) => T): T[] => Array.from({ length: n }, (_, i) => make(i));
@@ -507,6 +509,10 @@ const REFUSED: Record<string, Row[]> = {
       Port: 9000 }), 'DuplicateTargetGroupNameException', /different settings/],
     ['another protocol for a group of the same name', 'CreateTargetGroup', () => targetGroup({ Name: 'inputs',
       Protocol: 'HTTPS' }), 'DuplicateTargetGroupNameException', /different settings/],
+    ['another VPC for a group of the same name', 'CreateTargetGroup', () => targetGroup({ Name: 'inputs',
+      VpcId: scene.second }), 'DuplicateTargetGroupNameException', /different settings/],
+    ['another target type for a group of the same name', 'CreateTargetGroup', () => targetGroup({ Name: 'inputs',
+      TargetType: 'instance' }), 'DuplicateTargetGroupNameException', /different settings/],
     ['one that a rule forwards to', 'DeleteTargetGroup', () => ({ TargetGroupArn: scene.targets }),
       'ResourceInUseException', /in use by a listener or a rule/],
     ['an ARN that is none', 'DeleteTargetGroup', () => ({ TargetGroupArn: 'inputs' }), 'ValidationError',
@@ -549,6 +555,8 @@ const REFUSED: Record<string, Row[]> = {
       /between '1' and '4000'/, 'elasticloadbalancing/latest/APIReference/API_LoadBalancerAttribute.html'],
     ['a port that is taken', 'CreateListener', () => ({ LoadBalancerArn: scene.balancer, Protocol: 'HTTP', Port: 80,
       DefaultActions: forward() }), 'DuplicateListenerException', /already exists on this port/],
+    ['a target group of another load balancer', 'CreateListener', () => ({ LoadBalancerArn: scene.aside,
+      Protocol: 'HTTP', Port: 80, DefaultActions: forward() }), 'TargetGroupAssociationLimitException', /load balancer/],
     ['HTTPS without a certificate', 'CreateListener', () => ({ LoadBalancerArn: scene.balancer, Protocol: 'HTTPS',
       Port: 443, DefaultActions: forward() }), 'CertificateNotFoundException', /certificate must be specified/],
     ['a certificate on HTTP', 'CreateListener', () => ({ LoadBalancerArn: scene.balancer, Protocol: 'HTTP', Port: 81,
@@ -827,6 +835,8 @@ const REFUSED: Record<string, Row[]> = {
     ['a name that is taken in this VPC', 'CreatePrivateDnsNamespace', () => ({ Name: 'inputs.internal',
       Vpc: scene.vpc }), 'NamespaceAlreadyExists', /already/],
     ['a namespace with services', 'DeleteNamespace', () => ({ Id: scene.namespace }), 'ResourceInUse', /services?/],
+    ['another sort of a name that is taken', 'CreateService', () => ({ Name: 'standing', NamespaceId: scene.namespace,
+      DnsConfig: { DnsRecords: [{ Type: 'SRV', TTL: 5 }] } }), 'ServiceAlreadyExists', /exists/],
     ['a namespace that does not exist', 'DeleteNamespace', () => ({ Id: 'ns-0123456789abcdef' }), 'NamespaceNotFound',
       /not found/i],
     ['a name with a space', 'CreateService', () => ({ Name: 'a b', NamespaceId: scene.namespace }), 'InvalidInput',
@@ -1117,12 +1127,14 @@ async function prepare(): Promise<void> {
     (await call('ec2', 'CreateSecurityGroup', { GroupName, VpcId, Description: 'x' })).GroupId;
   scene.group = await group('inputs', vpc);
   scene.used = await group('used', vpc);
+  scene.second = second;
   scene.other = await group('other', second);
   await call('ec2', 'CreateTags', { Resources: [scene.group], Tags: [{ Key: 'there', Value: 'x' }] });
   await call('ec2', 'AuthorizeSecurityGroupIngress', permission({ IpRanges: [{ CidrIp: '10.1.0.0/16' }] }));
 
   const made = await call('elb', 'CreateLoadBalancer', balancer({ Name: 'inputs', SecurityGroups: [scene.used] }));
   scene.balancer = made.LoadBalancers[0].LoadBalancerArn;
+  scene.aside = (await call('elb', 'CreateLoadBalancer', balancer({ Name: 'aside' }))).LoadBalancers[0].LoadBalancerArn;
   const Attributes = [{ Key: 'deletion_protection.enabled', Value: 'true' }];
   await call('elb', 'ModifyLoadBalancerAttributes', { LoadBalancerArn: scene.balancer, Attributes });
   const tagged = targetGroup({ Name: 'inputs', Tags: [{ Key: 'there', Value: 'x' }] });
