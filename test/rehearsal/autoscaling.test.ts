@@ -18,6 +18,7 @@ import {
   RegisterTaskDefinitionCommand,
 } from '@aws-sdk/client-ecs';
 import { startRehearsal, type Rehearsal } from '../../services/rehearsal/index.ts';
+import { SMALLEST_TASK } from '../support/requests.ts';
 
 let account: Rehearsal;
 before(async () => {
@@ -51,16 +52,7 @@ test('limits move a desired count that lies outside them; the target outlives it
     name: 'ValidationException',
     message: /ECS service doesn't exist: service\/c\/s/,
   });
-  await ecs.send(
-    new RegisterTaskDefinitionCommand({
-      family: 'f',
-      cpu: '256',
-      memory: '512',
-      networkMode: 'awsvpc',
-      requiresCompatibilities: ['FARGATE'],
-      containerDefinitions: [{ name: 'a', image: 'none' }],
-    }),
-  );
+  await ecs.send(new RegisterTaskDefinitionCommand(SMALLEST_TASK));
   await ecs.send(
     new CreateServiceCommand({
       cluster: 'c',

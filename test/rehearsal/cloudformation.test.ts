@@ -28,6 +28,7 @@ import {
   ServiceDiscoveryClient,
 } from '@aws-sdk/client-servicediscovery';
 import { startRehearsal, type Rehearsal } from '../../services/rehearsal/index.ts';
+import { SMALLEST_TASK } from '../support/requests.ts';
 
 let account: Rehearsal;
 const ACCOUNT = '222222222222';
@@ -294,16 +295,7 @@ test('what is in use is not deleted, and can be once it is free', async () => {
     }),
   );
   await map.send(new CreateMapServiceCommand({ Name: 'redis', NamespaceId: made.outputs['Namespace']! }));
-  await ecs.send(
-    new RegisterTaskDefinitionCommand({
-      family: 'f',
-      cpu: '256',
-      memory: '512',
-      networkMode: 'awsvpc',
-      requiresCompatibilities: ['FARGATE'],
-      containerDefinitions: [{ name: 'a', image: 'none', essential: true }],
-    }),
-  );
+  await ecs.send(new RegisterTaskDefinitionCommand(SMALLEST_TASK));
   await ecs.send(
     new CreateServiceCommand({
       cluster: 'used',

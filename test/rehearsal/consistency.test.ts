@@ -44,6 +44,7 @@ import {
 } from '@aws-sdk/client-elastic-load-balancing-v2';
 import { GetResourcesCommand, ResourceGroupsTaggingAPIClient } from '@aws-sdk/client-resource-groups-tagging-api';
 import { startRehearsal, type Rehearsal } from '../../services/rehearsal/index.ts';
+import { SMALLEST_TASK } from '../support/requests.ts';
 
 const ACCOUNT = '414141414141';
 let account: Rehearsal;
@@ -81,17 +82,7 @@ before(async () => {
     )
   ).Listeners![0]!.ListenerArn!;
   await ecs.send(new CreateClusterCommand({ clusterName: 'c' }));
-  for (let n = 0; n < 2; n++)
-    await ecs.send(
-      new RegisterTaskDefinitionCommand({
-        family: 'f',
-        cpu: '256',
-        memory: '512',
-        networkMode: 'awsvpc',
-        requiresCompatibilities: ['FARGATE'],
-        containerDefinitions: [{ name: 'a', image: 'none' }],
-      }),
-    );
+  for (let n = 0; n < 2; n++) await ecs.send(new RegisterTaskDefinitionCommand(SMALLEST_TASK));
   await account.skip(60);
 });
 after(() => account.stop());

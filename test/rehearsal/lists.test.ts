@@ -63,6 +63,7 @@ import {
   ServiceDiscoveryClient,
 } from '@aws-sdk/client-servicediscovery';
 import { startRehearsal, type Rehearsal } from '../../services/rehearsal/index.ts';
+import { SMALLEST_TASK } from '../support/requests.ts';
 
 let account: Rehearsal;
 const options = (number: string, region = 'us-east-1') => ({
@@ -170,16 +171,7 @@ async function scene(): Promise<Record<string, List>> {
     await map.send(new CreateMapServiceCommand({ Name: `s${n}`, NamespaceId }));
     await secrets.send(new PutSecretValueCommand({ SecretId, SecretString: `${n}`, VersionStages: [`stage-${n}`] }));
     await secrets.send(new CreateSecretCommand({ Name: `s${n}`, SecretString: 'x' }));
-    await ecs.send(
-      new RegisterTaskDefinitionCommand({
-        family: 'f',
-        cpu: '256',
-        memory: '512',
-        networkMode: 'awsvpc',
-        requiresCompatibilities: ['FARGATE'],
-        containerDefinitions: [{ name: 'a', image: 'none' }],
-      }),
-    );
+    await ecs.send(new RegisterTaskDefinitionCommand(SMALLEST_TASK));
     await ecs.send(
       new CreateServiceCommand({
         cluster: 'c',
@@ -492,17 +484,7 @@ test('GetResources sees every kind that we tag, in this account and region only'
   expected.push(arn(`ec2:security-group/${group.GroupId}`));
 
   await ecs.send(new CreateClusterCommand({ clusterName: 'c' }));
-  const definition = await ecs.send(
-    new RegisterTaskDefinitionCommand({
-      family: 'f',
-      cpu: '256',
-      memory: '512',
-      networkMode: 'awsvpc',
-      requiresCompatibilities: ['FARGATE'],
-      containerDefinitions: [{ name: 'a', image: 'none' }],
-      tags,
-    }),
-  );
+  const definition = await ecs.send(new RegisterTaskDefinitionCommand({ ...SMALLEST_TASK, tags }));
   expected.push(definition.taskDefinition!.taskDefinitionArn!);
   const service = await ecs.send(
     new CreateServiceCommand({

@@ -58,6 +58,7 @@ import { AssumeRoleCommand, GetCallerIdentityCommand, STSClient } from '@aws-sdk
 import { startRehearsal, type Credentials, type Rehearsal } from '../../services/rehearsal/index.ts';
 import { eventually } from '../support/eventually.ts';
 import { CLUSTER, fargate } from '../support/fargate.ts';
+import { SMALLEST_TASK } from '../support/requests.ts';
 
 const ACCOUNT = '424242424242';
 const [HOUR, DAY] = [3600, 86_400];
@@ -297,16 +298,7 @@ test('operations of Cloud Map are PENDING first', async () => {
 
 test('ECS', async (t) => {
   const ecs = new ECSClient(options());
-  await ecs.send(
-    new RegisterTaskDefinitionCommand({
-      family: 'f',
-      cpu: '256',
-      memory: '512',
-      networkMode: 'awsvpc',
-      requiresCompatibilities: ['FARGATE'],
-      containerDefinitions: [{ name: 'a', image: 'none' }],
-    }),
-  );
+  await ecs.send(new RegisterTaskDefinitionCommand(SMALLEST_TASK));
   const places = { awsvpcConfiguration: { subnets } };
   // https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DescribeTasks.html: "stopped tasks appear in the
   // returned results for at least one hour"
@@ -416,16 +408,7 @@ test('one seed, one run: ids, orders and calls; another seed, another', async ()
       .SubnetId!;
     const secret = (await secrets.send(new CreateSecretCommand({ Name: 's', SecretString: 'x' }))).ARN!;
     await ecs.send(new CreateClusterCommand({ clusterName: 'c' }));
-    await ecs.send(
-      new RegisterTaskDefinitionCommand({
-        family: 'f',
-        cpu: '256',
-        memory: '512',
-        networkMode: 'awsvpc',
-        requiresCompatibilities: ['FARGATE'],
-        containerDefinitions: [{ name: 'a', image: 'none' }],
-      }),
-    );
+    await ecs.send(new RegisterTaskDefinitionCommand(SMALLEST_TASK));
     for (let n = 0; n < 12; n++)
       await ecs.send(
         new CreateServiceCommand({
