@@ -9,8 +9,6 @@ and a target outlives its service until it is deregistered. Policies are kept bu
 import asyncio
 import json
 import re
-import sys
-import types
 import uuid
 from typing import Any
 
@@ -22,7 +20,7 @@ from ministack.core.responses import (
     json_response,
 )
 
-from account import clock, pages
+from account import added, clock, pages
 
 DIMENSION = "ecs:service:DesiredCount"
 ROLE = "aws-service-role/ecs.application-autoscaling.amazonaws.com/AWSServiceRoleForApplicationAutoScaling_ECSService"
@@ -297,22 +295,7 @@ def arn_of(resource: str, dimension: str = DIMENSION) -> str:
 
 
 def install() -> None:
-    import ministack.services as services
-    from ministack import app
-    from ministack.core import iam_actions, router
-
-    module = types.ModuleType("ministack.services.application_autoscaling")
-    module.handle_request, module.reset = handle_request, reset
-    sys.modules[module.__name__] = module
-    services.application_autoscaling = module
-    app.SERVICE_REGISTRY["application-autoscaling"] = {"module": "application_autoscaling"}
-    app.SERVICE_HANDLERS["application-autoscaling"] = handle_request
-    router.SERVICE_PATTERNS["application-autoscaling"] = {
-        "target_prefixes": ["AnyScaleFrontendService"],
-        "host_patterns": [r"application-autoscaling\."],
-        "credential_scope": "application-autoscaling",
-    }
-    iam_actions.SERVICE_TO_IAM_NAMESPACE["application-autoscaling"] = "application-autoscaling"
+    added.add("application-autoscaling", "AnyScaleFrontendService", handle_request, reset)
 
 
 def reset() -> None:

@@ -11,7 +11,7 @@ import uuid
 from pathlib import Path
 from typing import Any, Callable, Iterator
 
-from account import clock, control, pages, wire
+from account import added, clock, control, pages, wire
 from account.answers import Refused
 from account.faults import body_of
 from ministack.core.responses import error_response_json, get_account_id, get_region, json_response
@@ -567,25 +567,10 @@ def _set_one(request: control.Request) -> dict:
 
 
 def install() -> None:
-    import sys
-    import types
-
-    import ministack.services as services
     from ministack import app
-    from ministack.core import iam_actions, router
+    from ministack.core import iam_actions
 
-    module: Any = types.ModuleType("ministack.services.servicequotas")
-    module.handle_request, module.reset = handle_request, reset
-    sys.modules[module.__name__] = module
-    services.servicequotas = module
-    app.SERVICE_REGISTRY["servicequotas"] = {"module": "servicequotas"}
-    app.SERVICE_HANDLERS["servicequotas"] = handle_request
-    router.SERVICE_PATTERNS["servicequotas"] = {
-        "target_prefixes": ["ServiceQuotasV20190624"],
-        "host_patterns": [r"servicequotas\."],
-        "credential_scope": "servicequotas",
-    }
-    iam_actions.SERVICE_TO_IAM_NAMESPACE["servicequotas"] = "servicequotas"
+    added.add("servicequotas", "ServiceQuotasV20190624", handle_request, reset)
 
     def limited(service: str, inner):
         async def handle(method, path, headers, body, query_params):
