@@ -59,6 +59,20 @@ describe('kinds', { timeout: 240_000 }, () => {
 
   const deployment = (): { id: string; name: string } => ({ id: randomUUID(), name: 'agent' });
   const cxOf = (id: string, node: string): Cx => ({ aws, tags: ownerTags(t.place, id, node), fence: async () => {} });
+  const smallDatabase = (d: ReturnType<typeof deployment>) => ({
+    name: names(t.place, d).database,
+    databaseName: 'langgraph',
+    user: 'langgraph',
+    class: 'db.t4g.micro',
+    storageGb: 20,
+    maxStorageGb: null,
+    version: '16',
+    subnetGroup: t.place.databaseSubnetGroup,
+    securityGroupId: t.place.loadBalancerSecurityGroupId,
+    multiAz: false,
+    backupDays: 0,
+    protected: false,
+  });
 
   interface Contract<In, Out> {
     readonly inputs: In;
@@ -258,20 +272,7 @@ describe('kinds', { timeout: 240_000 }, () => {
   test('rds-postgres and database-uri', async () => {
     const d = deployment();
     const cx = cxOf(d.id, 'database');
-    const inputs = {
-      name: names(t.place, d).database,
-      databaseName: 'langgraph',
-      user: 'langgraph',
-      class: 'db.t4g.micro',
-      storageGb: 20,
-      maxStorageGb: null,
-      version: '16',
-      subnetGroup: t.place.databaseSubnetGroup,
-      securityGroupId: t.place.loadBalancerSecurityGroupId,
-      multiAz: false,
-      backupDays: 0,
-      protected: false,
-    };
+    const inputs = smallDatabase(d);
     const larger = {
       ...inputs,
       class: 'db.m7g.large',
@@ -349,20 +350,7 @@ describe('kinds', { timeout: 240_000 }, () => {
   test('a database that RDS gave up on is removed without a final snapshot, and says so', async () => {
     const d = deployment();
     const cx = cxOf(d.id, 'database');
-    const inputs = {
-      name: names(t.place, d).database,
-      databaseName: 'langgraph',
-      user: 'langgraph',
-      class: 'db.t4g.micro',
-      storageGb: 20,
-      maxStorageGb: null,
-      version: '16',
-      subnetGroup: t.place.databaseSubnetGroup,
-      securityGroupId: t.place.loadBalancerSecurityGroupId,
-      multiAz: false,
-      backupDays: 0,
-      protected: false,
-    };
+    const inputs = smallDatabase(d);
     const [live] = await untilReady(rdsPostgres, cx, inputs);
     const production = { ...inputs, protected: true };
     const said = await rdsPostgres.remove(cx, production, { ...live, status: 'incompatible-network' });
