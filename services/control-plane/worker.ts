@@ -219,13 +219,18 @@ class OneLook {
 
   #spec(target: SeenRevision): ServerSpec {
     const { deployment } = this.#seen;
+    if (target.image === null) throw new Error('a revision without an image cannot be carried out');
     return {
       deployment: { id: deployment.id, name: deployment.name, workspaceId: deployment.workspaceId },
       revision: { id: target.id, number: target.number },
       type: deployment.type,
+      databaseTier: deployment.databaseTier,
+      source: deployment.source,
       image: target.image,
       resources: target.resources,
       environment: target.environment.map(({ name, versionId }) => ({ name, versionId })),
+      references: target.references.map(({ name, arn, secretKey }) => ({ name, arn, key: secretKey })),
+      agentAuth: target.agentAuth,
       retainedSecretVersions: retainedVersions(this.#seen),
     };
   }

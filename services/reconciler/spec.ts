@@ -1,17 +1,42 @@
-/** What one revision of one deployment asks for. Pure data: no secret value, nothing observed. */
-export interface ServerSpec {
+/** What a deployment asks for before it has an image to run. Pure data: no secret value, nothing observed. */
+export interface DeploymentSpec {
   readonly deployment: { readonly id: string; readonly name: string; readonly workspaceId: string };
-  /** `number` counts the deployment's revisions from 1; it names the revision's task definition. */
-  readonly revision: { readonly id: string; readonly number: number };
   readonly type: 'dev' | 'prod';
-  /** By digest: `<account>.dkr.ecr.<region>.amazonaws.com/<repository>@sha256:<64 hex digits>`. */
-  readonly image: string;
-  readonly resources: ServerResources;
+  /** Null: the size that goes with the type. */
+  readonly databaseTier: DatabaseTier | null;
+  /** As on the wire: `internal_docker` deployments have a registry repository of their own. */
+  readonly source: string;
   /** The user's variables. Each value lives in one version of the deployment's secret, under the variable's name. */
   readonly environment: readonly EnvironmentVariable[];
+  /** Variables whose values are in secrets of the customer's own. */
+  readonly references: readonly SecretReference[];
   /** Secret versions that another revision may still need (the one that serves now): not to be swept. */
   readonly retainedSecretVersions: readonly string[];
 }
+
+/** What one revision of one deployment asks for. */
+export interface ServerSpec extends DeploymentSpec {
+  /** `number` counts the deployment's revisions from 1; it names the revision's task definition. */
+  readonly revision: { readonly id: string; readonly number: number };
+  /** By digest: `<account>.dkr.ecr.<region>.amazonaws.com/<repository>@sha256:<64 hex digits>`. */
+  readonly image: string;
+  readonly resources: ServerResources;
+  readonly agentAuth: AgentAuth;
+}
+
+export type DatabaseTier = 'DEDICATED_S' | 'DEDICATED_M' | 'DEDICATED_L';
+
+export interface SecretReference {
+  /** Of the variable. */
+  readonly name: string;
+  /** Of the secret, whole, with the six characters that AWS adds. */
+  readonly arn: string;
+  /** In the secret's JSON; null: the value is the whole secret. */
+  readonly key: string | null;
+}
+
+/** Who checks the keys of those that call the agent: nobody, or a service that speaks LangSmith's `/auth/public`. */
+export type AgentAuth = { readonly type: 'noop' } | { readonly type: 'langsmith'; readonly endpoint: string };
 
 export interface EnvironmentVariable {
   readonly name: string;
@@ -30,5 +55,5 @@ export interface ServerResources {
 export const OWN_POSTGRES = 'POSTGRES_URI_CUSTOM';
 export const OWN_REDIS = 'REDIS_URI_CUSTOM';
 
-export const sets = (spec: Pick<ServerSpec, 'environment'>, name: string): boolean =>
-  spec.environment.some((variable) => variable.name === name);
+export const sets = (spec: Pick<DeploymentSpec, 'environment' | 'references'>, name: string): boolean =>
+  [...spec.environment, ...spec.references].some((variable) => variable.name === name);

@@ -285,8 +285,10 @@ test('the one that serves and those without a verdict are seen, however many oth
   await becomes(made.id, made.latest_revision_id, 'DEPLOYED');
   await api.looks.stop(1);
   await sql`
-    insert into revisions (id, deployment_id, number, source, image_uri, image, resource_spec, resources, environment)
-    select gen_random_uuid(), deployment_id, n, source, image_uri, image, resource_spec, resources, environment
+    insert into revisions (id, deployment_id, number, source, image_uri, image, resource_spec, resources, environment,
+      secret_references, agent_auth)
+    select gen_random_uuid(), deployment_id, n, source, image_uri, image, resource_spec, resources, environment,
+      secret_references, agent_auth
     from revisions, generate_series(2, 251) n where deployment_id = ${made.id}`.execute(api.db);
   await sql`
     insert into revision_statuses (revision_id, deployment_id, status, ended_at)

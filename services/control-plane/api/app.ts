@@ -6,12 +6,14 @@ import { createMiddleware } from 'hono/factory';
 import { HTTPException } from 'hono/http-exception';
 import { randomUUID } from 'node:crypto';
 import type { Logger } from 'pino';
-import { workspaceOf } from '../store/access.ts';
+import { callerOf } from '../store/access.ts';
 import type { Database } from '../store/database.ts';
 import type { ApiOptions, App, Env } from './context.ts';
 import { addDeployments } from './deployments.ts';
 import { ApiError, fromZod } from './errors.ts';
 import { addListeners } from './listeners.ts';
+import { addRevisions } from './revisions.ts';
+import { addTimeline } from './timeline.ts';
 
 const BODY_BYTES = 1024 * 1024;
 
@@ -57,6 +59,8 @@ export function routes(options: ApiOptions): App {
   );
   app.use('/v2/*', authenticate(options.db));
   addDeployments(app, options);
+  addRevisions(app, options);
+  addTimeline(app, options);
   addListeners(app, options);
   app.get('/openapi.json', (c) => c.json(app.getOpenAPI31Document(DOCUMENT)));
   return app;
@@ -122,11 +126,12 @@ const authenticate = (db: Database) =>
   createMiddleware<Env>(async (c, next) => {
     const key = c.req.header('x-api-key');
     if (!key) throw new ApiError(401, 'X-Api-Key header is required');
-    const workspaceId = await workspaceOf(db, key);
-    if (workspaceId === undefined) throw new ApiError(401, 'Invalid API key');
+    const caller = await callerOf(db, key);
+    if (caller === undefined) throw new ApiError(401, 'Invalid API key');
     const tenant = c.req.header('x-tenant-id');
-    if (tenant && tenant.toLowerCase() !== workspaceId)
+    if (tenant && tenant.toLowerCase() !== caller.workspaceId)
       throw new ApiError(403, `The API key does not belong to workspace ID '${tenant}'.`);
-    c.set('workspaceId', workspaceId);
+    c.set('caller', caller);
+    c.set('workspaceId', caller.workspaceId);
     await next();
   });

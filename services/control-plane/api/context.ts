@@ -2,6 +2,7 @@
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import type { Logger } from 'pino';
 import type { Cloud } from '../cloud.ts';
+import type { Caller } from '../store/access.ts';
 import type { Database } from '../store/database.ts';
 import type { Looks } from '../store/looks.ts';
 import { errorBody } from './schemas.ts';
@@ -18,7 +19,7 @@ export interface ApiOptions {
 }
 
 export interface Env {
-  Variables: { workspaceId: string; requestId: string };
+  Variables: { caller: Caller; workspaceId: string; requestId: string };
 }
 export type App = OpenAPIHono<Env>;
 

@@ -15,6 +15,16 @@ export const errorBody = z
   })
   .openapi('Error');
 
+export const json = <S extends z.ZodType>(schema: S) => ({ 'application/json': { schema } });
+export const listOf = <S extends z.ZodType>(schema: S, name: string) =>
+  z.object({ resources: z.array(schema), offset: z.number().int() }).openapi(name);
+/** Of a parameter that takes several values, separated by commas. */
+export const csv = (text: string | undefined): string[] | undefined =>
+  text === undefined || text === '' ? undefined : text.split(',').map((part) => part.trim());
+
+export const deploymentPath = z.object({ deployment_id: id });
+export const revisionPath = deploymentPath.extend({ revision_id: id });
+
 export const pageQuery = z.object({
   limit: z.coerce.number().int().min(1).max(100).default(20),
   offset: z.coerce.number().int().min(0).default(0),
@@ -204,7 +214,7 @@ export const revision = z
     status_message: z.string().nullable(),
     source: z.string(),
     source_revision_config: sourceRevisionConfig,
-    image: z.string().describe('Ours: the image by digest.'),
+    image: z.string().nullable().describe('Ours: the image by digest; null while it is to be built.'),
     resource_spec: resourceSpec.describe('Ours.'),
     task_size: taskSize.nullable(),
     secret_names: z.array(z.string()).describe('Ours.'),

@@ -1,28 +1,56 @@
 /** Workspaces and the keys that open them. */
 import { createHash, randomBytes } from 'node:crypto';
 import { sql } from 'kysely';
-import type { Database } from './database.ts';
+import type { Database, Role } from './database.ts';
 
 const DIGEST_KEY = 'digest key';
 const SHOWN = 8;
 
 export const hashOf = (key: string): Buffer => createHash('sha256').update(key).digest();
 
-/** The workspace that a key opens. */
-export async function workspaceOf(db: Database, key: string): Promise<string | undefined> {
-  const found = await db
-    .selectFrom('api_keys')
-    .select('workspace_id')
-    .where('hash', '=', hashOf(key))
-    .executeTakeFirst();
-  return found?.workspace_id;
+/** A caller who was let in. */
+export interface Caller {
+  readonly organizationId: string;
+  /** The one that this request is about. */
+  readonly workspaceId: string;
+  readonly role: Role;
+  /** Of the key, or of the token's subject. */
+  readonly name: string;
+  /** Null: a token's bearer. */
+  readonly keyId: string | null;
 }
 
-export async function addWorkspace(db: Database, name: string): Promise<string> {
+/** Whom a key lets in. */
+export async function callerOf(db: Database, key: string): Promise<Caller | undefined> {
+  const found = await db
+    .selectFrom('api_keys')
+    .select(['id', 'organization_id', 'workspace_id', 'role', 'name'])
+    .where('hash', '=', hashOf(key))
+    .where('workspace_id', 'is not', null)
+    .executeTakeFirst();
+  return (
+    found && {
+      organizationId: found.organization_id,
+      workspaceId: found.workspace_id!,
+      role: found.role,
+      name: found.name,
+      keyId: found.id,
+    }
+  );
+}
+
+/** In the organization of the given name, which is made too when there is none. */
+export async function addWorkspace(db: Database, name: string, organization = 'default'): Promise<string> {
+  const { id: organizationId } = await db
+    .insertInto('organizations')
+    .values({ name: organization })
+    .onConflict((conflict) => conflict.column('name').doUpdateSet({ name: organization })) // or it would not be returned
+    .returning('id')
+    .executeTakeFirstOrThrow();
   const { id } = await db
     .insertInto('workspaces')
-    .values({ name })
-    .onConflict((conflict) => conflict.column('name').doUpdateSet({ name })) // or it would not be returned
+    .values({ name, organization_id: organizationId })
+    .onConflict((conflict) => conflict.columns(['organization_id', 'name']).doUpdateSet({ name }))
     .returning('id')
     .executeTakeFirstOrThrow();
   return id;
@@ -32,7 +60,14 @@ export async function addWorkspace(db: Database, name: string): Promise<string> 
 export async function addKey(db: Database, workspace: string, name: string, key: string): Promise<void> {
   await db
     .insertInto('api_keys')
-    .values({ workspace_id: workspace, name, prefix: key.slice(0, SHOWN), hash: hashOf(key) })
+    .values((e) => ({
+      organization_id: e.selectFrom('workspaces').select('organization_id').where('id', '=', workspace),
+      workspace_id: workspace,
+      role: 'admin',
+      name,
+      prefix: key.slice(0, SHOWN),
+      hash: hashOf(key),
+    }))
     .onConflict((conflict) => conflict.column('hash').doNothing())
     .execute();
 }

@@ -3,7 +3,7 @@ import { Kysely, PostgresDialect, sql, type ColumnType, type Generated, type Tra
 import pg from 'pg';
 import type { PlaceOutputs } from '../../reconciler/place.ts';
 import type { State } from '../../reconciler/pass.ts';
-import type { ServerResources } from '../../reconciler/spec.ts';
+import type { AgentAuth, DatabaseTier, ServerResources } from '../../reconciler/spec.ts';
 import type { DeploymentStatus, RevisionStatus } from '../../reconciler/status.ts';
 
 /** Sent as JSON text, read parsed. */
@@ -13,20 +13,49 @@ type Moment = ColumnType<Date, Date | undefined, Date>;
 /** `bigint` arrives as text. */
 type Counter = ColumnType<number, number | undefined, number>;
 
-export interface Workspaces {
+export interface Organizations {
   id: Generated<string>;
   name: string;
   created_at: Created;
 }
 
+export interface Workspaces {
+  id: Generated<string>;
+  organization_id: string;
+  name: string;
+  created_at: Created;
+}
+
+/** What a caller may do: read; also change deployments; also all else. */
+export type Role = 'viewer' | 'deployer' | 'admin';
+
 export interface ApiKeys {
   id: Generated<string>;
-  workspace_id: string;
+  organization_id: string;
+  /** Null: all of the organization's. */
+  workspace_id: string | null;
+  role: Role;
   name: string;
   /** Its first characters, to tell keys apart. */
   prefix: string;
   /** SHA-256; the key itself is nowhere. */
   hash: Buffer;
+  created_at: Created;
+  expires_at: Date | null;
+  /** To the minute. */
+  last_used_at: Date | null;
+  revoked_at: Date | null;
+}
+
+/** What the bearers of a claim of the OIDC provider may do. */
+export interface Members {
+  id: Generated<string>;
+  organization_id: string;
+  /** Null: all of the organization's. */
+  workspace_id: string | null;
+  claim: 'sub' | 'email' | 'groups';
+  value: string;
+  role: Role;
   created_at: Created;
 }
 
@@ -71,6 +100,11 @@ export interface Deployments {
   type: 'dev' | 'prod';
   /** As the user set it; else the URL is ours. */
   custom_url: string | null;
+  database_tier: DatabaseTier | null;
+  /** Kept because clients read back what they gave; it means nothing on ECS. */
+  k8s_namespace: string | null;
+  /** What the create gave, for the first revision to inherit; null when that came with it. */
+  base: Json<RevisionBase> | null;
   created_at: Created;
   updated_at: Moment;
   /** Null while the request that makes it still writes secrets: nobody sees it, and a sweep removes it. */
@@ -88,21 +122,57 @@ export interface Variable {
   readonly digest: string;
 }
 
-/** Intent, immutable. */
+/** A variable whose value is in a secret of the customer's own. */
+export interface Reference {
+  readonly name: string;
+  /** As given: a name or an ARN. */
+  readonly secretName: string;
+  readonly secretKey: string | null;
+  /** What the name stood for. */
+  readonly arn: string;
+}
+
+/** What an image is to be built from. */
+export interface Build {
+  /** The uploaded archive; null while there is none. */
+  readonly tarball: string | null;
+  /** Of langgraph.json within it. */
+  readonly configPath: string | null;
+  readonly installCommand: string | null;
+  readonly buildCommand: string | null;
+  readonly trackedPackages: readonly string[];
+}
+
+/** What a revision inherits from the one before, where its request says nothing; without its image. */
+export interface RevisionBase {
+  readonly resourceSpec: Record<string, unknown>;
+  readonly resources: ServerResources;
+  readonly environment: readonly Variable[];
+  readonly references: readonly Reference[];
+  readonly build: Build | null;
+}
+
+/** Intent, immutable but for `interrupted_at`. */
 export interface Revisions {
   id: string;
   deployment_id: string;
   /** Counts a deployment's revisions from 1. */
   number: number;
   source: string;
-  image_uri: string;
+  /** Null: it is to be built first. */
+  image_uri: string | null;
   /** The same by digest. */
-  image: string;
+  image: string | null;
+  build: Json<Build> | null;
   /** As asked, unknown fields dropped. */
   resource_spec: Json<Record<string, unknown>>;
   resources: Json<ServerResources>;
   environment: Json<Variable[]>;
+  secret_references: Json<Reference[]>;
+  agent_auth: Json<AgentAuth>;
   created_at: Created;
+  /** When a user asked that it be stopped. */
+  interrupted_at: Date | null;
 }
 
 /** Observation: written by the worker alone. */
@@ -181,6 +251,8 @@ export interface Events {
 }
 
 export interface Tables {
+  organizations: Organizations;
+  members: Members;
   workspaces: Workspaces;
   api_keys: ApiKeys;
   settings: Settings;

@@ -1,8 +1,17 @@
 /** Intent: what the API writes of deployments and revisions, and what it reads back. */
 import { sql } from 'kysely';
-import type { ServerResources } from '../../reconciler/spec.ts';
+import type { AgentAuth, DatabaseTier, ServerResources } from '../../reconciler/spec.ts';
 import type { DeploymentStatus, RevisionStatus } from '../../reconciler/status.ts';
-import { json, now, type Database, type Tx, type Variable } from './database.ts';
+import {
+  json,
+  now,
+  type Build,
+  type Database,
+  type Reference,
+  type RevisionBase,
+  type Tx,
+  type Variable,
+} from './database.ts';
 import type { Looks } from './looks.ts';
 import { beginReceipt, endReceipt } from './receipts.ts';
 import { madeFor } from './resources.ts';
@@ -19,6 +28,9 @@ export interface DeploymentRow {
   readonly source: string;
   readonly type: 'dev' | 'prod';
   readonly custom_url: string | null;
+  readonly database_tier: DatabaseTier | null;
+  readonly k8s_namespace: string | null;
+  readonly base: RevisionBase | null;
   readonly created_at: Date;
   readonly updated_at: Date;
   readonly deleted_at: Date | null;
@@ -32,11 +44,14 @@ export interface RevisionRow {
   readonly deployment_id: string;
   readonly number: number;
   readonly source: string;
-  readonly image_uri: string;
-  readonly image: string;
+  readonly image_uri: string | null;
+  readonly image: string | null;
+  readonly build: Build | null;
   readonly resource_spec: Record<string, unknown>;
   readonly resources: ServerResources;
   readonly environment: Variable[];
+  readonly secret_references: Reference[];
+  readonly agent_auth: AgentAuth;
   readonly created_at: Date;
   readonly updated_at: Date;
   readonly status: RevisionStatus;
@@ -44,13 +59,12 @@ export interface RevisionRow {
 }
 
 /** What a revision asks for: all of it, each time. */
-export interface RevisionIntent {
+export interface RevisionIntent extends RevisionBase {
   readonly source: string;
-  readonly imageUri: string;
-  readonly image: string;
-  readonly resourceSpec: Record<string, unknown>;
-  readonly resources: ServerResources;
-  readonly environment: readonly Variable[];
+  /** Both null when it is to be built. */
+  readonly imageUri: string | null;
+  readonly image: string | null;
+  readonly agentAuth: AgentAuth;
 }
 
 export interface Page {
@@ -84,6 +98,9 @@ const deployments = (db: Database | Tx) =>
       'd.source',
       'd.type',
       'd.custom_url',
+      'd.database_tier',
+      'd.k8s_namespace',
+      'd.base',
       'd.created_at',
       'd.updated_at',
       'd.deleted_at',
@@ -106,6 +123,9 @@ const revisions = (db: Database | Tx) =>
       'r.resource_spec',
       'r.resources',
       'r.environment',
+      'r.build',
+      'r.secret_references',
+      'r.agent_auth',
       'r.created_at',
       's.message as status_message',
     ])
@@ -315,6 +335,9 @@ async function addRevision(tx: Tx, deploymentId: string, intent: RevisionIntent)
       'resource_spec',
       'resources',
       'environment',
+      'build',
+      'secret_references',
+      'agent_auth',
     ])
     .expression((e) =>
       e
@@ -330,6 +353,9 @@ async function addRevision(tx: Tx, deploymentId: string, intent: RevisionIntent)
           sql<string>`${json(intent.resourceSpec)}::jsonb`.as('resource_spec'),
           sql<string>`${json(intent.resources)}::jsonb`.as('resources'),
           sql<string>`${json(intent.environment)}::jsonb`.as('environment'),
+          sql<string>`${intent.build && json(intent.build)}::jsonb`.as('build'),
+          sql<string>`${json(intent.references)}::jsonb`.as('secret_references'),
+          sql<string>`${json(intent.agentAuth)}::jsonb`.as('agent_auth'),
         ]),
     )
     .returning('id')

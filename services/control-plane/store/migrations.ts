@@ -151,6 +151,71 @@ const steps: Record<string, Migration> = {
           alter column gone_at drop default`.execute(db);
     },
   },
+  '0003_the_whole_contract': {
+    async up(db: Kysely<unknown>) {
+      await sql`
+        create table organizations (
+          id uuid primary key default gen_random_uuid(),
+          name text not null unique,
+          created_at timestamptz not null default now()
+        )`.execute(db);
+      // What there was before belongs to one organization.
+      await sql`insert into organizations (name) select 'default' where exists (select from workspaces)`.execute(db);
+      await sql`alter table workspaces add column organization_id uuid references organizations`.execute(db);
+      await sql`update workspaces set organization_id = (select id from organizations)`.execute(db);
+      await sql`
+        alter table workspaces
+          alter column organization_id set not null,
+          drop constraint workspaces_name_key,
+          add unique (organization_id, name)`.execute(db);
+      await sql`
+        alter table api_keys
+          add column organization_id uuid references organizations on delete cascade,
+          add column role text not null default 'admin' check (role in ('viewer', 'deployer', 'admin')),
+          add column expires_at timestamptz,
+          add column last_used_at timestamptz,
+          add column revoked_at timestamptz,
+          alter column workspace_id drop not null`.execute(db);
+      await sql`update api_keys set organization_id = (select id from organizations)`.execute(db);
+      await sql`
+        alter table api_keys
+          alter column organization_id set not null,
+          alter column role drop default`.execute(db);
+      await sql`create index api_keys_listed on api_keys (organization_id, created_at desc, id)`.execute(db);
+      await sql`
+        create table members (
+          id uuid primary key default gen_random_uuid(),
+          organization_id uuid not null references organizations on delete cascade,
+          workspace_id uuid references workspaces on delete cascade,
+          claim text not null check (claim in ('sub', 'email', 'groups')),
+          value text not null,
+          role text not null check (role in ('viewer', 'deployer', 'admin')),
+          created_at timestamptz not null default now()
+        )`.execute(db);
+      await sql`
+        create unique index members_once on members
+          (organization_id, coalesce(workspace_id, '00000000-0000-0000-0000-000000000000'), claim, value)`.execute(db);
+      await sql`create index members_by_claim on members (claim, value)`.execute(db);
+      await sql`
+        alter table deployments
+          add column database_tier text check (database_tier in ('DEDICATED_S', 'DEDICATED_M', 'DEDICATED_L')),
+          add column k8s_namespace text,
+          add column base jsonb`.execute(db);
+      // Those that were made before go on as they are: their servers ask nobody who calls.
+      await sql`
+        alter table revisions
+          alter column image_uri drop not null,
+          alter column image drop not null,
+          add column build jsonb,
+          add column secret_references jsonb not null default '[]',
+          add column agent_auth jsonb not null default '{"type": "noop"}',
+          add column interrupted_at timestamptz`.execute(db);
+      await sql`
+        alter table revisions
+          alter column secret_references drop default,
+          alter column agent_auth drop default`.execute(db);
+    },
+  },
 };
 
 /** Brings the schema up to date. Safe when several processes do so at once: the migrator holds a lock. */

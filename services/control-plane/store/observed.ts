@@ -5,6 +5,7 @@
  */
 import { sql, type Expression, type ExpressionBuilder, type SqlBool } from 'kysely';
 import type { Place } from '../../reconciler/place.ts';
+import type { AgentAuth, DatabaseTier } from '../../reconciler/spec.ts';
 import { Superseded, type Row, type Rows, type State } from '../../reconciler/pass.ts';
 import {
   isVerdict,
@@ -13,7 +14,16 @@ import {
   type RevisionStatus,
   type Verdict,
 } from '../../reconciler/status.ts';
-import { json, now, type Database, type Tables, type Tx, type Variable } from './database.ts';
+import {
+  json,
+  now,
+  type Database,
+  type Reference,
+  type RevisionBase,
+  type Tables,
+  type Tx,
+  type Variable,
+} from './database.ts';
 import { newestRevisions, type RevisionRow } from './deployments.ts';
 import { placeOf } from './places.ts';
 import { beginReceipt, endReceipt } from './receipts.ts';
@@ -26,9 +36,13 @@ const DEPLOYED_SEEN = 25;
 export interface SeenRevision {
   readonly id: string;
   readonly number: number;
-  readonly image: string;
+  readonly image: string | null;
   readonly resources: RevisionRow['resources'];
   readonly environment: readonly Variable[];
+  readonly references: readonly Reference[];
+  readonly agentAuth: AgentAuth;
+  /** Whether a user asked that it be stopped. */
+  readonly isInterrupted: boolean;
   readonly startedAt: Date | null;
   readonly verdict: Judged<Verdict> | null;
 }
@@ -42,6 +56,10 @@ export interface Seen {
     readonly name: string;
     readonly workspaceId: string;
     readonly type: 'dev' | 'prod';
+    readonly databaseTier: DatabaseTier | null;
+    readonly source: string;
+    /** What the create gave, while there is no revision. */
+    readonly base: RevisionBase | null;
   };
   readonly isDeleted: boolean;
   /** Whether its request was never answered: what it left behind is only its secret. */
@@ -83,6 +101,9 @@ export async function begin(db: Database, deploymentId: string): Promise<Seen | 
         name: deployment.name,
         workspaceId: deployment.workspace_id,
         type: deployment.type,
+        databaseTier: deployment.database_tier,
+        source: deployment.source,
+        base: deployment.base,
       },
       isDeleted: deployment.deleted_at !== null,
       isDraft: deployment.accepted_at === null,
@@ -110,6 +131,7 @@ async function seenRevisions(tx: Tx, deploymentId: string, active: string | null
     .selectFrom('revisions as r')
     .leftJoin('revision_statuses as s', 's.revision_id', 'r.id')
     .select(['r.id', 'r.number', 'r.image', 'r.resources', 'r.environment'])
+    .select(['r.secret_references', 'r.agent_auth', 'r.interrupted_at'])
     .select(['s.status', 's.message', 's.started_at'])
     .where('r.deployment_id', '=', deploymentId)
     .where((e) =>
@@ -135,6 +157,9 @@ async function seenRevisions(tx: Tx, deploymentId: string, active: string | null
     image: row.image,
     resources: row.resources,
     environment: row.environment,
+    references: row.secret_references,
+    agentAuth: row.agent_auth,
+    isInterrupted: row.interrupted_at !== null,
     startedAt: row.started_at,
     verdict: row.status !== null && isVerdict(row.status) ? { status: row.status, message: row.message } : null,
   }));

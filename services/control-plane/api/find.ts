@@ -1,0 +1,69 @@
+/** From the ids of a request to what they name: a workspace finds only its own. */
+import type { Place } from '../../reconciler/place.ts';
+import type { Database } from '../store/database.ts';
+import { findDeployment, findRevision, type DeploymentRow, type RevisionRow } from '../store/deployments.ts';
+import { findPlace, placeOf, registeredPlaces, type PlaceRow } from '../store/places.ts';
+import { ApiError, bad } from './errors.ts';
+
+/** @throws ApiError 404 */
+export async function deploymentOf(db: Database, workspaceId: string, id: string): Promise<DeploymentRow> {
+  const row = await findDeployment(db, workspaceId, id);
+  if (row === undefined) throw noDeployment(id);
+  return row;
+}
+
+/** @throws ApiError 404, and 409 when its delete was asked for */
+export async function changeableDeployment(db: Database, workspaceId: string, id: string): Promise<DeploymentRow> {
+  const row = await deploymentOf(db, workspaceId, id);
+  if (row.deleted_at !== null) throw beingDeleted(id);
+  return row;
+}
+
+/** @throws ApiError 404, with the sentence of a missing deployment, as the wire has it */
+export async function revisionOf(db: Database, deploymentId: string, id: string): Promise<RevisionRow> {
+  const row = await findRevision(db, deploymentId, id);
+  if (row === undefined) throw noDeployment(deploymentId);
+  return row;
+}
+
+const noDeployment = (id: string): ApiError => new ApiError(404, `Deployment ID ${id} not found.`);
+
+export const beingDeleted = (id: string): ApiError => new ApiError(409, `Deployment ID ${id} is being deleted.`);
+
+/** @throws ApiError 404, and 400 when nothing may be deployed there */
+export async function placeFor(db: Database, workspaceId: string, id: string): Promise<Place> {
+  const row = await findPlace(db, workspaceId, id);
+  if (row === undefined) throw new ApiError(404, `Listener ID ${id} not found.`);
+  return trusted(row);
+}
+
+/** Where a deployment goes that names no place. @throws ApiError 400 */
+export async function onlyPlace(db: Database, workspaceId: string): Promise<Place> {
+  const [first, second] = await registeredPlaces(db, workspaceId);
+  if (first === undefined) throw bad('No listener is registered in this workspace: create and register one first.');
+  if (second !== undefined) throw bad("'source_config.listener_id' is required: this workspace has several listeners.");
+  return trusted(first);
+}
+
+/** The checks that tell whether the account is its own: others are advice, and deployments wait for what is missing. */
+const TRUST = ['role', 'external id'];
+
+/**
+ * The place of a new deployment or revision.
+ * @throws ApiError when its role was never seen to let us in, and only us: somebody else's account must not be worked
+ *   on in this workspace's name
+ */
+function trusted(row: PlaceRow): Place {
+  const place = placeOf(row);
+  if (place === undefined)
+    throw bad(`Listener ID ${row.id} has no place yet: register the output of the customer's stack`);
+  const verify = `POST /v2/listeners/${row.id}/verify`;
+  if (row.verified_at === null) throw bad(`Listener ID ${row.id}: its place was not verified yet: ${verify}`);
+  const failed = row.checks.find((check) => !check.ok && TRUST.includes(check.name));
+  if (failed)
+    throw bad(
+      `Listener ID ${row.id}: its place failed the check "${failed.name}": ${failed.message}; ` +
+        `when that is mended: ${verify}`,
+    );
+  return place;
+}
