@@ -161,6 +161,19 @@ test('the environment of a server behind a path, and behind a host name', () => 
   });
 });
 
+test("callers' keys are checked where the revision says", () => {
+  const endpoint = 'https://freehold.example.com';
+  const { environment } = task(inputsOf({ agentAuth: { type: 'langsmith', endpoint } }));
+  const set = Object.entries(environment).filter(([name]) => /AUTH|TENANT/.test(name));
+  assert.deepEqual(Object.fromEntries(set), {
+    LANGGRAPH_AUTH_TYPE: 'langsmith',
+    LANGSMITH_AUTH_ENDPOINT: endpoint,
+    LANGSMITH_AUTH_VERIFY_TENANT_ID: 'true',
+    LANGSMITH_TENANT_ID: spec.deployment.workspaceId,
+  });
+  for (const [name] of set) assert.ok(RESERVED.includes(name), `${name} is not the user's to set`);
+});
+
 test('a variable of the user replaces a default of ours; ECS takes no name twice', () => {
   const { environment, secrets } = task(inputsOf({ environment: [variable('N_JOBS_PER_WORKER')] }));
   assert.equal('N_JOBS_PER_WORKER' in environment, false);

@@ -4,7 +4,7 @@
  */
 import { route } from '../aws/names.ts';
 import type { Place } from '../place.ts';
-import { sets, type ServerSpec } from '../spec.ts';
+import { sets, type AgentAuth, type ServerSpec } from '../spec.ts';
 
 /** Names that a user may not set: the platform sets them, or they would cut the server off from it. */
 export const RESERVED: readonly string[] = [
@@ -61,7 +61,7 @@ export function platformEnvironment(
   return {
     PORT: String(PORT),
     ...('path' in where ? { MOUNT_PREFIX: where.path } : {}),
-    LANGGRAPH_AUTH_TYPE: 'noop',
+    ...authentication(spec.agentAuth),
     LANGSMITH_DEPLOYMENT_NAME: spec.deployment.name,
     LANGSMITH_HOST_PROJECT_ID: spec.deployment.id,
     LANGSMITH_HOST_PROJECT_NAME: spec.deployment.name,
@@ -75,5 +75,18 @@ export function platformEnvironment(
     N_JOBS_PER_WORKER: String(JOBS_PER_WORKER),
     BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS: String(RUN_GRACE_SECONDS),
     ...(poolSize === undefined ? {} : { LANGGRAPH_POSTGRES_POOL_MAX_SIZE: String(poolSize) }),
+  };
+}
+
+/**
+ * `langsmith`: the server asks `<endpoint>/auth/public` with its caller's headers, keeps a yes for a minute, and lets
+ * in whom the answer places in the deployment's own workspace (LANGSMITH_TENANT_ID).
+ */
+function authentication(auth: AgentAuth): Record<string, string> {
+  if (auth.type === 'noop') return { LANGGRAPH_AUTH_TYPE: 'noop' };
+  return {
+    LANGGRAPH_AUTH_TYPE: 'langsmith',
+    LANGSMITH_AUTH_ENDPOINT: auth.endpoint,
+    LANGSMITH_AUTH_VERIFY_TENANT_ID: 'true',
   };
 }
