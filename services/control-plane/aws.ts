@@ -1,5 +1,6 @@
 /** The real cloud: customers' AWS accounts, entered by assuming the role that each made for us. */
 import type { Account, Accounts } from '../reconciler/aws/account.ts';
+import { Terminal } from '../reconciler/aws/errors.ts';
 import { names, shortId, url } from '../reconciler/aws/names.ts';
 import { ownerTags } from '../reconciler/aws/tags.ts';
 import { resolveImage } from '../reconciler/aws/image.ts';
@@ -38,6 +39,8 @@ export function awsCloud(accounts: Accounts): Cloud {
       return checks.map((check) => ({ ...check, message: check.message === '' ? null : check.message }));
     },
     image: async (place, uri) => (await resolveImage(await enter(place, 'images'), place, uri)).uri,
+    upload: () => Promise.reject(new Terminal('archives cannot be uploaded in this version')),
+    secretReference: () => Promise.reject(new Terminal('references to secrets are not supported in this version')),
     writeEnvironment: async (place: Place, deployment: Owner, values) =>
       writeEnvironment(await enter(place, shortId(deployment.id)), place, deployment, values),
     environment(place, deployment) {

@@ -32,6 +32,14 @@ export interface Cloud {
   verify(place: Place): Promise<readonly Check[]>;
   /** The image by digest. @throws Terminal with the cause when it is not there, or not in the place's own registry */
   image(place: Place, uri: string): Promise<string>;
+  /** @throws Terminal unless the archive was uploaded for this deployment, is there, and can be built from */
+  upload(place: Place, deployment: Owner, path: string): Promise<void>;
+  /**
+   * The ARN of a secret of the customer's own, given by its name or ARN. Its value is not read.
+   * @param key in the secret's JSON; null: the value is the whole secret
+   * @throws Terminal with what to do when servers in the place could not be given it
+   */
+  secretReference(place: Place, secret: string, key: string | null): Promise<string>;
   /** Writes values into the deployment's secret in the customer's account: answers the version that they are in. */
   writeEnvironment(place: Place, deployment: Owner, values: Readonly<Record<string, string>>): Promise<string>;
   /** The resource that `writeEnvironment` makes, as a pass keeps it. */

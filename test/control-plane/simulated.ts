@@ -26,6 +26,10 @@ export class SimulatedCloud implements Cloud {
   readonly written = new Map<string, Record<string, string>>();
   /** Images that are in the registry, with their digests. */
   readonly images = new Map<string, string>([['repo/agent:1', 'repo/agent@sha256:1']]);
+  /** Archives that were uploaded, by path. */
+  readonly archives = new Set<string>();
+  /** The customer's own secrets, with their ARNs. */
+  readonly secrets = new Map<string, string>();
   /** Why the account cannot be entered. */
   closed: string | null = null;
   /** By image: why its rollout fails. */
@@ -119,6 +123,23 @@ export class SimulatedCloud implements Cloud {
       const found = this.images.get(uri) ?? [...this.images.values()].find((image) => image === uri);
       if (found === undefined) throw new Terminal(`no such image: "${uri}"`);
       return found;
+    });
+  }
+
+  upload(_place: Place, deployment: { id: string }, path: string): Promise<void> {
+    return Promise.resolve().then(() => {
+      this.#open();
+      if (!path.includes(deployment.id) || !this.archives.has(path))
+        throw new Terminal(`"${path}" was not uploaded for this deployment`);
+    });
+  }
+
+  secretReference(_place: Place, secret: string): Promise<string> {
+    return Promise.resolve().then(() => {
+      this.#open();
+      const arn = this.secrets.get(secret) ?? [...this.secrets.values()].find((one) => one === secret);
+      if (arn === undefined) throw new Terminal(`no such secret: "${secret}"`);
+      return arn;
     });
   }
 
