@@ -5,7 +5,8 @@
  *     node bin/setup.js [--tests]        --tests also installs what only the tests need
  *
  * Plain JavaScript without dependencies, for any Node from 20 on: nothing is installed yet when it runs.
- * It makes node_modules (which brings Node 24 and PostgreSQL) and the Python environments under .cache/python.
+ * It makes node_modules (which brings Node 24 and PostgreSQL), the Python environments under .cache/python and, for the
+ * tests, an npm client of its own under .cache/clients.
  * A step that was interrupted is made again; a step whose lock or requirements file changed, too. Otherwise nothing
  * happens, in less than a tenth of a second. PYTHON=/path/to/python chooses an interpreter.
  */
@@ -27,8 +28,13 @@ const ENVIRONMENTS = {
   rehearsal: 'services/rehearsal/account/requirements.txt',
   server: 'services/rehearsal/images/langgraph-server/requirements.txt',
   tools: 'test/requirements.txt',
+  clients: 'test/clients/requirements.txt',
   differential: 'test/rehearsal/differential/requirements.txt',
 };
+
+/** An npm client that cannot live among our own packages: its folder, and what of it is copied to where it runs. */
+const CLIENTS = 'test/clients';
+const CLIENTS_FILES = ['package.json', 'package-lock.json', '.npmrc'];
 
 /** A sentence for the person who runs this: what is wrong, and what to do next. */
 class Problem extends Error {}
@@ -68,6 +74,14 @@ function environmentKey(name) {
 
 const environmentIsThere = (name) =>
   read(stampOf(name)) === environmentKey(name) && fs.existsSync(path.join(environmentAt(name), 'bin', 'python'));
+
+const clientsAt = path.join(CACHE, 'clients');
+const clientsStamp = path.join(clientsAt, '.complete');
+const clientsKey = () => {
+  const parts = ['1', process.arch, fs.readFileSync(inRoot(CLIENTS, 'package-lock.json'), 'utf8')];
+  return createHash('sha256').update(parts.join('\n')).digest('hex');
+};
+const clientsAreThere = () => read(clientsStamp) === clientsKey();
 
 /**
  * Links that npm may leave out: those inside PostgreSQL's package are made by an install script, which npm may not run;
@@ -198,11 +212,11 @@ async function step(title, work) {
 }
 
 /** Runs a command to its end; its output goes to a log, its last line to `note`. Fails with what the output says. */
-function run(what, [command, ...args], { env = process.env, note = () => {} } = {}) {
+function run(what, [command, ...args], { env = process.env, cwd = ROOT, note = () => {} } = {}) {
   fs.mkdirSync(path.join(CACHE, 'setup'), { recursive: true });
   const log = path.join(CACHE, 'setup', `${what.replace(/\W+/g, '-')}.log`);
   return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { cwd: ROOT, env, stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(command, args, { cwd, env, stdio: ['ignore', 'pipe', 'pipe'] });
     children.add(child);
     let output = '';
     const take = (chunk) => {
@@ -235,6 +249,9 @@ function explain(what, output, code, log) {
   return [`${what} failed (${code}): ${cause}.`, ...last.map((line) => `    ${line}`)].join('\n');
 }
 
+// No install script runs: the only one that we would need is linkBinaries.
+const CI = ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'];
+
 async function installPackages(npm) {
   await step('npm packages (Node 24, PostgreSQL, CDK)', async (note) => {
     // npm gives no progress to a pipe, so the folders are counted.
@@ -245,10 +262,7 @@ async function installPackages(npm) {
       note(`${wanted.filter((name) => fs.existsSync(inRoot(name, 'package.json'))).length} of ${wanted.length}`);
     }, 500);
     try {
-      // No install script runs: the only one that we would need is linkBinaries.
-      await run('npm ci', [...npm, 'ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'], {
-        env: outerEnvironment(),
-      });
+      await run('npm ci', [...npm, ...CI], { env: outerEnvironment() });
     } finally {
       clearInterval(count);
     }
@@ -257,6 +271,16 @@ async function installPackages(npm) {
       throw new Problem(
         'npm left out the packages for this platform: remove `omit=optional` from your npm settings, then run this again.',
       );
+  });
+}
+
+async function installClients(npm) {
+  await step('npm: a client, for the tests', async (note) => {
+    fs.rmSync(clientsAt, { recursive: true, force: true });
+    fs.mkdirSync(clientsAt, { recursive: true });
+    for (const file of CLIENTS_FILES) fs.copyFileSync(inRoot(CLIENTS, file), path.join(clientsAt, file));
+    await run('npm ci clients', [...npm, ...CI], { env: outerEnvironment(), cwd: clientsAt, note });
+    fs.writeFileSync(clientsStamp, clientsKey());
   });
 }
 
@@ -325,6 +349,7 @@ async function installPython(python, names) {
     rehearsal: 'Python: the emulated AWS account',
     server: 'Python: the LangGraph Server, Redis',
     tools: 'Python: tools of the tests',
+    clients: 'Python: a client, for the tests',
     differential: 'Python: a second emulator, to compare with',
   };
   await settle(names.map((name) => makeEnvironment(name, titles[name], make(name, ENVIRONMENTS[name]))));
@@ -370,16 +395,19 @@ function alive(pid) {
 // ---- all of it ----
 
 async function main() {
-  const wanted = process.argv.includes('--tests')
-    ? ['rehearsal', 'server', 'tools', 'differential']
-    : ['rehearsal', 'server'];
-  const missing = () => ({ packages: !packagesAreThere(), python: wanted.filter((name) => !environmentIsThere(name)) });
+  const tests = process.argv.includes('--tests');
+  const wanted = tests ? Object.keys(ENVIRONMENTS) : ['rehearsal', 'server'];
+  const missing = () => ({
+    packages: !packagesAreThere(),
+    clients: tests && !clientsAreThere(),
+    python: wanted.filter((name) => !environmentIsThere(name)),
+  });
   linkBinaries();
   let todo = missing();
-  if (!todo.packages && todo.python.length === 0) return;
+  if (!todo.packages && !todo.clients && todo.python.length === 0) return;
 
   checkMachine();
-  const npm = todo.packages ? findNpm() : undefined;
+  const npm = todo.packages || todo.clients ? findNpm() : undefined;
   const python = todo.python.length > 0 ? findPython() : undefined;
   await lock();
   const ticker = live ? setInterval(draw, 100) : undefined;
@@ -396,6 +424,7 @@ async function main() {
     if (live) console.log('Setting up (once):');
     await settle([
       ...(todo.packages ? [installPackages(npm || findNpm())] : []),
+      ...(todo.clients ? [installClients(npm || findNpm())] : []),
       ...(todo.python.length > 0 ? [installPython(python || findPython(), todo.python)] : []),
     ]);
     console.log(`set-up: done in ${seconds(since)}${live ? '\n' : ''}`);

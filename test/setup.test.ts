@@ -43,6 +43,8 @@ function project(programs: Record<string, string> = {}): string {
   write('package-lock.json', '{"packages":{"":{}}}');
   write('services/rehearsal/account/requirements.txt', 'one==1\n');
   write('services/rehearsal/images/langgraph-server/requirements.txt', 'two==2\n');
+  for (const name of ['test', 'test/clients', 'test/rehearsal/differential']) write(`${name}/requirements.txt`, '');
+  for (const name of ['package.json', 'package-lock.json', '.npmrc']) write(`test/clients/${name}`, '{}');
   mkdirSync(join(folder, 'bin'));
   copyFileSync(join(ROOT, 'bin', 'setup.js'), join(folder, 'bin', 'setup.js'));
   for (const [name, text] of Object.entries({ npm: NPM, python3: PYTHON, uv: UV, ...programs })) {
@@ -52,9 +54,9 @@ function project(programs: Record<string, string> = {}): string {
   return folder;
 }
 
-function start(folder: string, env: Record<string, string> = {}) {
+function start(folder: string, env: Record<string, string> = {}, ...args: string[]) {
   const PATH = [join(folder, 'path'), dirname(process.execPath), '/usr/bin', '/bin'].join(delimiter);
-  const child = spawn(process.execPath, [join(folder, 'bin', 'setup.js')], {
+  const child = spawn(process.execPath, [join(folder, 'bin', 'setup.js'), ...args], {
     env: { PATH, TOLD: join(folder, 'told'), HOME: folder, ...env },
   });
   let output = '';
@@ -65,7 +67,7 @@ function start(folder: string, env: Record<string, string> = {}) {
   return { child, ended };
 }
 
-const setUp = (folder: string, env?: Record<string, string>) => start(folder, env).ended;
+const setUp = (folder: string, env?: Record<string, string>, ...args: string[]) => start(folder, env, ...args).ended;
 const told = (folder: string): string[] =>
   existsSync(join(folder, 'told')) ? readFileSync(join(folder, 'told'), 'utf8').trim().split('\n') : [];
 
@@ -89,6 +91,33 @@ test('it is done once, and again only for what has changed', async () => {
     ['uv', 'uv'],
   );
   assert.match(since.join(), /python\/rehearsal/);
+});
+
+test('--tests makes what only they need, an npm client in a folder of its own among it', async () => {
+  const folder = project();
+  assert.equal((await setUp(folder)).code, 0);
+  const before = told(folder).length;
+  const first = await setUp(folder, {}, '--tests');
+  assert.equal(first.code, 0, first.output);
+  const since = told(folder).slice(before);
+  assert.deepEqual(
+    since.filter((line) => line.startsWith('npm ci')),
+    ['npm ci --ignore-scripts --no-audit --no-fund --loglevel=error'],
+  );
+  assert(existsSync(join(folder, '.cache', 'clients', 'node_modules')));
+  for (const name of ['tools', 'clients', 'differential'])
+    assert(since.some((line) => line.startsWith('uv pip') && line.includes(`/python/${name}/`)));
+  assert.deepEqual(await setUp(folder, {}, '--tests'), { code: 0, output: '' });
+
+  writeFileSync(join(folder, 'test/clients/package-lock.json'), '{"packages":{}}');
+  const again = told(folder).length;
+  assert.equal((await setUp(folder, {}, '--tests')).code, 0);
+  assert.equal(
+    told(folder)
+      .slice(again)
+      .filter((line) => line.startsWith('npm ci')).length,
+    1,
+  );
 });
 
 test('what was interrupted is made again, even after kill -9', async () => {
