@@ -383,8 +383,7 @@ describe('services', { concurrency: 3, timeout: 180_000 }, () => {
 
     const rolled = await roll();
     assert.equal(await status(), 'IN_PROGRESS');
-    await stop(rolled);
-    assert.equal(await status(), 'ROLLBACK_REQUESTED');
+    await stop(rolled); // ROLLBACK_REQUESTED for a moment: time.test.ts stands still in it
     await eventually('it is rolled back', async () => (await status()) === 'ROLLBACK_SUCCESSFUL');
     assert.equal(primary(await f.steady('halted')).id, first);
     await assert.rejects(stop(rolled), { name: 'ConflictException' });

@@ -16,11 +16,14 @@ import {
   DescribeServicesCommand,
   DescribeTasksCommand,
   ECSClient,
+  ListServiceDeploymentsCommand,
   ListServicesCommand,
   ListTasksCommand,
   RegisterTaskDefinitionCommand,
   RunTaskCommand,
+  StopServiceDeploymentCommand,
   StopTaskCommand,
+  UpdateServiceCommand,
 } from '@aws-sdk/client-ecs';
 import {
   CreateLoadBalancerCommand,
@@ -338,6 +341,37 @@ test('ECS', async (t) => {
     await account.skip(HOUR + 60);
     assert.equal((await read()).failures![0]!.reason, 'MISSING');
   });
+  // https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_StopServiceDeployment.html
+  await t.test(
+    'a stopped deployment is asked to roll back, rolls back at the scheduler’s next look, then has',
+    async () => {
+      const service = { cluster: 'c', service: 'rolled' };
+      await ecs.send(
+        new CreateServiceCommand({
+          cluster: 'c',
+          serviceName: 'rolled',
+          taskDefinition: 'f',
+          desiredCount: 0,
+          launchType: 'FARGATE',
+          networkConfiguration: places,
+        }),
+      );
+      const newest = async () =>
+        (await ecs.send(new ListServiceDeploymentsCommand(service))).serviceDeployments!.toSorted(
+          (a, b) => b.createdAt!.getTime() - a.createdAt!.getTime(),
+        )[0]!;
+      await passing('a first one has completed', 5, async () => (await newest()).status === 'SUCCESSFUL');
+      await ecs.send(new UpdateServiceCommand({ ...service, forceNewDeployment: true }));
+      await account.skip(4);
+      const { serviceDeploymentArn, status } = await newest();
+      assert.equal(status, 'IN_PROGRESS');
+      await ecs.send(new StopServiceDeploymentCommand({ serviceDeploymentArn }));
+      assert.equal((await newest()).status, 'ROLLBACK_REQUESTED');
+      await account.skip(4);
+      assert.equal((await newest()).status, 'ROLLBACK_IN_PROGRESS');
+      await passing('it has', 5, async () => (await newest()).status === 'ROLLBACK_SUCCESSFUL');
+    },
+  );
 });
 
 test('a process that runs lives through a skip of thirty days, and so does a service with its health checks', async () => {
