@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { sql } from 'kysely';
+import { problemsPage } from '../../services/control-plane/api/problems.ts';
 import { openapi } from '../../services/control-plane/openapi.ts';
 import { addKey, addWorkspace } from '../../services/control-plane/store/access.ts';
 import { openControlPlane, KEY, type ControlPlane, type Json } from './open.ts';
@@ -47,9 +48,10 @@ const rowsOf = async (): Promise<number> =>
     ).n,
   );
 
-test('docs/openapi.json is what the routes say', () => {
-  const file = join(import.meta.dirname, '..', '..', 'docs', 'openapi.json');
-  assert.equal(readFileSync(file, 'utf8'), openapi(), 'npm run openapi');
+test('docs/openapi.json is what the routes say, and docs/problems.md what the problems are', () => {
+  const read = (name: string): string => readFileSync(join(import.meta.dirname, '..', '..', 'docs', name), 'utf8');
+  assert.equal(read('openapi.json'), openapi(), 'npm run openapi');
+  assert.equal(read('problems.md'), problemsPage(), 'npm run openapi');
 });
 
 test('docs/control-plane.md has every setting', () => {
@@ -70,7 +72,8 @@ test('the document is OpenAPI 3.1, open to all, the same under both prefixes', a
     api.call('GET', '/api-host/openapi.json', undefined, { 'X-Api-Key': '' }),
   ]);
   assert.equal(one.body.openapi, '3.1.0');
-  assert.deepEqual(one.body, other.body);
+  assert.deepEqual({ ...other.body, servers: [{ url: '/' }] }, one.body);
+  assert.deepEqual(other.body.servers, [{ url: '/api-host' }]);
   assert.equal(`${JSON.stringify(one.body, null, 2)}\n`, openapi());
 });
 

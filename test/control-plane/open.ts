@@ -29,6 +29,8 @@ export interface ControlPlane {
   readonly log: Logger;
   /** Every line that was logged. */
   readonly logged: string[];
+  /** As it comes: for what `call` would set right. */
+  request(path: string, init: RequestInit): Response | Promise<Response>;
   call(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Answer>;
   startWorker(options?: { sweepSeconds?: number; concurrency?: number }): Promise<void>;
   /** A verified place of a new listener. */
@@ -93,6 +95,7 @@ export async function openControlPlane(): Promise<ControlPlane> {
     digestKey: secretsKey,
     log,
     logged,
+    request: (path, init) => app.request(path, init),
     call,
     startWorker: ({ sweepSeconds = 3600, concurrency = 4 } = {}) =>
       startWorker({ db, looks, cloud, log, digestKey: secretsKey, concurrency, sweepSeconds, pollSeconds: 0.2 }),

@@ -1,31 +1,25 @@
 /** The HTTP API: `/…` and, for clients of a self-hosted LangSmith, the same under `/api-host/…`. No redirects. */
 import { OpenAPIHono, createRoute, z } from '@hono/zod-openapi';
-import { Hono } from 'hono';
+import { Hono, type Context } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import { createMiddleware } from 'hono/factory';
-import { HTTPException } from 'hono/http-exception';
 import { randomUUID } from 'node:crypto';
 import type { Logger } from 'pino';
 import { callerOf } from '../store/access.ts';
-import type { Database } from '../store/database.ts';
+import { isAway, type Database } from '../store/database.ts';
 import type { ApiOptions, App, Env } from './context.ts';
 import { addDeployments } from './deployments.ts';
 import { ApiError, fromZod } from './errors.ts';
+import { addIntegrations } from './integrations.ts';
 import { addListeners } from './listeners.ts';
+import { addReference } from './reference.ts';
 import { addRevisions } from './revisions.ts';
 import { addTimeline } from './timeline.ts';
+import { mount, readBody } from './transport.ts';
 
 const BODY_BYTES = 1024 * 1024;
-
-export const DOCUMENT = {
-  openapi: '3.1.0',
-  info: {
-    title: 'Freehold control plane',
-    version: '0.1.0',
-    description: "LangGraph Servers in the customer's own AWS account. Compatible with LangSmith Deployment's API v2.",
-  },
-  security: [{ 'X-Api-Key': [] }],
-};
+/** How soon a caller may see whether the store is back. */
+const STORE_SECONDS = 5;
 
 /** The routes, which are the OpenAPI document. */
 export function routes(options: ApiOptions): App {
@@ -34,17 +28,13 @@ export function routes(options: ApiOptions): App {
       if (!result.success) throw fromZod(result.target, result.error);
     },
   });
-  app.openAPIRegistry.registerComponent('securitySchemes', 'X-Api-Key', {
-    type: 'apiKey',
-    in: 'header',
-    name: 'X-Api-Key',
-  });
   app.openapi(
     createRoute({
       method: 'get',
       path: '/ok',
       tags: ['health'],
       security: [],
+      summary: 'Whether it is up',
       responses: {
         200: {
           description: 'It answers, and so does its store',
@@ -57,18 +47,21 @@ export function routes(options: ApiOptions): App {
       return c.json({ ok: true as const }, 200);
     },
   );
-  app.use('/v2/*', authenticate(options.db));
+  const authenticated = authenticate(options.db);
+  app.use('/v1/*', authenticated);
+  app.use('/v2/*', authenticated);
+  app.use(readBody);
   addDeployments(app, options);
   addRevisions(app, options);
   addTimeline(app, options);
   addListeners(app, options);
-  app.get('/openapi.json', (c) => c.json(app.getOpenAPI31Document(DOCUMENT)));
+  addIntegrations(app);
+  addReference(app);
   return app;
 }
 
 export function api(options: ApiOptions): Hono<Env> {
-  const app = new Hono<Env>();
-  const api = routes(options);
+  const app = new Hono<Env>({ strict: false });
   app.use('*', observe(options.log));
   app.use(
     '*',
@@ -79,29 +72,31 @@ export function api(options: ApiOptions): Hono<Env> {
       },
     }),
   );
-  app.route('/api-host', api);
-  app.route('/', api);
-  app.notFound((c) => c.json({ detail: 'Not Found' }, 404));
+  mount(app, routes(options));
   app.onError((error, c) => {
-    if (error instanceof ApiError) {
-      if (error.status === 502)
-        options.log.warn({ requestId: c.get('requestId'), cause: error.message }, 'refused by an account');
-      return c.json({ detail: error.detail }, error.status);
+    const known = failure(error, c);
+    if (known === undefined) {
+      options.log.error({ requestId: c.get('requestId'), err: error }, 'a request failed');
+      return c.json({ detail: 'internal error', request_id: c.get('requestId') }, 500);
     }
-    if (error instanceof HTTPException && (error.status === 400 || error.status === 415)) {
-      const msg =
-        error.status === 400 ? 'JSON decode error' : 'The body must be JSON, with Content-Type: application/json';
-      return c.json({ detail: [{ loc: ['body'], msg, type: 'json_invalid' }] }, 422);
-    }
-    if (isUnstorable(error)) {
-      const msg = 'it holds a character that cannot be stored';
-      return c.json({ detail: [{ loc: ['body'], msg, type: 'string_unicode' }] }, 422);
-    }
-    if (error instanceof HTTPException) return c.json({ detail: error.message || 'error' }, error.status);
-    options.log.error({ requestId: c.get('requestId'), err: error }, 'a request failed');
-    return c.json({ detail: 'internal error', request_id: c.get('requestId') }, 500);
+    if (known.status >= 502)
+      options.log.warn({ requestId: c.get('requestId'), cause: error.message }, 'the account or the store refused');
+    if (known.status === 409) c.header('x-should-retry', 'false');
+    if (known.retryAfter !== undefined) c.header('retry-after', String(known.retryAfter));
+    return c.json({ detail: known.detail }, known.status);
   });
   return app;
+}
+
+/** What the caller is told; undefined: it is a defect of ours. */
+function failure(error: Error, c: Context<Env>): ApiError | undefined {
+  if (error instanceof ApiError) return error;
+  if (isUnstorable(error)) {
+    const loc = [c.req.url.includes('%00') ? 'query' : 'body'];
+    return new ApiError(422, [{ loc, msg: 'it holds a character that cannot be stored', type: 'string_unicode' }]);
+  }
+  if (isAway(error)) return new ApiError(503, 'The store does not answer: try again', { retryAfter: STORE_SECONDS });
+  return undefined;
 }
 
 /** PostgreSQL's text has every character but NUL: `character_not_in_repertoire`, `untranslatable_character`. */

@@ -5,7 +5,7 @@ import type { Cloud } from '../cloud.ts';
 import type { Caller } from '../store/access.ts';
 import type { Database } from '../store/database.ts';
 import type { Looks } from '../store/looks.ts';
-import { errorBody } from './schemas.ts';
+import { PROBLEMS } from './problems.ts';
 
 export interface ApiOptions {
   readonly db: Database;
@@ -19,25 +19,21 @@ export interface ApiOptions {
 }
 
 export interface Env {
-  Variables: { caller: Caller; workspaceId: string; requestId: string };
+  Variables: {
+    caller: Caller;
+    workspaceId: string;
+    requestId: string;
+    /** Whether the route that was found takes one. */
+    body: 'none' | 'optional' | 'required';
+  };
 }
 export type App = OpenAPIHono<Env>;
 
+/**
+ * The failures that a route may answer by itself. What comes before every route (keys, limits, bodies, our own defects)
+ * is added to the document by `documentOf`.
+ */
 export const problems = (...statuses: number[]) =>
   Object.fromEntries(
-    [...statuses, 500].map((status) => [
-      status,
-      { description: REASONS[status]!, content: { 'application/json': { schema: errorBody } } },
-    ]),
+    statuses.map((status) => [status, { $ref: `#/components/responses/${PROBLEMS[status]!.name}` }]),
   ) as Record<never, never>;
-
-const REASONS: Record<number, string> = {
-  400: 'The request cannot be carried out, and why',
-  401: 'No API key, or one that is not known',
-  403: 'The API key belongs to another workspace',
-  404: 'Not found',
-  409: 'In conflict with what is there',
-  422: 'The request is not well-formed',
-  500: 'A defect of ours; the log has more under the same request id',
-  502: "The customer's account could not be entered, or does not allow it: the cause. Nothing was kept",
-};

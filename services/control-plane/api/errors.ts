@@ -10,12 +10,19 @@ export interface Invalid {
 }
 
 export class ApiError extends Error {
-  readonly status: 400 | 401 | 403 | 404 | 409 | 413 | 422 | 502;
+  readonly status: 400 | 401 | 403 | 404 | 405 | 409 | 413 | 422 | 429 | 502 | 503;
   readonly detail: string | readonly Invalid[];
-  constructor(status: ApiError['status'], detail: string | readonly Invalid[], options?: ErrorOptions) {
+  /** In seconds. */
+  readonly retryAfter: number | undefined;
+  constructor(
+    status: ApiError['status'],
+    detail: string | readonly Invalid[],
+    options?: ErrorOptions & { retryAfter?: number },
+  ) {
     super(typeof detail === 'string' ? detail : JSON.stringify(detail), options);
     this.status = status;
     this.detail = detail;
+    this.retryAfter = options?.retryAfter;
   }
 }
 
@@ -29,15 +36,49 @@ const PLACES: Record<string, string> = { json: 'body', query: 'query', param: 'p
 
 export function fromZod(target: string, error: ZodError): ApiError {
   const detail = error.issues.map((issue) => {
-    const missing = issue.code === 'invalid_type' && /received undefined/.test(issue.message);
+    const type = typeOf(issue);
     return {
       loc: [PLACES[target] ?? target, ...issue.path.map((part) => (typeof part === 'symbol' ? String(part) : part))],
-      msg: missing ? 'Field required' : issue.message,
-      type: missing ? 'missing' : issue.code,
+      msg: type === 'missing' ? 'Field required' : issue.message,
+      type,
     };
   });
   return new ApiError(422, detail);
 }
+
+type Issue = ZodError['issues'][number];
+
+/** https://docs.pydantic.dev/latest/errors/validation_errors/: the names that FastAPI's clients know. */
+function typeOf(issue: Issue): string {
+  if (issue.code === 'invalid_type')
+    return /received undefined/.test(issue.message) ? 'missing' : (TYPES[issue.expected] ?? 'value_error');
+  if (issue.code === 'invalid_format') return FORMATS[issue.format] ?? 'value_error';
+  if (issue.code === 'invalid_value') return 'enum';
+  if (issue.code === 'too_big') return SIZES[issue.origin]?.[0] ?? 'less_than_equal';
+  if (issue.code === 'too_small') return SIZES[issue.origin]?.[1] ?? 'greater_than_equal';
+  return 'value_error';
+}
+
+const TYPES: Record<string, string> = {
+  string: 'string_type',
+  number: 'float_parsing',
+  int: 'int_parsing',
+  boolean: 'bool_parsing',
+  array: 'list_type',
+  object: 'model_attributes_type',
+  record: 'dict_type',
+};
+const FORMATS: Record<string, string> = {
+  guid: 'uuid_parsing',
+  uuid: 'uuid_parsing',
+  datetime: 'datetime_from_date_parsing',
+  regex: 'string_pattern_mismatch',
+  url: 'url_parsing',
+};
+const SIZES: Record<string, readonly [tooBig: string, tooSmall: string]> = {
+  string: ['string_too_long', 'string_too_short'],
+  array: ['too_long', 'too_short'],
+};
 
 /**
  * Runs what goes to the customer's account. What the account refuses for the request's sake is 400; an account that

@@ -11,7 +11,7 @@ import {
   type PlaceRow,
 } from '../store/places.ts';
 import { problems, type ApiOptions, type App } from './context.ts';
-import { ApiError, bad, fromZod } from './errors.ts';
+import { ApiError, bad } from './errors.ts';
 import * as schemas from './schemas.ts';
 
 const path = z.object({ listener_id: schemas.id });
@@ -140,6 +140,9 @@ export function addListeners(app: App, options: ApiOptions): void {
       const { listener_id } = c.req.valid('param');
       const body = c.req.valid('json');
       const row = await find(c.get('workspaceId'), listener_id);
+      if (body.compute_type && body.compute_type !== 'ecs') throw bad('compute_type cannot be changed: it is "ecs"');
+      if (body.compute_id && body.compute_id !== row.name)
+        throw bad(`compute_id cannot be changed: it is "${row.name}"`);
       const outputs = body.compute_config?.place ?? undefined;
       const moved = await changePlace(db, row.id, {
         ...(outputs === undefined ? {} : { outputs }),
@@ -151,9 +154,6 @@ export function addListeners(app: App, options: ApiOptions): void {
         );
       if (outputs !== undefined) await verify(await find(c.get('workspaceId'), listener_id));
       return c.json(shown(await find(c.get('workspaceId'), listener_id)), 200);
-    },
-    (result) => {
-      if (!result.success) throw fromZod(result.target, result.error);
     },
   );
 

@@ -1,19 +1,38 @@
 /** The wire's shapes. Fields of our own are marked so; everything else is as LangSmith Deployment's API has it. */
 import { z } from '@hono/zod-openapi';
 
-export const id = z.uuid();
+/** Of any version and in any case, as Python's UUID takes them. */
+export const id = z.guid().toLowerCase();
 const text = z.string().nullish();
 const instant = z.iso.datetime();
 
 export const errorBody = z
   .object({
-    detail: z.union([
-      z.string(),
-      z.array(z.object({ loc: z.array(z.union([z.string(), z.number()])), msg: z.string(), type: z.string() })),
-    ]),
+    detail: z.string(),
     request_id: z.string().optional().describe('Of an internal error: as in the log.'),
   })
-  .openapi('Error');
+  .openapi('Error', { example: { detail: 'Deployment ID 5b1f… not found.' } });
+
+export const validationErrorBody = z
+  .object({
+    detail: z.array(
+      z
+        .object({ loc: z.array(z.union([z.string(), z.number().int()])), msg: z.string(), type: z.string() })
+        .openapi('ValidationError'),
+    ),
+  })
+  .openapi('HTTPValidationError', {
+    example: { detail: [{ loc: ['body', 'name'], msg: 'Field required', type: 'missing' }] },
+  });
+
+/** An integer of a query. One that is empty or not in decimals is refused, and none at all is `fallback`. */
+export const integerQuery = (minimum: number, maximum: number, fallback: number) =>
+  z
+    .string()
+    .transform((text) => (/^[+-]?\d+$/.test(text) ? Number(text) : text))
+    .pipe(z.number().int().min(minimum).max(maximum))
+    .default(fallback)
+    .openapi({ type: 'integer', minimum, maximum });
 
 export const json = <S extends z.ZodType>(schema: S) => ({ 'application/json': { schema } });
 export const listOf = <S extends z.ZodType>(schema: S, name: string) =>
@@ -26,8 +45,8 @@ export const deploymentPath = z.object({ deployment_id: id });
 export const revisionPath = deploymentPath.extend({ revision_id: id });
 
 export const pageQuery = z.object({
-  limit: z.coerce.number().int().min(1).max(100).default(20),
-  offset: z.coerce.number().int().min(0).default(0),
+  limit: integerQuery(1, 100, 20),
+  offset: integerQuery(0, Number.MAX_SAFE_INTEGER, 0),
 });
 
 const cpu = z.number().min(0.1).max(8).nullish();
@@ -89,7 +108,7 @@ const sourceConfigFields = {
   build_on_push: z.boolean().nullish(),
   custom_url: text,
   resource_spec: resourceSpec.nullish(),
-  listener_id: z.uuid().nullish().describe("The place. Without it, the workspace's only one."),
+  listener_id: id.nullish().describe("The place. Without it, the workspace's only one."),
   listener_config: z.object({ k8s_namespace: text }).nullish(),
   install_command: text,
   build_command: text,
@@ -282,20 +301,34 @@ export const listener = z
   })
   .openapi('Listener');
 
+const namespaces = z.array(z.string()).nullish().describe('Means nothing on ECS: taken, and ignored.');
+
 export const listenerCreate = z
   .object({
-    compute_type: z.string(),
-    compute_id: z.string().min(1).max(255),
-    compute_config: z.object({ place: z.unknown().optional() }),
+    compute_type: z
+      .enum(['ecs', 'k8s'])
+      .describe('Immutable. Only `ecs` is offered: `k8s` is refused with a sentence.'),
+    compute_id: z.string().min(1).max(255).describe('Immutable, and unique in the workspace: a name for the place.'),
+    compute_config: z.object({
+      k8s_namespaces: namespaces,
+      place: z.unknown().optional().describe('Ours. It comes later, by PATCH.'),
+    }),
     version: text,
   })
-  .openapi('ListenerCreateRequest');
+  .openapi('ListenerCreateRequest', {
+    example: { compute_type: 'ecs', compute_id: 'production', compute_config: {} },
+  });
 
 export const listenerPatch = z
   .object({
+    compute_type: text.describe('Immutable: anything but the present one is refused.'),
+    compute_id: text.describe('Immutable: anything but the present one is refused.'),
     version: text,
     compute_config: z
-      .object({ place: placeOutputs.nullish().describe("Ours: the output `Place` of the customer's stack.") })
+      .object({
+        k8s_namespaces: namespaces,
+        place: placeOutputs.nullish().describe("Ours: the output `Place` of the customer's stack."),
+      })
       .nullish(),
   })
   .openapi('ListenerPatchRequest');

@@ -288,3 +288,10 @@ export function openDatabase(url: string, options: { connections: number; onErro
 
 export const now = sql<Date>`now()`;
 export const json = (value: unknown): string => JSON.stringify(value);
+
+/** Classes 08 (connection) and 57P (shutdown), 53300 (too many connections), and what Node says of a socket. */
+const AWAY = /^(08...|57P0.|53300|ECONN\w+|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|EPIPE)$/;
+
+/** Whether a query failed because there is no PostgreSQL to answer it. */
+export const isAway = (error: Error): boolean =>
+  AWAY.test((error as { code?: string }).code ?? '') || error.message.startsWith('Connection terminated');

@@ -1,0 +1,145 @@
+/**
+ * Every way in which a request can fail: what happened, and what the caller does next. The OpenAPI document's responses
+ * and docs/problems.md are both made of this.
+ */
+
+export interface Problem {
+  /** Of the response among the document's components. */
+  readonly name: string;
+  readonly happened: string;
+  readonly next: string;
+  /** Sentences that clients match, or that people will search for; `{…}` stands for what differs. */
+  readonly sentences?: readonly string[];
+  readonly headers?: readonly HeaderName[];
+}
+
+export const HEADERS = {
+  'X-Request-Id': {
+    description: "The request's id, as in the log: the one that was sent with it, or one at random.",
+    schema: { type: 'string', pattern: '^[A-Za-z0-9_.-]{1,128}$' },
+  },
+  'Retry-After': { description: 'Seconds to wait before the next try.', schema: { type: 'integer', minimum: 1 } },
+  'X-Should-Retry': {
+    description: '`false`: the same request would be refused again. Heeded by the Terraform provider.',
+    schema: { type: 'string', enum: ['false'] },
+  },
+  Allow: { description: 'The methods that the path has.', schema: { type: 'string' } },
+} as const;
+export type HeaderName = keyof typeof HEADERS;
+
+export const PROBLEMS: Readonly<Record<number, Problem>> = {
+  400: {
+    name: 'BadRequest',
+    happened: 'The request is well-formed and cannot be carried out as things are; nothing was changed.',
+    next: 'Read the sentence, and change the request or what it names.',
+    sentences: [
+      'Scale to zero deployments are not supported in AWS environments',
+      "'source_config.listener_id' is required: this workspace has several listeners.",
+    ],
+  },
+  401: {
+    name: 'Unauthorized',
+    happened: 'No credentials, or ones that are unknown, revoked or expired.',
+    next: 'Send a valid key as `X-Api-Key`.',
+    sentences: ['X-Api-Key header is required', 'Invalid API key'],
+  },
+  403: {
+    name: 'Forbidden',
+    happened: 'The credentials are valid, but not for this workspace, or not for this.',
+    next: 'Name a workspace of theirs in `X-Tenant-Id`, or ask for a role that may do this.',
+    sentences: ["The API key does not belong to workspace ID '{workspace_id}'."],
+  },
+  404: {
+    name: 'NotFound',
+    happened: 'It is not there, has gone, or is in another workspace. An unknown path: `Not Found`.',
+    next: 'Look the id up in the list. After a delete, this is the end that was waited for.',
+    sentences: ['Deployment ID {deployment_id} not found.', 'Listener ID {listener_id} not found.', 'Not Found'],
+  },
+  405: {
+    name: 'MethodNotAllowed',
+    happened: 'The path is known, the method is not one of its own.',
+    next: 'Use one that `Allow` names.',
+    sentences: ['Method Not Allowed'],
+    headers: ['Allow'],
+  },
+  409: {
+    name: 'Conflict',
+    happened: 'In conflict with what is there: a name that is taken, a deployment that is being deleted.',
+    next: 'Do not send the same again (`X-Should-Retry: false`): use another name, or wait for the end of the delete.',
+    sentences: [
+      'A deployment named "{name}" already exists in this workspace.',
+      'Deployment ID {deployment_id} is being deleted.',
+      "Listener for LangSmith workspace ID '{workspace_id}' and compute ID '{compute_id}' already exists.",
+    ],
+    headers: ['X-Should-Retry'],
+  },
+  413: {
+    name: 'ContentTooLarge',
+    happened: 'The body is larger than a request may be.',
+    next: 'Send less: archives go to the address that `upload-url` answers, not here.',
+  },
+  422: {
+    name: 'UnprocessableContent',
+    happened:
+      'The request is not well-formed. `detail` is a list: `loc` is where (`body`, `query` or `path` first), `msg` why.',
+    next: 'Mend what `loc` names. For a program this is a defect of its own: trying again does not help.',
+    sentences: ['Field required', 'JSON decode error'],
+  },
+  429: {
+    name: 'TooManyRequests',
+    happened: 'More requests in a short time than one caller may send.',
+    next: 'Wait for as long as `Retry-After` says, then send it again.',
+    headers: ['Retry-After'],
+  },
+  500: {
+    name: 'InternalError',
+    happened: 'A defect of ours. The log has more under the same request id.',
+    next: 'A GET may be sent again. Report it with its `request_id`.',
+    sentences: ['internal error'],
+  },
+  502: {
+    name: 'BadGateway',
+    happened: "The customer's account could not be entered, or does not allow it: the sentence has the cause.",
+    next: 'Mend the cause in that account, `POST /v2/listeners/{listener_id}/verify`, then send it again: nothing was kept.',
+  },
+  503: {
+    name: 'ServiceUnavailable',
+    happened: "The control plane's store does not answer. Deployments go on serving.",
+    next: 'Wait for as long as `Retry-After` says, then send it again.',
+    sentences: ['The store does not answer: try again'],
+    headers: ['Retry-After'],
+  },
+};
+
+/** docs/problems.md. */
+export function problemsPage(): string {
+  const all = Object.entries(PROBLEMS);
+  const rows = all.map(([status, { happened, next }]) => [status, happened, next]);
+  const sentences = all.flatMap(([status, { sentences = [] }]) =>
+    sentences.map((sentence) => [status, `\`${sentence}\``]),
+  );
+  return [
+    '# When a request fails',
+    '',
+    'Made by `npm run openapi` from `services/control-plane/api/problems.ts`; the OpenAPI document says the same.',
+    '',
+    'The body is `{"detail": "<sentence>"}`, of a 422 `{"detail": [{"loc": ["body", "name"], "msg": "…", "type": "…"}]}`',
+    "with pydantic's names in `type`. A 500 has `request_id`, too; every answer has it as `X-Request-Id`.",
+    '',
+    ...table(['Status', 'What happened', 'What the caller does next'], rows),
+    '',
+    '## Sentences that clients may match',
+    '',
+    'They stay as they are; `{…}` is what differs. Other sentences may change.',
+    '',
+    ...table(['Status', 'Sentence'], sentences),
+    '',
+  ].join('\n');
+}
+
+/** As prettier has it. */
+function table(head: string[], rows: string[][]): string[] {
+  const widths = head.map((_, i) => Math.max(...[head, ...rows].map((row) => row[i]!.length)));
+  const line = (row: string[]): string => `| ${row.map((cell, i) => cell.padEnd(widths[i]!)).join(' | ')} |`;
+  return [line(head), line(widths.map((width) => '-'.repeat(width))), ...rows.map(line)];
+}

@@ -1,0 +1,223 @@
+/** What is true of every path: prefixes, slashes, methods, bodies, the document and its page. */
+import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
+import { after, before, test } from 'node:test';
+import { openControlPlane, type ControlPlane, type Json } from './open.ts';
+
+let api: ControlPlane;
+
+before(async () => {
+  api = await openControlPlane();
+});
+after(() => api.close());
+
+const NO_KEY = { 'X-Api-Key': '' };
+const detailOf = (body: Json): string => JSON.stringify(body.detail);
+
+test('every path is there under /api-host and with a slash at its end; nothing redirects', async () => {
+  for (const path of ['/ok', '/openapi.json', '/v2/deployments', '/v2/listeners', '/v1/integrations/github/install']) {
+    const plain = await api.call('GET', path);
+    assert.equal(plain.status, 200, path);
+    for (const other of [`${path}/`, `/api-host${path}`, `/api-host${path}/`]) {
+      const { status, body } = await api.call('GET', other);
+      const expected = path === '/openapi.json' ? { ...plain.body, servers: body.servers } : plain.body;
+      assert.deepEqual([status, body], [200, expected], other);
+    }
+  }
+  const made = await api.call('POST', '/v2/listeners/', {
+    compute_type: 'ecs',
+    compute_id: 'slash',
+    compute_config: {},
+  });
+  assert.equal(made.status, 201);
+});
+
+test('an unknown path is 404 and a wrong method 405, with or without a key', async () => {
+  for (const headers of [{}, NO_KEY])
+    for (const prefix of ['', '/api-host']) {
+      for (const path of [
+        '/',
+        '/v2',
+        '/v2/nothing',
+        '/v2/auth/providers',
+        '/v3/deployments',
+        '/v2//deployments',
+        '/%ff',
+      ]) {
+        const { status, body } = await api.call('GET', prefix + path, undefined, headers);
+        assert.deepEqual([status, body], [404, { detail: 'Not Found' }], path);
+      }
+      for (const [method, path, allow] of [
+        ['PUT', '/v2/deployments', 'GET, HEAD, POST, DELETE'],
+        ['POST', '/v2/deployments/x', 'GET, HEAD, PATCH, DELETE'],
+        ['OPTIONS', '/ok', 'GET, HEAD'],
+        ['DELETE', '/docs', 'GET, HEAD'],
+      ] as const) {
+        const answer = await api.call(method, prefix + path, undefined, headers);
+        assert.deepEqual([answer.status, answer.body], [405, { detail: 'Method Not Allowed' }], path);
+        const names = (list: string) =>
+          list.split(', ').filter((name) => name !== 'DELETE' || path !== '/v2/deployments');
+        assert.deepEqual(names(answer.headers.get('allow')!), names(allow));
+      }
+    }
+});
+
+test('HEAD answers as GET does, without the body', async () => {
+  assert.deepEqual([(await api.call('HEAD', '/ok')).status, (await api.call('HEAD', '/ok')).body], [200, null]);
+  assert.equal((await api.call('HEAD', '/v2/deployments', undefined, NO_KEY)).status, 401);
+});
+
+const listener = (id: string): string => JSON.stringify({ compute_type: 'ecs', compute_id: id, compute_config: {} });
+
+test('a body is JSON with or without a content type; anything else is 422 at the body', async () => {
+  const post = async (
+    body: string | Uint8Array<ArrayBuffer> | null,
+    headers: Record<string, string> = {},
+  ): Promise<Json> => {
+    const init = { method: 'POST', headers: { 'X-Api-Key': api.key, ...headers }, body };
+    const response = await api.request('/v2/listeners', init);
+    return { status: response.status, body: await response.json() };
+  };
+  const bytes = (text: string): Uint8Array<ArrayBuffer> => new Uint8Array(Buffer.from(text));
+  assert.equal((await post(bytes(listener('bare')))).status, 201, 'no content type');
+  for (const type of ['application/json', 'application/json; charset=utf-8', 'APPLICATION/JSON', 'application/x+json'])
+    assert.equal((await post(listener(type), { 'Content-Type': type })).status, 201, type);
+
+  const json = { 'Content-Type': 'application/json' };
+  const deep = `${'['.repeat(100_000)}${']'.repeat(100_000)}`;
+  for (const [why, body, headers, type] of [
+    ['none', null, {}, 'missing'],
+    ['none, said to be JSON', null, json, 'missing'],
+    ['not JSON', '{nonsense', json, 'json_invalid'],
+    ['cut off', listener('x').slice(0, -1), json, 'json_invalid'],
+    ['not UTF-8', new Uint8Array([0x7b, 0x22, 0xff, 0x22, 0x3a, 0x31, 0x7d]), json, 'json_invalid'],
+    ['a form', 'compute_type=ecs', { 'Content-Type': 'application/x-www-form-urlencoded' }, 'model_attributes_type'],
+    ['text', listener('x'), { 'Content-Type': 'text/plain' }, 'model_attributes_type'],
+    ['a list', '[]', json, 'model_attributes_type'],
+    ['null', 'null', json, 'model_attributes_type'],
+    ['a number beyond all', '1e400', json, 'model_attributes_type'],
+    ['very deep', deep, json, 'model_attributes_type'],
+  ] as const) {
+    const answer = await post(body, headers);
+    assert.equal(answer.status, 422, `${why}: ${detailOf(answer.body)}`);
+    assert.deepEqual([answer.body.detail[0].loc, answer.body.detail[0].type], [['body'], type], why);
+  }
+});
+
+test('what a route that takes no body is sent does not matter', async () => {
+  const place = await api.place();
+  for (const [body, type] of [
+    ['', 'application/json'],
+    ['{nonsense', 'application/json'],
+    ['a=b', 'application/x-www-form-urlencoded'],
+  ] as const) {
+    const answer = await api.call('POST', `/v2/listeners/${place.id}/verify`, body, { 'Content-Type': type });
+    assert.equal(answer.status, 200, detailOf(answer.body));
+  }
+});
+
+test('values that no field is meant to hold: never a 500', async () => {
+  const place = await api.place('odd');
+  const deep = `${'{"a":'.repeat(100_000)}1${'}'.repeat(100_000)}`;
+  for (const [method, path, body] of [
+    ['POST', '/v2/listeners', { compute_type: 'ecs', compute_id: 'a\u0000b', compute_config: {} }],
+    ['POST', '/v2/listeners', { compute_type: 'ecs', compute_id: '\ud800', compute_config: { k8s_namespaces: [] } }],
+    ['POST', '/v2/listeners', `{"compute_type":"ecs","compute_id":"deep","compute_config":{"place":${deep}}}`],
+    ['PATCH', `/v2/listeners/${place.id}`, { version: '\u0000' }],
+    ['PATCH', `/v2/listeners/${place.id}`, `{"compute_config":{"place":${deep}}}`],
+    ['GET', '/v2/deployments?name=%00', undefined],
+    ['GET', '/v2/deployments?name=%ff', undefined],
+    ['GET', '/v2/deployments?limit=1&limit=2', undefined],
+    ['GET', '/v2/deployments?offset=9007199254740993', undefined],
+    ['GET', '/v2/deployments?offset=9007199254740991', undefined],
+    ['GET', '/v2/deployments?limit=1e1', undefined],
+    ['GET', '/v2/deployments?limit=', undefined],
+    ['GET', `/v2/deployments/%00`, undefined],
+    ['GET', `/v2/deployments/%2e%2e%2fok`, undefined],
+    ['POST', '/v2/deployments', `{"name":"odd","source":"external_docker","source_config":${deep}}`],
+    ['POST', '/v2/deployments', '{"__proto__":{"name":"a"},"constructor":1}'],
+  ] as const) {
+    const answer = await api.call(method, path, body);
+    assert(answer.status < 500, `${method} ${path}: ${answer.status}`);
+    if (answer.status === 422) for (const { loc, msg, type } of answer.body.detail) assert(loc && msg && type);
+  }
+});
+
+test('ids in any case, and of any version', async () => {
+  const place = await api.place('cases');
+  assert.deepEqual((await api.call('GET', `/v2/listeners/${place.id.toUpperCase()}`)).body, place);
+  const tenant = { 'X-Tenant-Id': api.workspaceId.toUpperCase() };
+  assert.equal((await api.call('GET', '/v2/listeners', undefined, tenant)).status, 200);
+  const { status, body } = await api.call('GET', '/v2/listeners/AAAAAAAA-1111-1111-1111-111111111111');
+  assert.deepEqual([status, body.detail], [404, 'Listener ID aaaaaaaa-1111-1111-1111-111111111111 not found.']);
+});
+
+test('a conflict says that trying again does not help', async () => {
+  await api.place('twice');
+  const again = await api.call('POST', '/v2/listeners', listener('twice'));
+  const sentence = `Listener for LangSmith workspace ID '${api.workspaceId}' and compute ID 'twice' already exists.`;
+  assert.deepEqual([again.status, again.body], [409, { detail: sentence }]);
+  assert.equal(again.headers.get('x-should-retry'), 'false');
+});
+
+test('listeners: what clients of Kubernetes send is taken, and ignored; what cannot change is refused', async () => {
+  const k8s = { compute_type: 'k8s', compute_id: 'cluster', compute_config: { k8s_namespaces: ['a'] } };
+  const refused = await api.call('POST', '/v2/listeners', k8s);
+  assert.deepEqual([refused.status, refused.body.detail], [400, 'compute_type "k8s" is not supported: use "ecs"']);
+  assert.equal((await api.call('POST', '/v2/listeners', { ...k8s, compute_type: 'vm' })).status, 422);
+  const made = await api.call('POST', '/v2/listeners', { ...k8s, compute_type: 'ecs', version: '1.0' });
+  assert.equal(made.status, 201);
+  assert.deepEqual(made.body.compute_config, { k8s_namespaces: ['default'], place: null });
+  assert.equal(made.body.version, '1.0');
+
+  const patch = (body: Json) => api.call('PATCH', `/v2/listeners/${made.body.id}`, body);
+  const same = { compute_type: 'ecs', compute_id: 'cluster', compute_config: { k8s_namespaces: null }, version: null };
+  const { updated_at } = (await api.call('GET', `/v2/listeners/${made.body.id}`)).body;
+  assert.deepEqual({ ...(await patch(same)).body, updated_at }, { ...made.body, updated_at }, 'nulls change nothing');
+  assert.equal((await patch({ version: '1.1' })).body.version, '1.1');
+  assert.match((await patch({ compute_type: 'k8s' })).body.detail, /^compute_type cannot be changed/);
+  assert.match((await patch({ compute_id: 'other' })).body.detail, /^compute_id cannot be changed/);
+});
+
+test('integrations: an honest empty list, and none to be found', async () => {
+  for (const host of ['github', 'forge/github']) {
+    assert.deepEqual((await api.call('GET', `/v1/integrations/${host}/install`)).body, []);
+    const id = randomUUID();
+    const repos = await api.call('GET', `/v1/integrations/${host}/${id}/repos`);
+    assert.deepEqual([repos.status, repos.body], [404, { detail: `Integration ID ${id} not found.` }]);
+    assert.equal((await api.call('GET', `/v1/integrations/${host}/x/repos`)).status, 422);
+    assert.equal((await api.call('GET', `/v1/integrations/${host}/install`, undefined, NO_KEY)).status, 401);
+  }
+});
+
+test('the reference page loads all that it needs from where it is, and runs no script of its own text', async () => {
+  for (const path of ['/docs', '/docs/', '/redoc', '/api-host/docs', '/api-host/docs/', '/api-host/redoc']) {
+    const at = new URL(path, 'http://control-plane.test');
+    const get = (url: URL): Promise<Response> => {
+      assert.equal(url.origin, at.origin, 'nothing from elsewhere');
+      return Promise.resolve(api.request(url.pathname, {}));
+    };
+    const page = await get(at);
+    assert.equal(page.status, 200);
+    assert.match(page.headers.get('content-type')!, /^text\/html/);
+    const policy = page.headers.get('content-security-policy')!;
+    assert.match(policy, /^default-src 'none'/);
+    assert.doesNotMatch(policy, /unsafe|https?:/);
+    const html = await page.text();
+    assert.doesNotMatch(html, /<script[^>]*>[^<]|<style|\sstyle=|\son\w+=/);
+    const links = [...html.matchAll(/(?:src|href|data-openapi)="([^"]+)"/g)].map(([, link]) => new URL(link!, at));
+    assert.equal(links.length, 5);
+    const types = [];
+    for (const link of links) {
+      const asset = await get(link);
+      assert.equal(asset.status, 200, `${path} needs ${link.pathname}`);
+      types.push(asset.headers.get('content-type')!.split(';')[0]);
+      const text = await asset.text();
+      assert(text.length > 50);
+      // The style sheet is the only one that could ask for more.
+      if (types.at(-1) === 'text/css')
+        for (const [, url] of text.matchAll(/url\(["']?([^"')]{0,20})/g)) assert.match(url!, /^data:/);
+    }
+    assert.deepEqual(types, ['image/png', 'text/css', 'text/javascript', 'text/javascript', 'application/json']);
+  }
+});
