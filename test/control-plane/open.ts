@@ -7,6 +7,7 @@ import { openDatabase as connect, type Database } from '../../services/control-p
 import { Looks } from '../../services/control-plane/store/looks.ts';
 import { migrate } from '../../services/control-plane/store/migrations.ts';
 import { openDatabase } from '../support/database.ts';
+import { checkAnswer } from './contract.ts';
 import { SimulatedCloud, outputs } from './simulated.ts';
 
 /* eslint-disable @typescript-eslint/no-explicit-any */
@@ -31,6 +32,7 @@ export interface ControlPlane {
   readonly logged: string[];
   /** As it comes: for what `call` would set right. */
   request(path: string, init: RequestInit): Response | Promise<Response>;
+  /** What it answers is held against the OpenAPI document. */
   call(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Answer>;
   startWorker(options?: { sweepSeconds?: number; concurrency?: number }): Promise<void>;
   /** A verified place of a new listener. */
@@ -83,7 +85,9 @@ export async function openControlPlane(): Promise<ControlPlane> {
       ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
     });
     const text = await response.text();
-    return { status: response.status, body: text === '' ? null : JSON.parse(text), headers: response.headers };
+    const answer: Json = text === '' ? null : JSON.parse(text);
+    if (method !== 'HEAD') checkAnswer(method, path, response, answer);
+    return { status: response.status, body: answer, headers: response.headers };
   };
   return {
     db,
