@@ -8,7 +8,7 @@ import { startPostgres } from '../postgres.ts';
 import { api } from './api/app.ts';
 import { awsCloud } from './aws.ts';
 import { settingsFrom, type Settings } from './settings.ts';
-import { addWorkspace, digestKey, firstKey, nameKey } from './store/access.ts';
+import { digestKey, firstKey, settingKey } from './store/access.ts';
 import { openDatabase, type Database } from './store/database.ts';
 import { abandonDraft, oldDrafts } from './store/deployments.ts';
 import { Looks } from './store/looks.ts';
@@ -130,8 +130,8 @@ async function embedded(
  * that only we may read. It is kept nowhere else, and no log has it.
  */
 async function openTheDoor(db: Database, settings: Settings, log: Logger): Promise<void> {
-  if (settings.apiKey !== null)
-    await nameKey(db, await addWorkspace(db, 'default'), 'FREEHOLD_API_KEY', settings.apiKey);
+  if (settings.apiKey !== null && !(await settingKey(db, settings.apiKey)))
+    log.warn('the key in FREEHOLD_API_KEY was revoked, and stays so: set another one');
   let shown: (() => void) | undefined;
   // Within the transaction that adds it: a key that could not be shown is not added.
   await firstKey(db, (key) => {

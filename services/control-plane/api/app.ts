@@ -5,8 +5,8 @@ import { bodyLimit } from 'hono/body-limit';
 import { createMiddleware } from 'hono/factory';
 import { randomUUID } from 'node:crypto';
 import type { Logger } from 'pino';
-import { callerOf } from '../store/access.ts';
-import { isAway, type Database } from '../store/database.ts';
+import { isAway } from '../store/database.ts';
+import { authenticate, everyRouteHasItsRole } from './auth.ts';
 import type { ApiOptions, App, Env } from './context.ts';
 import { addDeployments } from './deployments.ts';
 import { ApiError, fromZod } from './errors.ts';
@@ -47,9 +47,7 @@ export function routes(options: ApiOptions): App {
       return c.json({ ok: true as const }, 200);
     },
   );
-  const authenticated = authenticate(options.db);
-  app.use('/v1/*', authenticated);
-  app.use('/v2/*', authenticated);
+  authenticate(app, options);
   app.use(readBody);
   addDeployments(app, options);
   addRevisions(app, options);
@@ -57,6 +55,7 @@ export function routes(options: ApiOptions): App {
   addListeners(app, options);
   addIntegrations(app);
   addReference(app);
+  everyRouteHasItsRole(app);
   return app;
 }
 
@@ -81,6 +80,7 @@ export function api(options: ApiOptions): Hono<Env> {
     }
     if (known.status >= 502)
       options.log.warn({ requestId: c.get('requestId'), cause: error.message }, 'the account or the store refused');
+    if (known.status === 401) c.header('www-authenticate', 'Bearer');
     if (known.status === 409) c.header('x-should-retry', 'false');
     if (known.retryAfter !== undefined) c.header('retry-after', String(known.retryAfter));
     return c.json({ detail: known.detail }, known.status);
@@ -114,19 +114,5 @@ const observe = (log: Logger) =>
     const { method, path } = c.req;
     const line = { requestId, method, path, status: c.res.status, ms: Math.round(performance.now() - started) };
     if (path.endsWith('/ok')) log.debug(line, 'request');
-    else log.info({ ...line, workspace: c.get('workspaceId') }, 'request');
-  });
-
-const authenticate = (db: Database) =>
-  createMiddleware<Env>(async (c, next) => {
-    const key = c.req.header('x-api-key');
-    if (!key) throw new ApiError(401, 'X-Api-Key header is required');
-    const caller = await callerOf(db, key);
-    if (caller === undefined) throw new ApiError(401, 'Invalid API key');
-    const tenant = c.req.header('x-tenant-id');
-    if (tenant && tenant.toLowerCase() !== caller.workspaceId)
-      throw new ApiError(403, `The API key does not belong to workspace ID '${tenant}'.`);
-    c.set('caller', caller);
-    c.set('workspaceId', caller.workspaceId);
-    await next();
+    else log.info({ ...line, caller: c.get('callerId'), workspace: c.get('workspaceId') }, 'request');
   });

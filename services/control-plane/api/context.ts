@@ -2,10 +2,10 @@
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import type { Logger } from 'pino';
 import type { Cloud } from '../cloud.ts';
-import type { Caller } from '../store/access.ts';
-import type { Database } from '../store/database.ts';
+import type { Database, Role } from '../store/database.ts';
 import type { Looks } from '../store/looks.ts';
 import { PROBLEMS } from './problems.ts';
+import type { Oidc } from './tokens.ts';
 
 export interface ApiOptions {
   readonly db: Database;
@@ -16,11 +16,38 @@ export interface ApiOptions {
   readonly principalArn: string | null;
   /** For the digests of secret values. */
   readonly digestKey: Buffer;
+  /** Whose bearer tokens are taken @default nobody's */
+  readonly oidc?: Oidc;
+  /** Requests a minute for each key, 0: any number @default 0 */
+  readonly rateLimit?: number;
+}
+
+/** Who was let in. */
+export interface Caller {
+  readonly organizationId: string;
+  /** The one that this request is about. Null: the request is about the organization. */
+  readonly workspaceId: string | null;
+  /** Those that he may name in X-Tenant-Id; null: all of the organization's. */
+  readonly workspaceIds: readonly string[] | null;
+  /** In the workspace; without one, in the organization. */
+  readonly role: Role;
+  /** In every workspace of the organization; null: none. */
+  readonly organizationRole: Role | null;
+  /** Of the key, or of the token's subject. */
+  readonly name: string;
+  /** Null: a token's bearer. */
+  readonly keyId: string | null;
+  /** What a token's bearer owes his roles to. */
+  readonly membershipIds: readonly string[];
+  /** The key's id, or the token's `sub`. */
+  readonly user: { readonly id: string; readonly email: string | null };
 }
 
 export interface Env {
   Variables: {
     caller: Caller;
+    /** The key's id, or the token's `sub`. */
+    callerId: string;
     workspaceId: string;
     requestId: string;
     /** Whether the route that was found takes one. */

@@ -1,4 +1,5 @@
 /** The OpenAPI document: what the routes say of themselves, and what is true of all of them. */
+import { roleFor } from './auth.ts';
 import type { App } from './context.ts';
 import { HEADERS, PROBLEMS } from './problems.ts';
 import { errorBody, validationErrorBody } from './schemas.ts';
@@ -17,7 +18,9 @@ const INFO = {
       'besides is marked so.',
       '',
       'Every path is there under `/api-host`, too, and with a slash at its end. Nothing redirects. Any request may name',
-      'itself in `X-Request-Id`; every answer does. What to do about each failure is said with its response.',
+      'itself in `X-Request-Id`; every answer does. What to do about each failure is said with its response. The role',
+      'that an operation takes is its `x-required-role`: `viewer`, `deployer` or `admin`, each of which may do what',
+      'the one before may.',
     ].join('\n'),
   },
   security: [
@@ -79,8 +82,9 @@ const response = (status: string, { happened, next, headers = [] }: (typeof PROB
 function complete(operation: Operation, method: string, path: string): void {
   operation.operationId ??= `${path.replace(/\W+/g, '_').replace(/^_|_$/g, '')}_${method}`;
   const secured = operation.security?.length !== 0;
+  if (secured) operation['x-required-role'] = roleFor(method, path);
   const may = [
-    ...(secured ? [401, 403, 429] : []),
+    ...(secured ? [401, 403, 422, 429] : []), // 422: an X-Tenant-Id that is none
     ...(operation.requestBody ? [413, 422] : []),
     ...(operation.parameters?.length ? [422] : []),
     500,

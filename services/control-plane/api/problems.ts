@@ -23,6 +23,10 @@ export const HEADERS = {
     description: '`false`: the same request would be refused again. Heeded by the Terraform provider.',
     schema: { type: 'string', enum: ['false'] },
   },
+  'WWW-Authenticate': {
+    description: '`Bearer`: besides `X-Api-Key`, which has no name as a scheme, a bearer token is taken.',
+    schema: { type: 'string' },
+  },
   Allow: { description: 'The methods that the path has.', schema: { type: 'string' } },
 } as const;
 export type HeaderName = keyof typeof HEADERS;
@@ -40,14 +44,24 @@ export const PROBLEMS: Readonly<Record<number, Problem>> = {
   401: {
     name: 'Unauthorized',
     happened: 'No credentials, or ones that are unknown, revoked or expired.',
-    next: 'Send a valid key as `X-Api-Key`.',
-    sentences: ['X-Api-Key header is required', 'Invalid API key'],
+    next: 'Send a valid key as `X-Api-Key`, or a token that is still good as `Authorization: Bearer`.',
+    sentences: [
+      'X-Api-Key or Authorization: Bearer header is required',
+      'Invalid API key',
+      'This API key was revoked',
+      'This API key has expired',
+    ],
+    headers: ['WWW-Authenticate'],
   },
   403: {
     name: 'Forbidden',
     happened: 'The credentials are valid, but not for this workspace, or not for this.',
     next: 'Name a workspace of theirs in `X-Tenant-Id`, or ask for a role that may do this.',
-    sentences: ["The API key does not belong to workspace ID '{workspace_id}'."],
+    sentences: [
+      "The API key does not belong to workspace ID '{workspace_id}'.",
+      '… requires workspace specification: set the header X-Tenant-Id to the id of one (GET /v2/freehold/workspaces …',
+      'The role "{role}" may not do this: it takes the role "{role}".',
+    ],
   },
   404: {
     name: 'NotFound',
@@ -104,7 +118,8 @@ export const PROBLEMS: Readonly<Record<number, Problem>> = {
   },
   503: {
     name: 'ServiceUnavailable',
-    happened: "The control plane's store does not answer. Deployments go on serving.",
+    happened:
+      "The control plane's store does not answer, or of a bearer token: its provider. Deployments go on serving.",
     next: 'Wait for as long as `Retry-After` says, then send it again.',
     sentences: ['The store does not answer: try again'],
     headers: ['Retry-After'],

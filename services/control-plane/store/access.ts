@@ -1,42 +1,112 @@
-/** Workspaces and the keys that open them. */
+/** Who may come in: keys, and what members' tokens are worth. */
 import { createHash, randomBytes } from 'node:crypto';
 import { sql } from 'kysely';
-import type { Database, Role } from './database.ts';
+import { now, type Database, type Role } from './database.ts';
 
 const DIGEST_KEY = 'digest key';
 const SHOWN = 8;
 
 export const hashOf = (key: string): Buffer => createHash('sha256').update(key).digest();
 
-/** A caller who was let in. */
-export interface Caller {
+/** Where a role holds: in one workspace, or in all of the organization. */
+export interface Grant {
   readonly organizationId: string;
-  /** The one that this request is about. */
-  readonly workspaceId: string;
+  /** Null: every workspace of the organization. */
+  readonly workspaceId: string | null;
   readonly role: Role;
-  /** Of the key, or of the token's subject. */
-  readonly name: string;
-  /** Null: a token's bearer. */
-  readonly keyId: string | null;
 }
 
-/** Whom a key lets in. */
-export async function callerOf(db: Database, key: string): Promise<Caller | undefined> {
-  const found = await db
-    .selectFrom('api_keys')
-    .select(['id', 'organization_id', 'workspace_id', 'role', 'name'])
-    .where('hash', '=', hashOf(key))
-    .where('workspace_id', 'is not', null)
+/** A key as a request shows it, and the organization of the workspace that the request names. */
+export interface KeyFound extends Grant {
+  readonly id: string;
+  readonly name: string;
+  /** The workspace that an organization-wide key opens when the request names none. */
+  readonly home: string | null;
+  readonly expired: boolean;
+  readonly revoked: boolean;
+  /** Its last use was noted more than a minute ago. */
+  readonly stale: boolean;
+  /** Null: the request names no workspace, or one that is not there. */
+  readonly tenantOrganizationId: string | null;
+}
+
+/** @param tenant id of the workspace that the request names */
+export async function findKey(db: Database, key: string, tenant: string | null): Promise<KeyFound | undefined> {
+  const row = await db
+    .selectFrom('api_keys as k')
+    .leftJoin('workspaces as t', (join) => join.on('t.id', '=', tenant))
+    .select(['k.id', 'k.name', 'k.organization_id', 'k.workspace_id', 'k.organization_wide', 'k.role', 'k.revoked_at'])
+    .select((e) => [
+      't.organization_id as tenant_organization_id',
+      e('k.expires_at', '<=', now).as('expired'),
+      sql<boolean>`coalesce(k.last_used_at < now() - interval '1 minute', true)`.as('stale'),
+    ])
+    .where('k.hash', '=', hashOf(key))
     .executeTakeFirst();
   return (
-    found && {
-      organizationId: found.organization_id,
-      workspaceId: found.workspace_id!,
-      role: found.role,
-      name: found.name,
-      keyId: found.id,
+    row && {
+      id: row.id,
+      name: row.name,
+      organizationId: row.organization_id,
+      workspaceId: row.organization_wide ? null : row.workspace_id,
+      home: row.workspace_id,
+      role: row.role,
+      expired: row.expired === true,
+      revoked: row.revoked_at !== null,
+      stale: row.stale,
+      tenantOrganizationId: row.tenant_organization_id,
     }
   );
+}
+
+/** Of requests at the same time, one notes it. */
+export async function noteUse(db: Database, keyId: string): Promise<void> {
+  await db
+    .updateTable('api_keys')
+    .set({ last_used_at: now })
+    .where('id', '=', keyId)
+    .where(sql<boolean>`coalesce(last_used_at < now() - interval '1 minute', true)`)
+    .execute();
+}
+
+/** What a token says of its bearer, as far as roles are given for it. */
+export interface Claims {
+  readonly sub: string;
+  /** In lower case, and verified by the provider. */
+  readonly email: string | null;
+  readonly groups: readonly string[];
+}
+
+export interface MembershipFound extends Grant {
+  readonly id: string;
+  readonly tenantOrganizationId: string | null;
+}
+
+/** All that the bearer of these claims was given. */
+export async function findMemberships(
+  db: Database,
+  { sub, email, groups }: Claims,
+  tenant: string | null,
+): Promise<MembershipFound[]> {
+  const rows = await db
+    .selectFrom('members as m')
+    .leftJoin('workspaces as t', (join) => join.on('t.id', '=', tenant))
+    .select(['m.id', 'm.organization_id', 'm.workspace_id', 'm.role', 't.organization_id as tenant_organization_id'])
+    .where((e) =>
+      e.or([
+        e.and([e('m.claim', '=', 'sub'), e('m.value', '=', sub)]),
+        e.and([e('m.claim', '=', 'email'), e('m.value', '=', email)]),
+        e.and([e('m.claim', '=', 'groups'), e('m.value', '=', e.fn.any(e.val([...groups])))]),
+      ]),
+    )
+    .execute();
+  return rows.map((row) => ({
+    id: row.id,
+    organizationId: row.organization_id,
+    workspaceId: row.workspace_id,
+    role: row.role,
+    tenantOrganizationId: row.tenant_organization_id,
+  }));
 }
 
 /** In the organization of the given name, which is made too when there is none. */
@@ -56,40 +126,64 @@ export async function addWorkspace(db: Database, name: string, organization = 'd
   return id;
 }
 
+/** What a key may be besides a key to all of one workspace for good. */
+export interface KeyScope {
+  /** @default admin */
+  readonly role?: Role;
+  /** Opens every workspace of the organization, and without X-Tenant-Id the given one @default false */
+  readonly organizationWide?: boolean;
+  readonly expiresAt?: Date | null;
+}
+
 /** Adding a key that is there already changes nothing. */
-export async function addKey(db: Database, workspace: string, name: string, key: string): Promise<void> {
+export async function addKey(
+  db: Database,
+  workspace: string,
+  name: string,
+  key: string,
+  { role = 'admin', organizationWide = false, expiresAt = null }: KeyScope = {},
+): Promise<void> {
   await db
     .insertInto('api_keys')
     .values((e) => ({
       organization_id: e.selectFrom('workspaces').select('organization_id').where('id', '=', workspace),
       workspace_id: workspace,
-      role: 'admin',
+      organization_wide: organizationWide,
+      role,
       name,
       prefix: key.slice(0, SHOWN),
       hash: hashOf(key),
+      expires_at: expiresAt,
     }))
     .onConflict((conflict) => conflict.column('hash').doNothing())
     .execute();
 }
 
-/** The key of this name, which another one of the same name ends. */
-export async function nameKey(db: Database, workspace: string, name: string, key: string): Promise<void> {
-  await db.transaction().execute(async (tx) => {
+/** The name of the key that the setting names: no other has it. */
+export const SETTING = 'FREEHOLD_API_KEY';
+
+/**
+ * The setting's key, which another value of the setting ends. It administers the organization, as the first key does.
+ * @returns false when it was revoked: it stays so
+ */
+export async function settingKey(db: Database, key: string): Promise<boolean> {
+  return db.transaction().execute(async (tx) => {
     await sql`lock table api_keys in share row exclusive mode`.execute(tx); // of two starts, the later one's key stays
-    await tx
-      .deleteFrom('api_keys')
-      .where('workspace_id', '=', workspace)
-      .where('name', '=', name)
-      .where('hash', '!=', hashOf(key))
-      .execute();
-    await addKey(tx, workspace, name, key);
+    await tx.deleteFrom('api_keys').where('name', '=', SETTING).where('hash', '!=', hashOf(key)).execute();
+    await addKey(tx, await addWorkspace(tx, 'default'), SETTING, key, { organizationWide: true });
+    const { revoked_at } = await tx
+      .selectFrom('api_keys')
+      .select('revoked_at')
+      .where('hash', '=', hashOf(key))
+      .executeTakeFirstOrThrow();
+    return revoked_at === null;
   });
 }
 
-export const newKey = (): string => `fh_${randomBytes(24).toString('hex')}`;
+const newKey = (): string => `fh_${randomBytes(24).toString('hex')}`;
 
 /**
- * The very first start makes a workspace with one key.
+ * The very first start makes a workspace with one key, which administers the organization.
  * @param hand is given it, for once; when that throws, there is no key
  */
 export async function firstKey(db: Database, hand: (key: string) => void): Promise<void> {
@@ -97,7 +191,7 @@ export async function firstKey(db: Database, hand: (key: string) => void): Promi
     await sql`lock table api_keys in share row exclusive mode`.execute(tx); // of two first starts, one makes it
     if (await tx.selectFrom('api_keys').select('id').limit(1).executeTakeFirst()) return;
     const key = newKey();
-    await addKey(tx, await addWorkspace(tx, 'default'), 'first', key);
+    await addKey(tx, await addWorkspace(tx, 'default'), 'first', key, { organizationWide: true });
     hand(key);
   });
 }

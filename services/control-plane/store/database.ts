@@ -32,8 +32,9 @@ export type Role = 'viewer' | 'deployer' | 'admin';
 export interface ApiKeys {
   id: Generated<string>;
   organization_id: string;
-  /** Null: all of the organization's. */
+  /** The one that it opens; of an organization-wide key: when a request names none. Null: a request has to. */
   workspace_id: string | null;
+  organization_wide: Generated<boolean>;
   role: Role;
   name: string;
   /** Its first characters, to tell keys apart. */

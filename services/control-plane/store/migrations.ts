@@ -216,6 +216,17 @@ const steps: Record<string, Migration> = {
           alter column agent_auth drop default`.execute(db);
     },
   },
+  '0004_keys_of_an_organization': {
+    async up(db: Kysely<unknown>) {
+      await sql`alter table api_keys add column organization_wide boolean not null default false`.execute(db);
+      // Somebody has to be able to make a second workspace: whoever holds the key that there was from the start.
+      await sql`
+        update api_keys set organization_wide = true
+        where workspace_id is null or name in ('first', 'FREEHOLD_API_KEY')`.execute(db);
+      await sql`
+        alter table api_keys add check (organization_wide or workspace_id is not null)`.execute(db);
+    },
+  },
 };
 
 /** Brings the schema up to date. Safe when several processes do so at once: the migrator holds a lock. */
