@@ -115,8 +115,8 @@ async function main(): Promise<void> {
 
   const { url } = await controlPlane.call('GET', `/v2/deployments/${deployment.id}`);
   step(`The agent's URL, through the load balancer: ${url}`);
-  const answer = await ask(rehearsal, url);
-  step('The agent, run once with the LangGraph SDK, answered:');
+  const answer = await ask(rehearsal, url, controlPlane.apiKey);
+  step('The agent asked the control plane about the key; run once with the LangGraph SDK, it answered:');
   detail(JSON.stringify(answer));
 
   if (once) return;
@@ -132,7 +132,7 @@ function hints(rehearsal: Rehearsal, controlPlane: ControlPlane, id: string, url
   return `
   # the agent, through its load balancer
   curl -x ${rehearsal.endpoint} ${url}/info
-  curl -x ${rehearsal.endpoint} ${url}/runs/wait ${json} -d '{"assistant_id":"echo","input":{"text":"hi"}}'
+  curl -x ${rehearsal.endpoint} ${url}/runs/wait ${key} ${json} -d '{"assistant_id":"echo","input":{"text":"hi"}}'
 
   # what was made, and what happened, in order
   curl ${key} ${api}/timeline
@@ -186,7 +186,7 @@ function line(resource: Resource): string {
   return `${mark} ${resource.id.padEnd(18)} ${resource.state.padEnd(9)} ${String(inState).padStart(3)} s  ${why}`;
 }
 
-async function ask(rehearsal: Rehearsal, url: string): Promise<unknown> {
+async function ask(rehearsal: Rehearsal, url: string, apiKey: string): Promise<unknown> {
   // The balancer's name means something only inside the emulated network, so the SDK's requests go through its proxy.
   const through = (input: string | URL | Request, init?: RequestInit): Promise<Response> =>
     rehearsal.fetch(input instanceof Request ? input.url : String(input), {
@@ -194,7 +194,7 @@ async function ask(rehearsal: Rehearsal, url: string): Promise<unknown> {
       headers: Object.fromEntries(new Headers(init?.headers)),
       ...(typeof init?.body === 'string' ? { body: init.body } : {}),
     });
-  const client = new Client({ apiUrl: url, callerOptions: { fetch: through } });
+  const client = new Client({ apiUrl: url, apiKey, callerOptions: { fetch: through } });
   const thread = await client.threads.create();
   return client.runs.wait(thread.thread_id, 'echo', { input: { text: 'hello' } });
 }

@@ -106,7 +106,9 @@ async function start(
     });
   closers.push(keepUp(db, looks, settings, log));
 
-  const app = api({ db, looks, cloud, log, principalArn: settings.principalArn, digestKey: key });
+  warnOfAgents(settings, log);
+  const { principalArn, agentAuth } = settings;
+  const app = api({ db, looks, cloud, log, principalArn, agentAuth, digestKey: key });
   const server = await listen(app.fetch, settings);
   closers.push(() => new Promise((resolve) => server.close(resolve)));
   log.info(
@@ -123,6 +125,19 @@ async function embedded(
   const postgres = await startPostgres({ directory, durable: true, onEnd });
   closers.push(() => postgres.stop());
   return postgres.url;
+}
+
+/** What an operator would rather hear at the start than from the users of an agent. */
+function warnOfAgents({ agentAuth, publicUrl }: Settings, log: Logger): void {
+  if (agentAuth.type === 'noop')
+    log.warn('FREEHOLD_AGENT_AUTH is noop: whoever reaches the load balancer of an agent may call it');
+  else if (publicUrl === null)
+    log.warn(
+      { endpoint: agentAuth.endpoint },
+      "FREEHOLD_PUBLIC_URL is not set: agents are to check their callers' keys where none of them gets, and let nobody in",
+    );
+  else if (publicUrl.startsWith('http:'))
+    log.warn({ publicUrl }, "FREEHOLD_PUBLIC_URL is not https: agents send their callers' keys in the clear");
 }
 
 /**

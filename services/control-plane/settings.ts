@@ -1,5 +1,6 @@
 /** All settings, from the environment of the process. */
 import { join } from 'node:path';
+import type { AgentAuth } from '../reconciler/spec.ts';
 
 export interface Settings {
   /** `PORT` @default 8124 */
@@ -36,6 +37,14 @@ export interface Settings {
   readonly lookExpiresSeconds: number;
   /** `FREEHOLD_EVENT_DAYS`: how long events and receipts are kept @default 30 */
   readonly eventDays: number;
+  /** `FREEHOLD_PUBLIC_URL`: where the customers' servers reach this API @default unknown */
+  readonly publicUrl: string | null;
+  /**
+   * `FREEHOLD_AGENT_AUTH`: who may call the agents. `langsmith`: whoever has a key of the deployment's workspace, which
+   * the server asks this API about; `noop`: whoever reaches its load balancer. Recorded with each new revision
+   * @default langsmith
+   */
+  readonly agentAuth: AgentAuth;
   /** `LOG_LEVEL` @default info */
   readonly logLevel: string;
   /** `FREEHOLD_EXIT_WITH_STDIN=1`: end when the standard input does, so that a parent takes us along @default false */
@@ -43,6 +52,8 @@ export interface Settings {
 }
 
 const KEY_LENGTH = 32;
+
+const isLoopback = (host: string): boolean => host === 'localhost' || host === '::1' || host.startsWith('127.');
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -67,9 +78,25 @@ export function settingsFrom(env: Environment, root: string): Settings {
       `FREEHOLD_API_KEY has ${apiKey.length} characters: use at least ${KEY_LENGTH}, such as the output of ` +
         '`openssl rand -hex 32`',
     );
+  const [port, host] = [number('PORT', 8124), text('HOST') ?? '127.0.0.1'];
+  const publicUrl = text('FREEHOLD_PUBLIC_URL')?.replace(/\/+$/, '') ?? null;
+  if (publicUrl !== null && !/^https?:\/\/[^/?#\s]+(\/[^?#\s]*)?$/.test(publicUrl))
+    throw new Error(`FREEHOLD_PUBLIC_URL is not an http or https URL: "${publicUrl}"`);
+  const agentAuth = (): AgentAuth => {
+    const type = text('FREEHOLD_AGENT_AUTH') ?? 'langsmith';
+    if (type === 'noop') return { type };
+    if (type !== 'langsmith') throw new Error(`FREEHOLD_AGENT_AUTH is neither "langsmith" nor "noop": "${type}"`);
+    if (publicUrl !== null) return { type, endpoint: publicUrl };
+    // A trial on one machine: nobody's server reaches it, so no agent lets anyone in.
+    if (isLoopback(host)) return { type, endpoint: `http://${host.includes(':') ? `[${host}]` : host}:${port}` };
+    throw new Error(
+      "FREEHOLD_PUBLIC_URL is not set: agents ask the control plane about their callers' keys, at this URL. " +
+        'FREEHOLD_AGENT_AUTH=noop instead lets in whoever reaches their load balancer',
+    );
+  };
   return {
-    port: number('PORT', 8124),
-    host: text('HOST') ?? '127.0.0.1',
+    port,
+    host,
     databaseUrl: text('DATABASE_URL'),
     dataDirectory: text('FREEHOLD_DATA_DIR') ?? join(root, '.data', 'store'),
     apiKey,
@@ -85,6 +112,8 @@ export function settingsFrom(env: Environment, root: string): Settings {
     pollSeconds: text('FREEHOLD_POLL_SECONDS') === null ? null : number('FREEHOLD_POLL_SECONDS', 0),
     lookExpiresSeconds: number('FREEHOLD_LOOK_EXPIRES_SECONDS', 30),
     eventDays: number('FREEHOLD_EVENT_DAYS', 30),
+    publicUrl,
+    agentAuth: agentAuth(),
     logLevel: text('LOG_LEVEL') ?? 'info',
     exitWithStdin: text('FREEHOLD_EXIT_WITH_STDIN') === '1',
   };

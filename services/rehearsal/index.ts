@@ -181,9 +181,14 @@ export interface Rehearsal {
   /** Emulated DNS names and the loopback addresses behind them. */
   names(): Promise<Record<string, string>>;
   /**
+   * A server of this machine, on a port of 127.0.0.1, becomes one on the internet by that name. Tasks that start from
+   * now on reach it on any port, as far as their way out goes.
+   */
+  outside(name: string, port: number): Promise<void>;
+  /**
    * Whether the live rules of the network would let a connection through: '' or why it would be dropped. `from` and
-   * `to` are ARNs of tasks, databases and load balancers, interfaces that might be, or (`from`) an IP address; with
-   * `service` the question is whether it gets to a service of AWS (`ecr.api`, `logs`, …) or to the `internet`.
+   * `to` are ARNs of tasks, databases and load balancers, interfaces that might be, or IP addresses; with `service`
+   * the question is whether it gets to a service of AWS (`ecr.api`, `logs`, …) or to the `internet`.
    */
   reach(question: {
     account: string;
@@ -488,6 +493,7 @@ function drive(endpoint: string, stop: () => Promise<void>): Rehearsal {
     capacity: async (lack) => void (await own('POST', '/capacity', lack)),
     clearCapacity: async (account) => void (await own('DELETE', `/capacity?account=${account}`)),
     names: async () => (await own('GET', '/names')) as Record<string, string>,
+    outside: async (name, port) => void (await own('POST', '/outside', { name, port })),
     reach: async (question) => ((await own('POST', '/reach', question)) as { why: string }).why,
     fetch: (url, init = {}) => throughProxy(endpoint, url, init),
     quota: async (number, code, value) => void (await own('POST', '/quotas', { account: number, code, value })),

@@ -19,6 +19,8 @@ export const CONTROL_PLANE_ACCOUNT = '111111111111';
 
 export interface ControlPlane {
   readonly url: string;
+  /** Where the emulated tasks reach it: over the internet. */
+  readonly publicUrl: string;
   readonly apiKey: string;
   /** Where its log goes. */
   readonly log: string;
@@ -79,6 +81,9 @@ async function launch(
   const log = join(directory, 'control-plane.log');
   const output = createWriteStream(log, { flags: 'a' });
   const { accessKeyId, secretAccessKey } = options.principal.credentials;
+  const publicName = `control-plane-${port}.example.com`;
+  await options.rehearsal.outside(publicName, port);
+  const publicUrl = `http://${publicName}`;
   const child = spawn(process.execPath, [join(ROOT, 'bin', 'control-plane.ts')], {
     stdio: ['pipe', 'pipe', 'pipe'], // its standard input closes when we are gone, and it ends with that
     env: {
@@ -91,6 +96,7 @@ async function launch(
       AWS_SECRET_ACCESS_KEY: secretAccessKey,
       FREEHOLD_PRINCIPAL_ARN: options.principal.arn,
       FREEHOLD_API_KEY: apiKey,
+      FREEHOLD_PUBLIC_URL: publicUrl,
       FREEHOLD_DATA_DIR: join(directory, 'store'),
       FREEHOLD_EXIT_WITH_STDIN: '1',
       FREEHOLD_POLL_SECONDS: '1', // AWS is faster here, so it is looked at sooner
@@ -106,6 +112,7 @@ async function launch(
   const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
   return {
     url,
+    publicUrl,
     apiKey,
     log,
     child,

@@ -71,6 +71,7 @@ export async function openControlPlane(): Promise<ControlPlane> {
     cloud,
     log,
     principalArn: 'arn:aws:iam::111111111111:user/freehold',
+    agentAuth: { type: 'langsmith', endpoint: 'https://freehold.example.com' },
     digestKey: secretsKey,
   });
 

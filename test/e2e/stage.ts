@@ -28,7 +28,10 @@ export interface Stage {
   close(): Promise<void>;
 }
 
-/** A control plane with a user of its own, and customers' accounts with a place each. */
+/**
+ * A control plane with a user of its own, and customers' accounts with a place each. Its agents let in anyone, unless
+ * `env` says otherwise.
+ */
 export async function open(
   name: string,
   accounts: readonly string[],
@@ -36,7 +39,7 @@ export async function open(
 ): Promise<Stage> {
   const rehearsal = await openRehearsal();
   const principal = await controlPlaneUser(rehearsal, name);
-  const api = await startControlPlane({ rehearsal, principal, env });
+  const api = await startControlPlane({ rehearsal, principal, env: { FREEHOLD_AGENT_AUTH: 'noop', ...env } });
   const places: Record<string, Awaited<ReturnType<typeof onboard>>> = {};
   for (const account of accounts)
     places[account] = await onboard(api, principal.arn, { rehearsal, account, name: `${name}-${account}` });

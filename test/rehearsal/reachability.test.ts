@@ -426,6 +426,9 @@ describe('reachability', { concurrency: true, timeout: 120_000 }, () => {
         const groups = way.egress ? [await n.group(vpc, [], way.egress)] : [app];
         const me = { subnet, groups, publicIp: way.publicIp ?? false };
         for (const service of ['ecr.api', 'logs', 'internet']) says(await reach({ from: me, service }), way.gets);
+        const there = (port: number) => reach({ from: me, to: '52.94.0.7', port });
+        says(await there(443), way.gets);
+        says(await there(8080), way.egress ? /^no egress rule .* port 8080 to 52\.94\.0\.7$/ : way.gets);
       });
 
     // https://docs.aws.amazon.com/vpc/latest/userguide/nat-gateway-troubleshooting.html
@@ -773,7 +776,7 @@ describe('reachability', { concurrency: true, timeout: 120_000 }, () => {
       socket.once('error', (error) => done(error.code));
     });
     (async () => {
-      for (const name of ['NEIGHBOUR', 'OUTSIDE', 'AWS_ENDPOINT_URL', 'ALLOWED', 'FORBIDDEN'])
+      for (const name of ['NEIGHBOUR', 'OUTSIDE', 'NAMED', 'AWS_ENDPOINT_URL', 'ALLOWED', 'FORBIDDEN'])
         console.log(name, await dial(process.env[name], ['OUTSIDE', 'FORBIDDEN'].includes(name) ? 700 : 5000));
     })();`;
 
@@ -807,9 +810,11 @@ describe('reachability', { concurrency: true, timeout: 120_000 }, () => {
         );
         const there = `${String(row['address'])}:8000`;
         await eventually('this machine reaches it', async () => (await fetch(`http://${there}/ok`)).ok);
+        await own.outside('api.example.com', Number(new URL(own.endpoint).port));
         const env = {
           NEIGHBOUR: there,
           OUTSIDE: '192.0.2.1:80',
+          NAMED: 'http://api.example.com:8080',
           ALLOWED: `${host}:80`,
           FORBIDDEN: `${host}:8080`,
         };
@@ -822,6 +827,7 @@ describe('reachability', { concurrency: true, timeout: 120_000 }, () => {
         delete said['OUTSIDE'];
         assert.deepEqual(said, {
           NEIGHBOUR: namespaces ? 'ECONNREFUSED' : 'answers',
+          NAMED: 'answers',
           AWS_ENDPOINT_URL: 'answers',
           ALLOWED: 'answers',
           FORBIDDEN: 'timeout',

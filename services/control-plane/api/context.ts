@@ -1,6 +1,7 @@
 /** What all routes share. */
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import type { Logger } from 'pino';
+import type { AgentAuth } from '../../reconciler/spec.ts';
 import type { Cloud } from '../cloud.ts';
 import type { Database, Role } from '../store/database.ts';
 import type { Looks } from '../store/looks.ts';
@@ -14,6 +15,8 @@ export interface ApiOptions {
   readonly log: Logger;
   /** Who assumes the customers' roles; shown, so that their stack can be given it. */
   readonly principalArn: string | null;
+  /** What each new revision's server asks about its callers; a revision that is there keeps what it was made with. */
+  readonly agentAuth: AgentAuth;
   /** For the digests of secret values. */
   readonly digestKey: Buffer;
   /** Whose bearer tokens are taken @default nobody's */

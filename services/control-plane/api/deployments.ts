@@ -151,7 +151,7 @@ export function addDeployments(app: App, options: ApiOptions): void {
         environment,
         references: [],
         build: null,
-        agentAuth: { type: 'noop' },
+        agentAuth: options.agentAuth,
       });
       const drafted = await draftDeployment(db, {
         ...owner,

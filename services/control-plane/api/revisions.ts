@@ -139,7 +139,7 @@ export function addRevisions(app: App, options: ApiOptions): void {
         environment: old.environment,
         references: old.secret_references,
         build: old.build,
-        agentAuth: old.agent_auth,
+        agentAuth: options.agentAuth, // not the old one's: where we are reached is no part of what was asked for
       };
       await changed(options, row.id, {}, () => Promise.resolve(intent));
       return c.json(await answerOf(options, await deploymentOf(db, workspaceId, row.id)), 200);
@@ -191,7 +191,7 @@ export async function revise(
         : (base?.environment ?? []),
       references: base?.secret_references ?? [],
       build: base?.build ?? null,
-      agentAuth: { type: 'noop' },
+      agentAuth: options.agentAuth,
     } satisfies RevisionIntent),
   );
   return id!;

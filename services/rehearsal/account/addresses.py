@@ -38,10 +38,11 @@ from typing import Callable
 from ministack.core.responses import get_account_id, get_region
 
 from account import control, namespaces, reachability, settings
-from account.reachability import Interface
+from account.reachability import Interface, Outside
 
 Endpoint = tuple[str, int]
-Target = tuple[Endpoint, Interface | None]  # where on this machine, and the interface it stands behind
+# Where on this machine, and what it stands for: an interface, an address on the internet, or nothing but itself.
+Target = tuple[Endpoint, Interface | Outside | None]
 Scope = tuple[str, str, str] | None  # account, region, VPC
 
 GUARD_PORT = 47999
@@ -358,9 +359,9 @@ class _Forwarder:
     async def _connect(self, entry: Name, face: Face, port: int, client: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         try:
-            for target, interface in await _reached(entry, face, port, client):
+            for target, behind in await _reached(entry, face, port, client):
                 try:
-                    server = await namespaces.towards(interface.what if interface else "")
+                    server = await namespaces.towards(behind.what if isinstance(behind, Interface) else "")
                 except OSError:  # its network went just now, with the target
                     continue
                 try:
@@ -411,7 +412,7 @@ async def _reached(entry: Name, face: Face, port: int, client: socket.socket) ->
     waits = reachability.retries()
     while True:
         found = entry.targets(port)
-        reasons = [reachability.may_connect(face.client, interface, port) for _, interface in found]
+        reasons = [reachability.may_connect(face.client, behind, port) for _, behind in found]
         open_ones = [target for target, why in zip(found, reasons) if not why]
         if open_ones or not found:
             return open_ones
@@ -449,10 +450,20 @@ def _start_mover() -> tuple[subprocess.Popen, socket.socket]:
 _forwarder = _Forwarder()
 
 
+def _outside(request: control.Request) -> dict:
+    """{name, port}: a server of this machine, on a loopback port, becomes one on the internet by that name, on any
+    port. Tasks that start from now on reach it as far as their way out goes.
+    """
+    name, port = request.body["name"], int(request.body["port"])
+    publish(name, None, lambda _meant: [(("127.0.0.1", port), Outside(reachability.INTERNET))])
+    return {}
+
+
 def install() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536) if hard != resource.RLIM_INFINITY else 65536, hard))
     control.route("GET", "/names", lambda _request: names())
+    control.route("POST", "/outside", _outside)
 
 
 def reset() -> None:

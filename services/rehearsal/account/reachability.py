@@ -54,7 +54,7 @@ class Interface:
 
 @dataclass(frozen=True)
 class Outside:
-    """A client without an interface of ours: somewhere on the internet, or in the VPC."""
+    """One without an interface of ours: somewhere on the internet; a client also somewhere in the VPC."""
 
     address: str
 
@@ -377,12 +377,19 @@ def _list(groups: tuple[str, ...]) -> str:
 # Connections ---------------------------------------------------------------------------------------
 
 
-def may_connect(source: Interface | Outside | None, target: Interface | None, port: int, protocol: str = "tcp") -> str:
+def may_connect(
+    source: Interface | Outside | None, target: Interface | Outside | None, port: int, protocol: str = "tcp"
+) -> str:
     """'' or why the connection is dropped. None as source is this machine itself: tests, and the emulator. None as
     target is a server of a test.
     """
     if source is None or target is None:
         return ""
+    if isinstance(target, Outside):
+        if isinstance(source, Outside):
+            return ""
+        with request_scope(source.account, source.region):
+            return way_out(source, target.address, port, protocol)[0]
     with request_scope(target.account, target.region):
         if isinstance(source, Outside):
             return _from_outside(source.address, target, port, protocol)
@@ -502,8 +509,6 @@ def _asked(request: control.Request) -> dict:
                 raise ValueError("only an interface leaves its VPC")
             return {"why": leaves(source, body["service"])}
         target = _party(body["to"])
-        if not isinstance(target, Interface):
-            raise ValueError("`to` is an interface")
         return {"why": may_connect(source, target, int(body["port"]), body.get("protocol", "tcp"))}
 
 
