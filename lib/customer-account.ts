@@ -14,6 +14,7 @@ import {
   type NewNetworkProps,
 } from './network.ts';
 import { type LinkedService, ServiceLinkedRoles } from './service-linked-roles.ts';
+import { Uploads } from './uploads.ts';
 
 type Own = 'prefix' | 'network' | 'foundation' | 'balancer';
 
@@ -64,6 +65,7 @@ export class CustomerAccount extends Construct {
     // Made by AWS on first use otherwise, at the same moment.
     foundation.node.addDependency(linked);
     balancer.node.addDependency(linked);
+    const uploads = new Uploads(this, 'Uploads', { prefix });
     const role = new ControlPlaneRole(this, 'ControlPlane', { ...props, prefix, network, foundation, balancer });
 
     // CDK's own `toJsonString` would escape those quotes. No value here has a character that JSON escapes.
@@ -90,6 +92,7 @@ export class CustomerAccount extends Construct {
       namespaceName: foundation.namespaceName,
       databaseSubnetGroup: foundation.databaseSubnetGroup,
       logGroupRoot: foundation.logGroupRoot,
+      uploadBucket: uploads.bucketName,
     } satisfies PlaceOutputs);
     new CfnOutput(stack, 'Place', {
       value: this.place,

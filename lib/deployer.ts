@@ -266,6 +266,25 @@ export function deployer(props: DeployerProps): DeployerStatement[] {
       conditions: through,
     },
     {
+      why: 'The bucket for uploads',
+      sid: 'Uploads',
+      actions: all(
+        's3',
+        'CreateBucket',
+        'ListBucket',
+        'PutEncryptionConfiguration',
+        'PutLifecycleConfiguration',
+        'PutBucketPublicAccessBlock',
+        'PutBucketOwnershipControls',
+        'GetBucketPolicy',
+        'PutBucketPolicy',
+        'DeleteBucketPolicy',
+        'DeleteBucket',
+      ),
+      resources: [`arn:aws:s3:::${prefix}-uploads-*`],
+      conditions: through,
+    },
+    {
       why: "Which subnets the deployments' databases are in",
       sid: 'DatabaseSubnets',
       actions: all(

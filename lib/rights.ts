@@ -19,6 +19,7 @@ const NAMES: Scope = {
   namespaceId: '<namespace>',
   databaseSubnetGroup: '<prefix>',
   logGroupRoot: '/aws/ecs/<prefix>',
+  uploadBucket: '<prefix>-uploads-<account>-<region>',
 };
 
 const INTRODUCTION = `# What the role of the control plane may do

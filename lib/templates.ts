@@ -59,7 +59,19 @@ export function templates(): Record<string, string> {
     return stack.stackName;
   });
   const assembly = app.synth();
-  for (const name of stacks)
-    files[`${name}.template.json`] = `${JSON.stringify(assembly.getStackByName(name).template, null, 1)}\n`;
+  for (const name of stacks) files[`${name}.template.json`] = `${json(assembly.getStackByName(name).template)}\n`;
   return files;
+}
+
+const LINE = 120;
+
+/** With one line for all that fits into one: a request has room for so many bytes, and a reader for so many lines. */
+export function json(value: unknown, indent = ''): string {
+  const flat = JSON.stringify(value);
+  if (typeof value !== 'object' || value === null || indent.length + flat.length <= LINE) return flat;
+  const lines = Array.isArray(value)
+    ? value.map((item) => json(item, `${indent} `))
+    : Object.entries(value).map(([key, item]) => `${JSON.stringify(key)}: ${json(item, `${indent} `)}`);
+  const [open, close] = Array.isArray(value) ? '[]' : '{}';
+  return `${open}\n${lines.map((line) => `${indent} ${line}`).join(',\n')}\n${indent}${close}`;
 }

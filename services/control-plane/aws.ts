@@ -7,6 +7,8 @@ import { resolveImage } from '../reconciler/aws/image.ts';
 import { ENVIRONMENT, environment, writeEnvironment, type EnvironmentInputs } from '../reconciler/kinds/environment.ts';
 import { fargateSize } from '../reconciler/kinds/fargate.ts';
 import { kinds } from '../reconciler/kinds/index.ts';
+import { REPOSITORY, pushToken, repository } from '../reconciler/kinds/repository.ts';
+import { UPLOADS, checkUpload, uploadUrl, uploads, uploadsOf } from '../reconciler/kinds/uploads.ts';
 import type { Place } from '../reconciler/place.ts';
 import { ecs } from '../reconciler/platforms/ecs.ts';
 import { remaining } from '../reconciler/aws/remaining.ts';
@@ -39,17 +41,22 @@ export function awsCloud(accounts: Accounts): Cloud {
       return checks.map((check) => ({ ...check, message: check.message === '' ? null : check.message }));
     },
     image: async (place, uri) => (await resolveImage(await enter(place, 'images'), place, uri)).uri,
-    upload: () => Promise.reject(new Terminal('archives cannot be uploaded in this version')),
+    uploadUrl: (place, deployment) => uploadUrl(accounts, place, deployment),
+    upload: async (place, deployment, path) =>
+      checkUpload(await enter(place, shortId(deployment.id)), place, deployment, path),
+    pushToken: (place, deployment) => pushToken(accounts, place, deployment),
     secretReference: () => Promise.reject(new Terminal('references to secrets are not supported in this version')),
     writeEnvironment: async (place: Place, deployment: Owner, values) =>
       writeEnvironment(await enter(place, shortId(deployment.id)), place, deployment, values),
-    environment(place, deployment) {
-      const inputs: EnvironmentInputs = {
-        name: names(place, deployment).secret('environment'),
-        versions: {},
-        keep: [],
-      };
-      return { id: ENVIRONMENT, kind: environment.kind, inputs };
+    byRequest(place, { source, ...deployment }) {
+      const called = names(place, deployment);
+      const secret: EnvironmentInputs = { name: called.secret('environment'), versions: {}, keep: [] };
+      const rows: ReturnType<Cloud['byRequest']> = [{ id: ENVIRONMENT, kind: environment.kind, inputs: secret }];
+      if (source === 'internal_docker')
+        rows.push({ id: REPOSITORY, kind: repository.kind, inputs: { name: called.repository } });
+      if (source.startsWith('internal_') && place.uploadBucket !== undefined)
+        rows.push({ id: UPLOADS, kind: uploads.kind, inputs: uploadsOf(place.uploadBucket, deployment.id) });
+      return rows;
     },
   };
 }

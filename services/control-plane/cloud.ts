@@ -1,6 +1,8 @@
 /**
  * What the control plane asks of customers' accounts. The API and the worker are given it; `aws.ts` is the real one.
  */
+import type { PushToken } from '../reconciler/kinds/repository.ts';
+import type { Upload } from '../reconciler/kinds/uploads.ts';
 import type { Graph, Cx, Kind } from '../reconciler/resource.ts';
 import type { Row } from '../reconciler/pass.ts';
 import type { Place } from '../reconciler/place.ts';
@@ -32,8 +34,12 @@ export interface Cloud {
   verify(place: Place): Promise<readonly Check[]>;
   /** The image by digest. @throws Terminal with the cause when it is not there, or not in the place's own registry */
   image(place: Place, uri: string): Promise<string>;
-  /** @throws Terminal unless the archive was uploaded for this deployment, is there, and can be built from */
+  /** Where an archive can be put, for minutes, in the account. @throws Terminal when the place has no bucket */
+  uploadUrl(place: Place, deployment: Owner): Promise<Upload>;
+  /** @throws Terminal unless the archive was uploaded for this deployment, is there, and is not too large */
   upload(place: Place, deployment: Owner, path: string): Promise<void>;
+  /** Lets somebody push images to the deployment's own repository, which is made when it is not there yet. */
+  pushToken(place: Place, deployment: Owner): Promise<PushToken>;
   /**
    * The ARN of a secret of the customer's own, given by its name or ARN. Its value is not read.
    * @param key in the secret's JSON; null: the value is the whole secret
@@ -42,6 +48,6 @@ export interface Cloud {
   secretReference(place: Place, secret: string, key: string | null): Promise<string>;
   /** Writes values into the deployment's secret in the customer's account: answers the version that they are in. */
   writeEnvironment(place: Place, deployment: Owner, values: Readonly<Record<string, string>>): Promise<string>;
-  /** The resource that `writeEnvironment` makes, as a pass keeps it. */
-  environment(place: Place, deployment: Owner): Pick<Row, 'id' | 'kind' | 'inputs'>;
+  /** The resources that requests make themselves (the three above), as a pass keeps them. */
+  byRequest(place: Place, deployment: Owner & { readonly source: string }): Pick<Row, 'id' | 'kind' | 'inputs'>[];
 }

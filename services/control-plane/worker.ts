@@ -132,7 +132,7 @@ class OneLook {
   readonly #now: () => Date;
   #said = false;
   /** Put among the rows by this look, without knowing whether it exists. */
-  #supposed: string | undefined;
+  readonly #supposed = new Set<string>();
 
   constructor(options: WorkerOptions, look: Look, seen: Seen, memory: Memory) {
     this.#o = options;
@@ -166,7 +166,7 @@ class OneLook {
     const { db } = this.#o;
     const { deployment, isDraft } = this.#seen;
     if (!isDraft) await beginReceipt(db, deployment);
-    await this.#supposeSecret(place);
+    await this.#suppose(place);
     const entered = await this.#enter(place);
     if (typeof entered === 'string') return this.#settleUnreachable(entered);
     const outcome = await this.#pass(entered, new Graph(), 'delete');
@@ -193,28 +193,29 @@ class OneLook {
   }
 
   /**
-   * Requests write the secret themselves, so it may be there although no pass has written its row: the request died, or
-   * the delete came before the pass. Looked for at each removal, since such a request may still be under way.
+   * Requests make some things themselves, so these may be there although no pass has written their rows: the request
+   * died, or the delete came before the pass. Looked for at each removal, since such a request may still be under way.
    */
-  async #supposeSecret(place: Place): Promise<void> {
+  async #suppose(place: Place): Promise<void> {
     const { deployment, epoch } = this.#seen;
     const rows = rowsOf(this.#o.db, deployment.id, epoch);
-    const secret = this.#o.cloud.environment(place, deployment);
-    if ((await rows.all()).some((row) => row.id === secret.id)) return;
-    this.#supposed = secret.id;
-    await rows.put({
-      ...secret,
-      needs: [],
-      state: { state: 'waiting', message: 'may have been made by a request' },
-      generation: 'request',
-      since: this.#now(),
-      askedAt: null,
-      busySince: null,
-      tries: 0,
-      notBefore: null,
-      gaveUp: null,
-      outputs: null,
-    });
+    const known = new Set((await rows.all()).map((row) => row.id));
+    for (const one of this.#o.cloud.byRequest(place, deployment).filter(({ id }) => !known.has(id))) {
+      this.#supposed.add(one.id);
+      await rows.put({
+        ...one,
+        needs: [],
+        state: { state: 'waiting', message: 'may have been made by a request' },
+        generation: 'request',
+        since: this.#now(),
+        askedAt: null,
+        busySince: null,
+        tries: 0,
+        notBefore: null,
+        gaveUp: null,
+        outputs: null,
+      });
+    }
   }
 
   #spec(target: SeenRevision): ServerSpec {
@@ -251,7 +252,7 @@ class OneLook {
   }
 
   async #say(revisionId: string | null, resource: string, message: string): Promise<void> {
-    if (resource === this.#supposed && message === 'gone') return; // it never was
+    if (this.#supposed.has(resource) && message === 'gone') return; // it never was
     this.#said = true;
     await say(this.#o.db, { deploymentId: this.#seen.deployment.id, revisionId, resource, message });
   }

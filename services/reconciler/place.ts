@@ -29,6 +29,8 @@ export interface PlaceOutputs {
   readonly namespaceName: string;
   readonly databaseSubnetGroup: string;
   readonly logGroupRoot: string;
+  /** Where archives of source code are put. Stacks that were deployed before there was one print none. */
+  readonly uploadBucket?: string;
 }
 
 export interface Place extends PlaceOutputs {

@@ -126,6 +126,26 @@ export class SimulatedCloud implements Cloud {
     });
   }
 
+  uploadUrl(place: Place, deployment: { id: string }) {
+    return Promise.resolve().then(() => {
+      this.#open();
+      if (place.uploadBucket === undefined) throw new Terminal('this place has no bucket for uploads');
+      const path = `uploads/${deployment.id}/${randomUUID()}.tar.gz`;
+      const headers = { 'Content-Type': 'application/gzip' };
+      return { url: `https://${place.uploadBucket}.s3.amazonaws.com/${path}?X-Amz-Signature=1`, headers, path };
+    });
+  }
+
+  pushToken(_place: Place, deployment: { name: string }) {
+    return Promise.resolve().then(() => {
+      this.#open();
+      const { name, what } = this.#repository(deployment);
+      this.things.set(name, { name, what, readyAt: 0 });
+      const registry = '555000000001.dkr.ecr.us-east-1.amazonaws.com';
+      return { token: `for ${name}`, username: 'AWS', registry, repository: `${registry}/${name}` };
+    });
+  }
+
   upload(_place: Place, deployment: { id: string }, path: string): Promise<void> {
     return Promise.resolve().then(() => {
       this.#open();
@@ -155,9 +175,14 @@ export class SimulatedCloud implements Cloud {
     });
   }
 
-  environment(_place: Place, deployment: { name: string }) {
-    return { id: 'environment', kind: 'thing', inputs: this.#secret(deployment) };
+  byRequest(_place: Place, deployment: { name: string; source: string }) {
+    const rows = [{ id: 'environment', kind: 'thing', inputs: this.#secret(deployment) }];
+    if (deployment.source === 'internal_docker')
+      rows.push({ id: 'repository', kind: 'thing', inputs: this.#repository(deployment) });
+    return rows;
   }
+
+  #repository = ({ name }: { name: string }): Inputs => ({ name: `${name}/repository`, what: 'repository' });
 
   #secret = (deployment: { name: string }): Inputs => ({ name: `${deployment.name}/environment`, what: 'secret' });
 }
@@ -184,4 +209,5 @@ export const outputs = (account = '555000000001'): PlaceOutputs => ({
   namespaceName: 'freehold.internal',
   databaseSubnetGroup: 'freehold',
   logGroupRoot: '/aws/ecs/freehold',
+  uploadBucket: `freehold-uploads-${account}-us-east-1`,
 });

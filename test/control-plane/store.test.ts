@@ -36,7 +36,7 @@ const rows = () => api.db.selectFrom('resources').select('id').where('deployment
 test('an older pass neither adds nor drops a row, and may not write to AWS', async () => {
   const old = (await begin(api.db, id))!;
   const row = {
-    ...api.cloud.environment({} as never, { name: 'agent' }),
+    ...api.cloud.byRequest({} as never, { name: 'agent', source: 'external_docker' })[0]!,
     needs: [],
     state: { state: 'waiting', message: 'new' } as const,
     generation: 'one',

@@ -16,6 +16,7 @@ import { addReference } from './reference.ts';
 import { addRevisions } from './revisions.ts';
 import { addTimeline } from './timeline.ts';
 import { mount, readBody } from './transport.ts';
+import { addUploads } from './uploads.ts';
 
 const BODY_BYTES = 1024 * 1024;
 /** How soon a caller may see whether the store is back. */
@@ -52,6 +53,7 @@ export function routes(options: ApiOptions): App {
   addDeployments(app, options);
   addRevisions(app, options);
   addTimeline(app, options);
+  addUploads(app, options);
   addListeners(app, options);
   addIntegrations(app);
   addReference(app);

@@ -270,6 +270,10 @@ export const placeOutputs = z
     namespaceName: z.string(),
     databaseSubnetGroup: z.string(),
     logGroupRoot: z.string().startsWith('/'),
+    uploadBucket: z
+      .string()
+      .regex(/^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$/, "not a bucket's name")
+      .optional(),
   })
   .openapi('PlaceOutputs');
 
@@ -332,6 +336,32 @@ export const listenerPatch = z
       .nullish(),
   })
   .openapi('ListenerPatchRequest');
+
+export const uploadRequest = z.object({ supports_upload_headers: z.boolean().nullish() }).openapi('UploadUrlRequest');
+
+export const upload = z
+  .object({
+    upload_url: z.url().describe("Takes one PUT within ten minutes, in the customer's own account. Needs no key."),
+    object_path: z.string().describe('Give it as source_revision_config.source_tarball_path.'),
+    upload_headers: z
+      .record(z.string(), z.string())
+      .optional()
+      .describe('To be sent with the PUT; only for a client that says that it does.'),
+  })
+  .openapi('UploadUrl');
+
+export const pushTokenRequest = z
+  .object({ supports_registry_username: z.boolean().nullish() })
+  .openapi('PushTokenRequest');
+
+export const pushToken = z
+  .object({
+    token: z.string().describe('The password of docker login, for this repository alone.'),
+    username: z.string().describe('Of docker login; ECR takes no other.'),
+    registry_url: z.string().describe("The registry's host name."),
+    repository_url: z.string().describe("The deployment's own repository, without a tag."),
+  })
+  .openapi('PushToken');
 
 export const receipt = z
   .object({

@@ -12,9 +12,11 @@ import { ElasticLoadBalancingV2Client } from '@aws-sdk/client-elastic-load-balan
 import { IAMClient } from '@aws-sdk/client-iam';
 import { RDSClient } from '@aws-sdk/client-rds';
 import { ResourceGroupsTaggingAPIClient } from '@aws-sdk/client-resource-groups-tagging-api';
+import { PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
 import { SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
 import { ServiceDiscoveryClient } from '@aws-sdk/client-servicediscovery';
 import { AssumeRoleCommand, STSClient } from '@aws-sdk/client-sts';
+import { getSignedUrl } from '@aws-sdk/s3-request-presigner';
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { PlaceUnavailable, codeOf, explain, isDenied, isSessionLost, noteCall } from './errors.ts';
 
@@ -32,6 +34,7 @@ export interface Account {
   readonly scaling: ApplicationAutoScalingClient;
   readonly ecr: ECRClient;
   readonly iam: IAMClient;
+  readonly s3: S3Client;
   readonly tagging: ResourceGroupsTaggingAPIClient;
   readonly sts: STSClient;
 }
@@ -81,7 +84,15 @@ export interface Session {
   readonly name: string;
 }
 
+/** One thing that whoever is lent a session may do with it. */
+export interface Lent {
+  readonly actions: readonly string[];
+  readonly resources: readonly string[];
+}
+
 const SESSION_SECONDS = 3600;
+/** The least that AWS gives: https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html */
+const LENT_SECONDS = 900;
 const REFRESH_BEFORE_SECONDS = 300;
 const TIMEOUTS = { connectionTimeout: 5_000, requestTimeout: 30_000, throwOnRequestTimeout: true };
 
@@ -122,6 +133,40 @@ export class Accounts {
     entered.usedAt = Date.now();
     await entered.session();
     return entered.account;
+  }
+
+  /**
+   * The account for somebody else's sake: a session of 15 minutes that may do what the role may and `lent` says, and is
+   * not renewed.
+   * @throws PlaceUnavailable as `enter`
+   */
+  async lend(place: Entrance, session: Session, lent: readonly Lent[]): Promise<Account> {
+    const credentials = await this.#assume(place, session, lent);
+    return as(
+      Object.assign(() => Promise.resolve(credentials), { lost: () => {} }),
+      this.#clientsOf(place),
+    );
+  }
+
+  /**
+   * A URL for one PUT of just this object, with this content type, by whoever has it.
+   *
+   * @param seconds At most the 15 minutes of the session that signs it
+   * @throws PlaceUnavailable as `enter`
+   */
+  async presignPut(
+    place: Entrance,
+    session: Session,
+    { bucket, key, contentType }: { bucket: string; key: string; contentType: string },
+    seconds: number,
+  ): Promise<string> {
+    const resources = [`arn:${partitionOf(place.roleArn)}:s3:::${bucket}/${key}`];
+    const credentials = await this.#assume(place, session, [{ actions: ['s3:PutObject'], resources }]);
+    const s3 = new S3Client({ region: place.region, credentials, ...this.#s3() });
+    const put = new PutObjectCommand({ Bucket: bucket, Key: key, ContentType: contentType });
+    // A header that is not signed could be any.
+    const signed = { expiresIn: seconds, signableHeaders: new Set(['content-type']) };
+    return getSignedUrl(s3, put, signed).finally(() => s3.destroy());
   }
 
   close(): void {
@@ -168,7 +213,7 @@ export class Accounts {
     });
   }
 
-  async #assume(place: Entrance, session: Session): Promise<Credentials> {
+  async #assume(place: Entrance, session: Session, lent?: readonly Lent[]): Promise<Credentials> {
     const sts = new STSClient({
       region: place.region,
       credentials: this.#options.credentials,
@@ -183,7 +228,8 @@ export class Accounts {
           RoleArn: place.roleArn,
           RoleSessionName: session.name,
           ExternalId: place.externalId,
-          DurationSeconds: SESSION_SECONDS,
+          DurationSeconds: lent ? LENT_SECONDS : SESSION_SECONDS,
+          Policy: lent && policyOf(lent),
         }),
       );
       return {
@@ -228,6 +274,7 @@ export class Accounts {
       scaling: () => watched('application-autoscaling', new ApplicationAutoScalingClient(config())),
       ecr: () => watched('ecr', new ECRClient(config())),
       iam: () => watched('iam', new IAMClient(config())),
+      s3: () => watched('s3', new S3Client({ ...config(), ...this.#s3() })),
       tagging: () => watched('tag', new ResourceGroupsTaggingAPIClient(config())),
       sts: () => watched('sts', new STSClient(config())),
     });
@@ -237,6 +284,19 @@ export class Accounts {
     const { endpoint } = this.#options;
     // Some APIs put `data-` or the like before the host name, which an emulator's address cannot have.
     return endpoint === undefined ? {} : { endpoint, disableHostPrefix: true };
+  }
+
+  /**
+   * An emulated account has no name for each bucket. Without the checksum that the SDK adds by default, a signed URL
+   * takes any content: it would be the checksum of none.
+   */
+  #s3() {
+    const { endpoint } = this.#options;
+    return {
+      ...this.#endpoint(),
+      forcePathStyle: endpoint !== undefined,
+      requestChecksumCalculation: 'WHEN_REQUIRED',
+    } as const;
   }
 
   /** One middleware around every call, its retries included: waits for its turn, counts, and names errors. */
@@ -279,6 +339,14 @@ interface Watchable {
   // eslint-disable-next-line @typescript-eslint/no-explicit-any
   readonly middlewareStack: { add(middleware: any, options: any): void };
 }
+
+const partitionOf = (arn: string): string => arn.split(':')[1]!;
+
+const policyOf = (lent: readonly Lent[]): string =>
+  JSON.stringify({
+    Version: '2012-10-17',
+    Statement: lent.map(({ actions, resources }) => ({ Effect: 'Allow', Action: actions, Resource: resources })),
+  });
 
 function unavailable(error: unknown, place: Entrance): PlaceUnavailable {
   const which = `the account cannot be entered: "${place.roleArn}"`;
@@ -332,6 +400,7 @@ function as(session: RoleSession, clients: Account): Account {
     scaling: () => view('scaling'),
     ecr: () => view('ecr'),
     iam: () => view('iam'),
+    s3: () => view('s3'),
     tagging: () => view('tagging'),
     sts: () => view('sts'),
   });

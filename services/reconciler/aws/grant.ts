@@ -16,6 +16,8 @@ export interface Scope {
   readonly namespaceId: string;
   readonly databaseSubnetGroup: string;
   readonly logGroupRoot: string;
+  /** None in a place whose stack was deployed before there was one. */
+  readonly uploadBucket: string | undefined;
 }
 
 /** One permission, as an IAM policy statement that allows it, with its reason. */

@@ -63,4 +63,5 @@ export const scopeOf = (place: PlaceOutputs): Scope => ({
   namespaceId: place.namespaceId,
   databaseSubnetGroup: place.databaseSubnetGroup,
   logGroupRoot: place.logGroupRoot,
+  uploadBucket: place.uploadBucket,
 });

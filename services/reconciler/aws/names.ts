@@ -49,6 +49,8 @@ export interface Names {
   readonly redis: string;
   readonly discovery: string;
   readonly logGroup: string;
+  /** Of images that are pushed for this deployment alone. */
+  readonly repository: string;
   secret(what: 'environment' | 'database' | 'redis'): string;
   /** A family of its own for each revision: registering it twice still ends in one definition that is used. */
   taskFamily(revision: number): string;
@@ -66,6 +68,7 @@ export function names(place: PlaceNames, deployment: DeploymentName): Names {
     redis: `${base}-redis`,
     discovery: `redis-${shortId(deployment.id)}`,
     logGroup: `${place.logGroupRoot}/${slug(deployment)}`,
+    repository: `${place.prefix}/${slug(deployment)}`,
     secret: (what) => secretName(place, deployment.id, what),
     taskFamily: (revision) => `${base}-r${revision}`,
   };

@@ -8,10 +8,12 @@ import { listenerRule } from './listener-rule.ts';
 import { logGroup } from './log-group.ts';
 import { rdsPostgres } from './rds-postgres.ts';
 import { redisSecret } from './redis-secret.ts';
+import { repository } from './repository.ts';
 import { scalableTarget } from './scalable-target.ts';
 import { securityGroup } from './security-group.ts';
 import { targetGroup } from './target-group.ts';
 import { taskDefinition } from './task-definition.ts';
+import { uploads } from './uploads.ts';
 
 export const kinds: ReadonlyMap<string, Kind> = new Map(
   [
@@ -23,9 +25,11 @@ export const kinds: ReadonlyMap<string, Kind> = new Map(
     logGroup,
     rdsPostgres,
     redisSecret,
+    repository,
     scalableTarget,
     securityGroup,
     targetGroup,
     taskDefinition,
+    uploads,
   ].map((kind: Kind) => [kind.kind, kind]),
 );

@@ -35,6 +35,7 @@ SHOWN = {
     "logs": "CloudWatchLogs",
     "rds": "Rds",
     "route53": "Route53",
+    "s3": "S3",
     "servicediscovery": "ServiceDiscovery",
 }
 _JSON = {"application-autoscaling", "ecs", "logs", "servicediscovery"}  # refuse with 400, the others with 403
@@ -303,6 +304,9 @@ def _arns(
         group = kind == "DBSubnetGroup"
         name = props.get("DBSubnetGroupName" if group else "DBInstanceIdentifier") or physical_id or f"{stack}-*"
         return {"subgrp": arn("rds", f"subgrp:{name.lower()}")} if group else {"db": arn("rds", f"db:{name.lower()}")}
+    if service == "S3":
+        name = props.get("BucketName") or props.get("Bucket") or physical_id or f"{stack}-*"
+        return {"bucket": [f"arn:aws:s3:::{name}"]}
     if service == "ServiceDiscovery":
         zone = "arn:aws:route53:::hostedzone/*"
         return {"namespace": arn("servicediscovery", f"namespace/{physical_id or '*'}"), "hostedzone": [zone]}
