@@ -20,11 +20,13 @@ import { kinds } from '../../services/reconciler/kinds/index.ts';
 import { listenerRule } from '../../services/reconciler/kinds/listener-rule.ts';
 import { logGroup } from '../../services/reconciler/kinds/log-group.ts';
 import { rdsPostgres, type Database } from '../../services/reconciler/kinds/rds-postgres.ts';
+import { repository } from '../../services/reconciler/kinds/repository.ts';
 import { redisSecret } from '../../services/reconciler/kinds/redis-secret.ts';
 import { scalableTarget } from '../../services/reconciler/kinds/scalable-target.ts';
 import { securityGroup } from '../../services/reconciler/kinds/security-group.ts';
 import { targetGroup } from '../../services/reconciler/kinds/target-group.ts';
 import { taskDefinition, type TaskDefinitionInputs } from '../../services/reconciler/kinds/task-definition.ts';
+import { uploadUrl, uploads, uploadsOf } from '../../services/reconciler/kinds/uploads.ts';
 import type { Cx, Kind } from '../../services/reconciler/resource.ts';
 import type { Rehearsal } from '../../services/rehearsal/index.ts';
 import { eventually } from '../support/eventually.ts';
@@ -259,6 +261,34 @@ describe('kinds', { timeout: 240_000 }, () => {
     // Given again while it is in its recovery window.
     const third = await writeEnvironment(aws, t.place, d, { KEY: 'four' });
     assert.equal((await environment.observe(cx, { ...inputs, versions: { [third]: ['KEY'] } })).is, 'ready');
+  });
+
+  test('repository', async () => {
+    const d = deployment();
+    const cx = cxOf(d.id, 'repository');
+    const inputs = { name: names(t.place, d).repository };
+    await keeps(repository, cx, {
+      inputs,
+      ready: (out) => assert.equal(out.uri, `${ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com/${inputs.name}`),
+    });
+    await rehearsal.pushImage({ account: ACCOUNT, region: 'us-east-1', repository: inputs.name, image: 'stub' });
+    await goes(repository, cx, inputs); // with its images
+  });
+
+  test('uploads', async () => {
+    const d = deployment();
+    const cx = cxOf(d.id, 'uploads');
+    const inputs = uploadsOf(t.place.uploadBucket!, d.id);
+    const other = await uploadUrl(t.accounts, t.place, deployment());
+    for (const upload of [await uploadUrl(t.accounts, t.place, d), await uploadUrl(t.accounts, t.place, d), other]) {
+      const answer = await fetch(upload.url, { method: 'PUT', body: 'archive', headers: upload.headers });
+      assert.equal(answer.status, 200, await answer.text());
+    }
+    await keeps(uploads, cx, { inputs, there: true });
+    await goes(uploads, cx, inputs);
+    const theirs = uploadsOf(t.place.uploadBucket!, other.path.split('/')[1]!);
+    const left = await uploads.observe(cxOf(other.path.split('/')[1]!, 'uploads'), theirs);
+    assert.equal(left.is, 'ready', "another deployment's stay");
   });
 
   test('redis-secret', async () => {

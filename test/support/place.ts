@@ -33,6 +33,7 @@ import {
   PutRolePolicyCommand,
 } from '@aws-sdk/client-iam';
 import { CreateDBSubnetGroupCommand, RDSClient } from '@aws-sdk/client-rds';
+import { CreateBucketCommand, S3Client } from '@aws-sdk/client-s3';
 import {
   CreatePrivateDnsNamespaceCommand,
   GetOperationCommand,
@@ -139,6 +140,8 @@ export async function makePlace(rehearsal: Rehearsal, account: string, prefix = 
       SubnetIds: [privateA, privateB],
     }),
   );
+  const uploadBucket = `${prefix}-uploads-${account}-${REGION}`;
+  await new S3Client({ ...aws, forcePathStyle: true }).send(new CreateBucketCommand({ Bucket: uploadBucket }));
   const namespaceName = `${prefix}.internal`;
   const { OperationId } = await discovery.send(
     new CreatePrivateDnsNamespaceCommand({ Name: namespaceName, Vpc: vpcId }),
@@ -203,6 +206,7 @@ export async function makePlace(rehearsal: Rehearsal, account: string, prefix = 
     namespaceName,
     databaseSubnetGroup: prefix,
     logGroupRoot: `/aws/ecs/${prefix}`,
+    uploadBucket,
   };
   // All inline policies of a role together may have 10,240 characters: too few. As the stack does it: managed ones.
   const attached: { arn: string; version: string }[] = [];
