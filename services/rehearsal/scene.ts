@@ -89,6 +89,7 @@ async function launch(
     env: {
       PATH: process.env['PATH'],
       HOME: process.env['HOME'],
+      NODE_COMPILE_CACHE: process.env['NODE_COMPILE_CACHE'],
       PORT: String(port),
       AWS_ENDPOINT_URL: options.rehearsal.endpoint,
       AWS_REGION: 'us-east-1',
@@ -243,6 +244,7 @@ async function cdk(options: CustomerOptions, directory: string, args: string[]):
       env: {
         PATH: `${dirname(process.execPath)}:${process.env['PATH']}`,
         HOME: process.env['HOME'],
+        NODE_COMPILE_CACHE: process.env['NODE_COMPILE_CACHE'],
         CI: 'true',
         AWS_ENDPOINT_URL: rehearsal.endpoint,
         AWS_REGION: region,
@@ -278,7 +280,12 @@ async function cdk(options: CustomerOptions, directory: string, args: string[]):
 export async function onboard(
   controlPlane: ControlPlane,
   principalArn: string,
-  customer: Omit<CustomerOptions, 'context'> & { readonly name: string; readonly context?: Record<string, string> },
+  customer: Omit<CustomerOptions, 'context'> & {
+    readonly name: string;
+    readonly context?: Record<string, string>;
+    /** Makes the customer's stack @default `cdkDeploy` */
+    readonly deploy?: (options: CustomerOptions) => Promise<PlaceOutputs>;
+  },
 ): Promise<{ id: string; outputs: PlaceOutputs; externalId: string }> {
   const made = await controlPlane.call('POST', '/v2/listeners', {
     compute_type: 'ecs',
@@ -286,7 +293,7 @@ export async function onboard(
     compute_config: {},
   });
   const externalId: string = made.place.external_id;
-  const outputs = await cdkDeploy({
+  const outputs = await (customer.deploy ?? cdkDeploy)({
     ...customer,
     context: { principal: principalArn, externalId, ...customer.context },
   });

@@ -8,7 +8,7 @@ import { DescribeServicesCommand, ECSClient, ListServicesCommand, UpdateServiceC
 import { DescribeDBInstancesCommand, RDSClient } from '@aws-sdk/client-rds';
 import { ListSecretsCommand, SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
 import pg from 'pg';
-import { cdkDestroy, type ControlPlane } from '../../services/rehearsal/scene.ts';
+import { cdkDeploy, cdkDestroy, type ControlPlane } from '../../services/rehearsal/scene.ts';
 import type { Rehearsal } from '../../services/rehearsal/index.ts';
 import { eventually } from '../support/eventually.ts';
 import * as stage from './stage.ts';
@@ -23,7 +23,7 @@ const push = (account: string, tag: string, env: Record<string, string> = {}): P
   on.push(account, tag, 'langgraph-server', env);
 
 before(async () => {
-  on = await stage.open('main-job', [FIRST, SECOND], { FREEHOLD_SWEEP_SECONDS: '5' });
+  on = await stage.open('main-job', [FIRST, SECOND], { FREEHOLD_SWEEP_SECONDS: '5' }, cdkDeploy);
   ({ rehearsal, api } = on);
 });
 

@@ -5,11 +5,19 @@
 import { ResourceGroupsTaggingAPIClient, paginateGetResources } from '@aws-sdk/client-resource-groups-tagging-api';
 import { GetSecretValueCommand, SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { PlaceOutputs } from '../../services/reconciler/place.ts';
 import type { Rehearsal } from '../../services/rehearsal/index.ts';
 import * as scene from '../../services/rehearsal/scene.ts';
-import { controlPlaneUser, onboard, startControlPlane, type ControlPlane } from '../../services/rehearsal/scene.ts';
+import {
+  controlPlaneUser,
+  onboard,
+  startControlPlane,
+  type ControlPlane,
+  type CustomerOptions,
+} from '../../services/rehearsal/scene.ts';
 import { eventually } from '../support/eventually.ts';
 import { openRehearsal } from '../support/rehearsal.ts';
+import { publishedStack } from '../support/stack.ts';
 
 export const REGION = 'us-east-1';
 
@@ -29,20 +37,21 @@ export interface Stage {
 }
 
 /**
- * A control plane with a user of its own, and customers' accounts with a place each. Its agents let in anyone, unless
- * `env` says otherwise.
+ * A control plane with a user of its own, and customers' accounts with a place each, whose stacks `deploy` makes. Its
+ * agents let in anyone, unless `env` says otherwise.
  */
 export async function open(
   name: string,
   accounts: readonly string[],
   env: Record<string, string> = {},
+  deploy: (options: CustomerOptions) => Promise<PlaceOutputs> = publishedStack,
 ): Promise<Stage> {
   const rehearsal = await openRehearsal();
   const principal = await controlPlaneUser(rehearsal, name);
   const api = await startControlPlane({ rehearsal, principal, env: { FREEHOLD_AGENT_AUTH: 'noop', ...env } });
   const places: Record<string, Awaited<ReturnType<typeof onboard>>> = {};
   for (const account of accounts)
-    places[account] = await onboard(api, principal.arn, { rehearsal, account, name: `${name}-${account}` });
+    places[account] = await onboard(api, principal.arn, { rehearsal, account, name: `${name}-${account}`, deploy });
   const on: Stage = {
     rehearsal,
     principal,

@@ -29,6 +29,7 @@ import {
 } from '@aws-sdk/client-servicediscovery';
 import { startRehearsal, type Rehearsal } from '../../services/rehearsal/index.ts';
 import { SMALLEST_TASK } from '../support/requests.ts';
+import { cloudFormation, element } from '../support/stack.ts';
 
 let account: Rehearsal;
 const ACCOUNT = '222222222222';
@@ -42,19 +43,8 @@ before(async () => {
 });
 after(() => account.stop());
 
-/** CloudFormation's query API as an account's root: no SDK client of it is a dependency of the project. */
-async function cfn(action: string, form: Record<string, string>, number = ACCOUNT): Promise<string> {
-  const authorization = `AWS4-HMAC-SHA256 Credential=${number}/20260101/us-east-1/cloudformation/aws4_request, SignedHeaders=host, Signature=0`;
-  const answer = await fetch(account.endpoint, {
-    method: 'POST',
-    headers: { authorization, 'content-type': 'application/x-www-form-urlencoded' },
-    body: new URLSearchParams({ Action: action, Version: '2010-05-15', ...form }).toString(),
-  });
-  const text = await answer.text();
-  if (!answer.ok) throw new Error(text);
-  return text;
-}
-const one = (text: string, tag: string): string => new RegExp(`<${tag}>([^<]*)</${tag}>`).exec(text)?.[1] ?? '';
+const cfn = (action: string, form: Record<string, string>, number = ACCOUNT): Promise<string> =>
+  cloudFormation(account.endpoint, number, action, form);
 
 interface Ended {
   status: string;
@@ -66,10 +56,10 @@ async function act(action: string, StackName: string, template?: object, number 
   const started = Date.now();
   const form: Record<string, string> = { StackName, 'Capabilities.member.1': 'CAPABILITY_NAMED_IAM' };
   if (template) form['TemplateBody'] = JSON.stringify(template);
-  const id = one(await cfn(action, form, number), 'StackId') || StackName;
+  const id = element(await cfn(action, form, number), 'StackId') || StackName;
   for (;;) {
     const stack = await cfn('DescribeStacks', { StackName: id }, number).catch((error: unknown) => String(error));
-    const status = stack.includes('does not exist') ? 'DELETE_COMPLETE' : one(stack, 'StackStatus');
+    const status = stack.includes('does not exist') ? 'DELETE_COMPLETE' : element(stack, 'StackStatus');
     if (!status.endsWith('_IN_PROGRESS')) {
       const outputs = Object.fromEntries(
         [...stack.matchAll(/<OutputKey>([^<]*)<\/OutputKey>\s*<OutputValue>([^<]*)</g)].map((it) => [it[1]!, it[2]!]),
@@ -80,9 +70,9 @@ async function act(action: string, StackName: string, template?: object, number 
         outputs,
         seconds: (Date.now() - started) / 1000,
         events: [...events.matchAll(/<member>([\s\S]*?)<\/member>/g)].map((it) => ({
-          resource: one(it[1]!, 'LogicalResourceId'),
-          status: one(it[1]!, 'ResourceStatus'),
-          reason: one(it[1]!, 'ResourceStatusReason'),
+          resource: element(it[1]!, 'LogicalResourceId'),
+          status: element(it[1]!, 'ResourceStatus'),
+          reason: element(it[1]!, 'ResourceStatusReason'),
         })),
       };
     }

@@ -24,7 +24,7 @@ import {
 import type { Rehearsal } from '../../services/rehearsal/index.ts';
 import { eventually } from '../support/eventually.ts';
 import { CLUSTER, fargate, REGION, type Fargate } from '../support/fargate.ts';
-import { openRehearsal } from '../support/rehearsal.ts';
+import { openRehearsal, PACE } from '../support/rehearsal.ts';
 
 const ACCOUNT = '310000000011';
 const BREAKER = { deploymentCircuitBreaker: { enable: true, rollback: false } };
@@ -97,9 +97,6 @@ describe('services', { concurrency: 3, timeout: 180_000 }, () => {
       message: 'The service cannot be stopped while it is scaled above 0.',
     });
     assert.equal((await remove(true)).service!.status, 'DRAINING');
-    await assert.rejects(f.create('plain', definition), {
-      message: 'Unable to Start a service that is still Draining.',
-    });
     await eventually('it is INACTIVE', async () => (await f.service('plain')).status === 'INACTIVE');
     const { serviceArns = [] } = await f.ecs.send(new ListServicesCommand({ cluster: CLUSTER, maxResults: 100 }));
     assert.ok(!serviceArns.includes(made.serviceArn!));
@@ -293,9 +290,16 @@ describe('services', { concurrency: 3, timeout: 180_000 }, () => {
     });
     const seen = await f.service('patient');
     assert.equal(primary(seen).rolloutState, 'IN_PROGRESS');
-    const starts = (await f.tasks('patient', 'STOPPED')).map((task) => task.createdAt!.getTime()).sort((a, b) => a - b);
-    const gaps = starts.slice(1).map((at, i) => at - starts[i]!);
-    assert.ok(gaps.at(-1)! > gaps[0]! * 1.5, `the pauses grow: ${gaps.join(', ')}`);
+    const ended = (await f.tasks('patient', 'STOPPED')).toSorted(
+      (a, b) => a.createdAt!.getTime() - b.createdAt!.getTime(),
+    );
+    const pauses = ended.slice(2).map((task, i) => task.createdAt!.getTime() - ended[i + 1]!.stoppingAt!.getTime());
+    assert.ok(pauses.length >= 3);
+    for (const [i, pause] of pauses.entries())
+      assert.ok(
+        pause >= (9_000 / PACE) * 2 ** i,
+        `10 s, doubled each time, give or take a tenth: ${pauses.join(', ')}`,
+      );
     await f.ecs.send(new DeleteServiceCommand({ cluster: CLUSTER, service: 'patient', force: true }));
   });
 

@@ -303,6 +303,17 @@ test('ECS', async (t) => {
   const ecs = new ECSClient(options());
   await ecs.send(new RegisterTaskDefinitionCommand(SMALLEST_TASK));
   const places = { awsvpcConfiguration: { subnets } };
+  const create = (serviceName: string) =>
+    ecs.send(
+      new CreateServiceCommand({
+        cluster: 'c',
+        serviceName,
+        taskDefinition: 'f',
+        desiredCount: 0,
+        launchType: 'FARGATE',
+        networkConfiguration: places,
+      }),
+    );
   // https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DescribeTasks.html: "stopped tasks appear in the
   // returned results for at least one hour"
   await t.test('a task goes through its states; a stopped one is known for an hour', async () => {
@@ -325,17 +336,9 @@ test('ECS', async (t) => {
   });
   // https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DeleteService.html
   await t.test('a deleted service is INACTIVE for a time, then MISSING', async () => {
-    await ecs.send(
-      new CreateServiceCommand({
-        cluster: 'c',
-        serviceName: 's',
-        taskDefinition: 'f',
-        desiredCount: 0,
-        launchType: 'FARGATE',
-        networkConfiguration: places,
-      }),
-    );
+    await create('s');
     await ecs.send(new DeleteServiceCommand({ cluster: 'c', service: 's' }));
+    await assert.rejects(create('s'), { message: 'Unable to Start a service that is still Draining.' });
     const read = () => ecs.send(new DescribeServicesCommand({ cluster: 'c', services: ['s'] }));
     await passing('INACTIVE', 5, async () => (await read()).services![0]!.status === 'INACTIVE');
     await account.skip(HOUR + 60);
@@ -346,16 +349,7 @@ test('ECS', async (t) => {
     'a stopped deployment is asked to roll back, rolls back at the scheduler’s next look, then has',
     async () => {
       const service = { cluster: 'c', service: 'rolled' };
-      await ecs.send(
-        new CreateServiceCommand({
-          cluster: 'c',
-          serviceName: 'rolled',
-          taskDefinition: 'f',
-          desiredCount: 0,
-          launchType: 'FARGATE',
-          networkConfiguration: places,
-        }),
-      );
+      await create('rolled');
       const newest = async () =>
         (await ecs.send(new ListServiceDeploymentsCommand(service))).serviceDeployments!.toSorted(
           (a, b) => b.createdAt!.getTime() - a.createdAt!.getTime(),
