@@ -9,6 +9,7 @@ import * as logs from 'aws-cdk-lib/aws-logs';
 import * as rds from 'aws-cdk-lib/aws-rds';
 import * as servicediscovery from 'aws-cdk-lib/aws-servicediscovery';
 import { Construct } from 'constructs';
+import { injectable } from '../services/reconciler/aws/injected.ts';
 import { TAG } from '../services/reconciler/aws/tags.ts';
 import { checkPrefix } from './input.ts';
 import type { INetwork } from './network.ts';
@@ -112,6 +113,12 @@ export class Foundation extends Construct {
                 Resource: secrets,
                 Condition: { StringEquals: { [`aws:ResourceTag/${TAG.place}`]: prefix } },
               },
+              {
+                Effect: 'Allow',
+                Action: 'secretsmanager:GetSecretValue',
+                Resource: arn('secretsmanager', 'secret:*'),
+                Condition: injectable(prefix),
+              },
             ],
           },
         },
@@ -137,6 +144,10 @@ export class Foundation extends Construct {
       wildcard(
         `arn:<AWS::Partition>:secretsmanager:${here}:secret:${shown}/*`,
         'One set of secrets per deployment, cut by name and by tag.',
+      ),
+      wildcard(
+        `arn:<AWS::Partition>:secretsmanager:${here}:secret:*`,
+        "The customer's own secrets, and of these only what the customer tagged for injection.",
       ),
     );
 

@@ -10,7 +10,7 @@ import { kinds } from '../reconciler/kinds/index.ts';
 import { REPOSITORY, pushToken, repository } from '../reconciler/kinds/repository.ts';
 import { UPLOADS, checkUpload, uploadUrl, uploads, uploadsOf } from '../reconciler/kinds/uploads.ts';
 import type { Place } from '../reconciler/place.ts';
-import { ecs } from '../reconciler/platforms/ecs.ts';
+import { ecs, foundation } from '../reconciler/platforms/ecs.ts';
 import { remaining } from '../reconciler/aws/remaining.ts';
 import { verifyPlace } from '../reconciler/aws/verify.ts';
 import type { Cloud, Owner } from './cloud.ts';
@@ -21,6 +21,7 @@ export function awsCloud(accounts: Accounts): Cloud {
   return {
     kinds,
     graph: ecs,
+    foundation,
     url,
     taskSize({ cpu, memoryMb }) {
       const size = fargateSize(cpu, memoryMb);

@@ -6,7 +6,7 @@ import type { Upload } from '../reconciler/kinds/uploads.ts';
 import type { Graph, Cx, Kind } from '../reconciler/resource.ts';
 import type { Row } from '../reconciler/pass.ts';
 import type { Place } from '../reconciler/place.ts';
-import type { ServerResources, ServerSpec } from '../reconciler/spec.ts';
+import type { DeploymentSpec, ServerResources, ServerSpec } from '../reconciler/spec.ts';
 import type { Check } from './store/database.ts';
 
 export interface Owner {
@@ -24,6 +24,8 @@ export interface Entered {
 export interface Cloud {
   readonly kinds: ReadonlyMap<string, Kind>;
   graph(spec: ServerSpec, place: Place): Graph;
+  /** The part of it that takes long and needs no image: what a deployment gets before it has anything to run. */
+  foundation(spec: DeploymentSpec, place: Place): Graph;
   /** Of the agent, as its users see it. */
   url(place: Place, deployment: Owner): string;
   /** What the platform rounds a server's size up to. @throws Terminal when it has none so large */

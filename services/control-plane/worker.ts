@@ -7,7 +7,7 @@ import { explain } from '../reconciler/aws/errors.ts';
 import { Superseded, pass, type Memory, type Outcome, type Row } from '../reconciler/pass.ts';
 import type { Place } from '../reconciler/place.ts';
 import { Graph } from '../reconciler/resource.ts';
-import type { ServerSpec } from '../reconciler/spec.ts';
+import type { DeploymentSpec, ServerSpec } from '../reconciler/spec.ts';
 import {
   deploymentStatus,
   isFailure,
@@ -15,6 +15,7 @@ import {
   revisionStatus,
   type Judged,
   type RevisionStatus,
+  type Verdict,
 } from '../reconciler/status.ts';
 import type { Cloud, Entered } from './cloud.ts';
 import { redact } from './redact.ts';
@@ -95,27 +96,56 @@ export async function carryOut(options: WorkerOptions, look: Look, memory: Memor
   }
 }
 
-/**
- * The newest revision, unless it has come to a bad end: then the one that serves. When none does, the failed one stays:
- * it is observed, and everything that it made can be seen and removed.
- */
-export function targetOf(seen: Pick<Seen, 'revisions' | 'activeRevisionId'>): SeenRevision | undefined {
-  const newest = seen.revisions[0];
-  const endedBadly = newest?.verdict && newest.verdict.status !== 'DEPLOYED';
-  if (!endedBadly) return newest;
-  return seen.revisions.find((revision) => revision.id === seen.activeRevisionId) ?? newest;
+const NOT_BUILT =
+  'building from an uploaded archive is not available yet: build the image, push it (POST …/push-token gives access to ' +
+  'a repository for it) and give its image_uri';
+
+/** A verdict that needs no look at the account. */
+export function foregone(revision: SeenRevision, isDeleted: boolean): Judged<Verdict> | null {
+  if (revision.verdict !== null) return null;
+  if (revision.isInterrupted) return { status: 'INTERRUPTED', message: 'interrupted on request' };
+  if (isDeleted) return stopped(revision, 'the deployment is being deleted');
+  return revision.image === null ? { status: 'BUILD_FAILED', message: NOT_BUILT } : null;
 }
 
+/** Ended before it was carried out: nothing in the account is of it. */
+const neverRan = ({ verdict, startedAt }: SeenRevision): boolean =>
+  verdict !== null &&
+  (verdict.status === 'BUILD_FAILED' ||
+    verdict.status === 'SKIPPED' ||
+    (verdict.status === 'INTERRUPTED' && startedAt === null));
+
+/** The newest that had, or has, a say in what runs in the account. */
+const lastWord = (seen: Pick<Seen, 'revisions'>): SeenRevision | undefined =>
+  seen.revisions.find((revision) => !neverRan(revision));
+
 /**
- * Secret versions that must stay: of the target, of the one that serves, of those that wait; then, as long as there is
- * room, of earlier revisions that one may want to go back to.
+ * The newest revision, unless it has come to a bad end: then the one that serves. When none does, one that failed
+ * stays: AWS has given it up, so it is observed, and everything that it made can be seen. One that was interrupted does
+ * not: undefined, only the foundation is wanted, and whatever ran of it is removed.
  */
-export function retainedVersions(seen: Pick<Seen, 'revisions' | 'activeRevisionId'>): string[] {
+export function targetOf(seen: Pick<Seen, 'revisions' | 'activeRevisionId'>): SeenRevision | undefined {
+  const last = lastWord(seen);
+  if (last === undefined || last.verdict === null || last.verdict.status === 'DEPLOYED') return last;
+  const active = seen.revisions.find((revision) => revision.id === seen.activeRevisionId);
+  return active ?? (isFailure(last.verdict.status) ? last : undefined);
+}
+
+/** What the next revision inherits: of the newest one, or of the create. */
+const inherited = ({ revisions, deployment }: Pick<Seen, 'revisions' | 'deployment'>) =>
+  revisions[0] ?? deployment.base ?? { environment: [], references: [] };
+
+/**
+ * Secret versions that must stay: of the target, of the one that serves, of those that wait, and those that the next
+ * one inherits; then, as long as there is room, of earlier revisions that one may want to go back to.
+ */
+export function retainedVersions(seen: Pick<Seen, 'revisions' | 'activeRevisionId' | 'deployment'>): string[] {
   const target = targetOf(seen);
   const active = seen.revisions.find((revision) => revision.id === seen.activeRevisionId);
   const versions = new Set<string>();
-  const needed = [target, active, ...seen.revisions.filter((revision) => revision.verdict === null)];
-  for (const revision of needed) for (const { versionId } of revision?.environment ?? []) versions.add(versionId);
+  const open = seen.revisions.filter((revision) => revision.verdict === null);
+  for (const needed of [target, active, inherited(seen), ...open])
+    for (const { versionId } of needed?.environment ?? []) versions.add(versionId);
   for (const revision of seen.revisions) {
     const more = new Set([...versions, ...revision.environment.map((variable) => variable.versionId)]);
     if (more.size > VERSIONS_KEPT) break;
@@ -127,7 +157,7 @@ export function retainedVersions(seen: Pick<Seen, 'revisions' | 'activeRevisionI
 class OneLook {
   readonly #o: WorkerOptions;
   readonly #look: Look;
-  readonly #seen: Seen;
+  #seen: Seen;
   readonly #memory: Memory;
   readonly #now: () => Date;
   #said = false;
@@ -145,20 +175,41 @@ class OneLook {
   async run(): Promise<void> {
     const { place } = this.#seen;
     if (place === undefined) throw new Error('a deployment in a place that was never registered');
+    await this.#conclude();
     if (this.#seen.isDeleted) return this.#remove(place);
     const target = targetOf(this.#seen);
-    if (target === undefined) throw new Error('an accepted deployment without a revision');
-    if (target.verdict === null && target.startedAt === null)
+    if (target?.verdict === null && target.startedAt === null)
       await startRevision(this.#o.db, this.#seen.deployment.id, target.id);
     await this.#build(place, target);
   }
 
-  async #build(place: Place, target: SeenRevision): Promise<void> {
-    const graph = this.#o.cloud.graph(this.#spec(target), place);
+  /** At once, so that what is foregone stands also while the place cannot be entered. */
+  async #conclude(): Promise<void> {
+    const { revisions, isDeleted } = this.#seen;
+    const judged = new Map<string, Judged<Verdict>>();
+    for (const revision of revisions) {
+      const verdict = foregone(revision, isDeleted);
+      if (verdict !== null) judged.set(revision.id, verdict);
+    }
+    if (judged.size === 0) return;
+    await this.#o.db.transaction().execute(async (tx) => {
+      await this.#hold(tx);
+      await this.#judge(tx, judged);
+    });
+    const ended = revisions.map((each) => ({ ...each, verdict: judged.get(each.id) ?? each.verdict }));
+    this.#seen = { ...this.#seen, revisions: ended };
+  }
+
+  /** @param target undefined: only the foundation is laid */
+  async #build(place: Place, target: SeenRevision | undefined): Promise<void> {
+    const { cloud } = this.#o;
+    const graph = target
+      ? cloud.graph(this.#serverSpec(target), place)
+      : cloud.foundation(this.#spec(inherited(this.#seen)), place);
     const entered = await this.#enter(place);
-    if (typeof entered === 'string') return this.#settleUnreachable(entered);
-    const failed = target.verdict !== null && target.verdict.status !== 'DEPLOYED';
-    const outcome = await this.#pass(entered, graph, target.id, failed);
+    if (typeof entered === 'string') return this.#settleUnreachable(entered, target);
+    const failed = target !== undefined && target.verdict !== null && target.verdict.status !== 'DEPLOYED';
+    const outcome = await this.#pass(entered, graph, target?.id ?? 'foundation', failed);
     await this.#settle(target, outcome, graph.nodes.length);
   }
 
@@ -218,22 +269,23 @@ class OneLook {
     }
   }
 
-  #spec(target: SeenRevision): ServerSpec {
+  #spec({ environment, references }: Pick<SeenRevision, 'environment' | 'references'>): DeploymentSpec {
     const { deployment } = this.#seen;
-    if (target.image === null) throw new Error('a revision without an image cannot be carried out');
     return {
       deployment: { id: deployment.id, name: deployment.name, workspaceId: deployment.workspaceId },
-      revision: { id: target.id, number: target.number },
       type: deployment.type,
       databaseTier: deployment.databaseTier,
       source: deployment.source,
-      image: target.image,
-      resources: target.resources,
-      environment: target.environment.map(({ name, versionId }) => ({ name, versionId })),
-      references: target.references.map(({ name, arn, secretKey }) => ({ name, arn, key: secretKey })),
-      agentAuth: target.agentAuth,
+      environment: environment.map(({ name, versionId }) => ({ name, versionId })),
+      references: references.map(({ name, arn, secretKey }) => ({ name, arn, key: secretKey })),
       retainedSecretVersions: retainedVersions(this.#seen),
     };
+  }
+
+  #serverSpec(target: SeenRevision): ServerSpec {
+    const { id, number, image, resources, agentAuth } = target;
+    if (image === null) throw new Error('a revision without an image cannot be carried out');
+    return { ...this.#spec(target), revision: { id, number }, image, resources, agentAuth };
   }
 
   /** The account, or why it cannot be entered. */
@@ -267,7 +319,7 @@ class OneLook {
   #pass(entered: Entered, graph: Graph, generation: string, failed = false): Promise<Outcome> {
     const { db, cloud } = this.#o;
     const { deployment, epoch } = this.#seen;
-    const revisionId = generation === 'delete' ? null : generation;
+    const revisionId = this.#seen.revisions.some((each) => each.id === generation) ? generation : null;
     return pass({
       generation,
       graph,
@@ -302,23 +354,26 @@ class OneLook {
     );
   }
 
-  async #settle(target: SeenRevision, outcome: Outcome, wanted: number): Promise<void> {
+  async #settle(target: SeenRevision | undefined, outcome: Outcome, wanted: number): Promise<void> {
     const { db, looks } = this.#o;
     const { deployment, revisions, asked } = this.#seen;
     const built = outcome.rows.slice(0, wanted);
     const judged = new Map<string, Judged<RevisionStatus>>();
+    const last = lastWord(this.#seen);
     for (const revision of revisions) {
       if (revision.verdict !== null) continue;
-      // None is newer than the target without a verdict: the newest is the target until it has one.
-      const isTarget = revision.id === target.id;
+      // None is newer than the last word without a verdict: it is the target until it has one.
+      const isTarget = revision.id === target?.id;
       judged.set(
         revision.id,
-        isTarget ? revisionStatus({ ...revision, isTarget }, built) : superseded(revision, target),
+        isTarget
+          ? revisionStatus({ ...revision, isTarget }, built, this.#now())
+          : stopped(revision, `superseded by revision ${last!.number}`),
       );
     }
-    const mine = judged.get(target.id);
-    const isDeployed = mine?.status === 'DEPLOYED' || target.verdict?.status === 'DEPLOYED';
-    const activeId = isDeployed ? target.id : this.#seen.activeRevisionId;
+    const mine = target && judged.get(target.id);
+    const isDeployed = mine?.status === 'DEPLOYED' || target?.verdict?.status === 'DEPLOYED';
+    const activeId = isDeployed ? target!.id : this.#seen.activeRevisionId;
     const status = this.#deploymentStatus(judged, activeId, outcome.rows, null);
 
     // A verdict changes the target: what serves is looked after at once.
@@ -326,14 +381,20 @@ class OneLook {
     const seconds = failed && activeId !== null ? 0 : this.#nextSeconds(outcome);
     await db.transaction().execute(async (tx) => {
       await this.#hold(tx);
-      for (const [id, verdict] of judged)
-        if ((await setRevisionStatus(tx, deployment.id, id, verdict)) && isVerdict(verdict.status)) {
-          const message = verdict.message === null ? verdict.status : `${verdict.status}: ${verdict.message}`;
-          await say(tx, { deploymentId: deployment.id, revisionId: id, resource: null, message });
-        }
+      await this.#judge(tx, judged);
       await setDeploymentStatus(tx, deployment.id, status, activeId);
       await looks.settle(tx, this.#look, asked, seconds);
     });
+  }
+
+  /** Writes what is new, and says what has ended. */
+  async #judge(tx: Tx, judged: ReadonlyMap<string, Judged<RevisionStatus>>): Promise<void> {
+    const deploymentId = this.#seen.deployment.id;
+    for (const [revisionId, verdict] of judged)
+      if ((await setRevisionStatus(tx, deploymentId, revisionId, verdict)) && isVerdict(verdict.status)) {
+        const message = verdict.message === null ? verdict.status : `${verdict.status}: ${verdict.message}`;
+        await say(tx, { deploymentId, revisionId, resource: null, message });
+      }
   }
 
   #deploymentStatus(
@@ -353,9 +414,11 @@ class OneLook {
         unreachable,
         newest: newest ? { number: newest.number, verdict: verdict ?? null } : null,
         active: active ? { number: active.number } : null,
+        hasTarget: targetOf(this.#seen) !== undefined,
         lastKnown: knownStatus,
       },
       rows,
+      this.#now(),
     );
   }
 
@@ -370,20 +433,22 @@ class OneLook {
     });
   }
 
-  /** Nothing is known of the resources, so nothing is said about them, and no revision is judged. */
-  async #settleUnreachable(why: string): Promise<void> {
+  /** Nothing is known of the resources, so nothing is said about them, and no revision is judged: it waits for this. */
+  async #settleUnreachable(why: string, target?: SeenRevision): Promise<void> {
     const { db, looks } = this.#o;
     const { deployment, asked, activeRevisionId } = this.#seen;
     const status = this.#deploymentStatus(new Map(), activeRevisionId, [], why);
     await db.transaction().execute(async (tx) => {
       await this.#hold(tx);
+      if (target?.verdict === null)
+        await this.#judge(tx, new Map([[target.id, { status: target.status, message: why }]]));
       await setDeploymentStatus(tx, deployment.id, status, activeRevisionId);
       await looks.settle(tx, this.#look, asked, this.#retrySeconds());
     });
   }
 }
 
-function superseded(revision: SeenRevision, by: SeenRevision): Judged<RevisionStatus> {
-  const message = `superseded by revision ${by.number}`;
-  return { status: revision.startedAt === null ? 'SKIPPED' : 'INTERRUPTED', message };
-}
+const stopped = ({ startedAt }: SeenRevision, message: string): Judged<'SKIPPED' | 'INTERRUPTED'> => ({
+  status: startedAt === null ? 'SKIPPED' : 'INTERRUPTED',
+  message,
+});

@@ -191,7 +191,7 @@ function judge(p: Pass, kind: Kind, row: Row, seen: Observed<unknown, unknown>, 
     case 'busy': {
       if (gaveUp !== undefined) return failed(gaveUp);
       const seconds = (p.now().getTime() - row.busySince!.getTime()) / 1000;
-      if (seconds <= kind.limitSeconds) return waiting(seen.why);
+      if (seconds <= kind.limitSeconds) return waiting(usually(seen.why, kind.usual?.(row.inputs).ready));
       return failed(`not ready after ${Math.round(kind.limitSeconds / 60)} minutes: ${seen.why}`);
     }
   }
@@ -244,7 +244,9 @@ async function removeOne(p: Pass, row: Row): Promise<State> {
   const minutes = Math.floor((p.now().getTime() - row.busySince.getTime()) / 60_000);
   const said = why ?? 'being removed';
   // Said, and still tried at each look: something must go, however long it takes.
-  return minutes * 60 < kind.limitSeconds ? waiting(said) : { state: 'retrying', message: `still there: ${said}` };
+  return minutes * 60 < kind.limitSeconds
+    ? waiting(usually(said, kind.usual?.(row.inputs).gone))
+    : { state: 'retrying', message: `still there: ${said}` };
 }
 
 /**
@@ -319,5 +321,7 @@ const appears = (p: Pass, row: Row, asked: unknown): boolean =>
 const isReady = (row: Row): boolean => row.state.state === 'ready';
 const isTrouble = (row: Row): boolean => row.state.state === 'failed' || row.state.state === 'retrying';
 const waiting = (message: string): State => ({ state: 'waiting', message });
+const usually = (why: string, usual: string | undefined): string =>
+  usual === undefined ? why : `${why}: usually ${usual}`;
 const failed = (message: string): State => ({ state: 'failed', message });
 const backoffSeconds = (tries: number): number => Math.min(BACKOFF_LIMIT_SECONDS, 2 ** tries);

@@ -22,6 +22,12 @@ export interface Change {
   readonly to: unknown;
 }
 
+/** For people, who wait: `5 to 10 minutes`. */
+export interface Usual {
+  readonly ready?: string;
+  readonly gone?: string;
+}
+
 /** All that a kind may use: the owner's tags, and clients of the account that the resource lives in. */
 export interface Cx {
   readonly aws: Account;
@@ -53,6 +59,8 @@ export interface Kind<In = any, Live = any, Out = any> {
   readonly pollSeconds: number;
   /** Seconds it may be busy before that counts as a failure. A resource that becomes ready later is ready. */
   readonly limitSeconds: number;
+  /** What usually passes until it is ready, and until it is gone. @default seconds: not worth a word */
+  readonly usual?: (inputs: In) => Usual;
   /**
    * It holds what cannot be made again. It is kept until the deployment is deleted, also when a revision no longer
    * wants it; and when it has vanished, that is a failure with a name, never a reason to make an empty one. A function

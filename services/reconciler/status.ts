@@ -32,7 +32,7 @@ export interface RevisionFacts {
 }
 
 /** @param rows of what the target's graph wants, in build order */
-export function revisionStatus(revision: RevisionFacts, rows: readonly Row[]): Judged<RevisionStatus> {
+export function revisionStatus(revision: RevisionFacts, rows: readonly Row[], now: Date): Judged<RevisionStatus> {
   if (revision.verdict) return revision.verdict;
   if (!revision.isTarget) return { status: 'QUEUED', message: 'another revision is being carried out' };
 
@@ -45,11 +45,11 @@ export function revisionStatus(revision: RevisionFacts, rows: readonly Row[]): J
   }
   if (seen.length === 0) return { status: 'CREATING', message: null };
   const database = rows.find((row) => row.id === DATABASE);
-  if (database && !isReady(database)) return { status: 'CREATING', message: trouble(seen) };
+  if (database && !isReady(database)) return { status: 'CREATING', message: trouble(seen, now) };
   if (seen.length === rows.length && rows.every(isReady)) return { status: 'DEPLOYED', message: null };
   const before = rollout < 0 ? rows : rows.slice(0, rollout);
   const isRolling = before.every((row) => isReady(row) && row.generation === revision.id);
-  return { status: isRolling ? 'DEPLOYING' : 'AWAITING_DEPLOY', message: trouble(seen) };
+  return { status: isRolling ? 'DEPLOYING' : 'AWAITING_DEPLOY', message: trouble(seen, now) };
 }
 
 export interface DeploymentFacts {
@@ -60,38 +60,49 @@ export interface DeploymentFacts {
   readonly newest: { readonly number: number; readonly verdict: Judged<Verdict> | null } | null;
   /** The last one that was rolled out. */
   readonly active: { readonly number: number } | null;
+  /** Whether a revision is carried out, or looked after; without one only the foundation is laid. */
+  readonly hasTarget: boolean;
   /** The last status that was seen while the place could be entered. */
   readonly lastKnown: DeploymentStatus | null;
 }
 
-/** @param rows of what the target's graph wants in build order, then of what is being removed */
-export function deploymentStatus(facts: DeploymentFacts, rows: readonly Row[]): Judged<DeploymentStatus> {
+const NEXT =
+  'no revision yet: push an image (POST …/push-token gives access to a repository for it) and PATCH ' +
+  'source_revision_config.image_uri';
+
+/** @param rows of what the target's graph, or the foundation, wants in build order, then of what is being removed */
+export function deploymentStatus(facts: DeploymentFacts, rows: readonly Row[], now: Date): Judged<DeploymentStatus> {
   const { newest, active, lastKnown, unreachable } = facts;
-  if (facts.isDeleted) return { status: 'AWAITING_DELETE', message: unreachable ?? trouble(rows) };
+  if (facts.isDeleted) return { status: 'AWAITING_DELETE', message: unreachable ?? trouble(rows, now) };
   if (unreachable !== null) {
     const last = lastKnown ? ` (last known: ${lastKnown})` : '';
     return { status: 'UNKNOWN', message: `${unreachable}${last}` };
   }
-  const failure = newest?.verdict && isFailure(newest.verdict.status) ? newest.verdict : null;
-  const message = failure
-    ? `revision ${newest!.number} ${failure.status}: ${failure.message}` +
+  const ended = newest?.verdict && newest.verdict.status !== 'DEPLOYED' ? newest.verdict : null;
+  const message = ended
+    ? `revision ${newest!.number} ${ended.status}: ${ended.message}` +
       (active ? `; revision ${active.number} serves` : '; no revision serves yet')
-    : trouble(rows);
-  if (newest === null) return { status: 'UNUSED', message };
+    : trouble(rows, now);
   const database = rows.find((row) => row.id === DATABASE);
   if (active === null && database && !isReady(database)) return { status: 'AWAITING_DATABASE', message };
-  return { status: 'READY', message };
+  return facts.hasTarget ? { status: 'READY', message } : { status: 'UNUSED', message: message ?? NEXT };
 }
 
 /** The first resource that went wrong, else the first that waits for AWS rather than for another resource. */
-function trouble(rows: readonly Row[]): string | null {
+function trouble(rows: readonly Row[], now: Date): string | null {
   const bad = rows.find((row) => row.state.state === 'failed') ?? rows.find((row) => row.state.state === 'retrying');
-  const told =
-    bad ??
-    rows.find(
-      (row) => row.state.state === 'waiting' && row.inputs !== null && !/^(needs|used by) /.test(row.state.message),
-    );
-  return told ? sentence(told) : null;
+  if (bad) return sentence(bad);
+  const waits = rows.find(
+    (row) => row.state.state === 'waiting' && row.inputs !== null && !/^(needs|used by) /.test(row.state.message),
+  );
+  return waits ? `${sentence(waits)}${soFar(waits, now)}` : null;
+}
+
+/** In whole minutes, so that the sentence is another one once a minute and not at each look. */
+function soFar(row: Row, now: Date): string {
+  const minutes = row.busySince === null ? 0 : Math.floor((now.getTime() - row.busySince.getTime()) / 60_000);
+  if (minutes < 1) return '';
+  return `; ${minutes} ${minutes === 1 ? 'minute' : 'minutes'} so far`;
 }
 
 const isReady = (row: Row): boolean => row.state.state === 'ready';

@@ -6,7 +6,7 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { PlaceUnavailable, Terminal } from '../../services/reconciler/aws/errors.ts';
 import type { Place, PlaceOutputs } from '../../services/reconciler/place.ts';
 import { Graph, type Cx, type Kind } from '../../services/reconciler/resource.ts';
-import type { ServerSpec } from '../../services/reconciler/spec.ts';
+import type { DeploymentSpec, ServerSpec } from '../../services/reconciler/spec.ts';
 import type { Cloud } from '../../services/control-plane/cloud.ts';
 
 interface Inputs {
@@ -50,6 +50,7 @@ export class SimulatedCloud implements Cloud {
     iam: () => [],
     pollSeconds: 0.1,
     limitSeconds: 3600,
+    usual: () => ({ ready: 'an hour' }),
     observe: async (_cx, inputs) => {
       await this.onObserve(inputs);
       const live = this.things.get(inputs.name);
@@ -77,7 +78,7 @@ export class SimulatedCloud implements Cloud {
     this.specs.push(spec);
     const g = new Graph();
     const name = (what: string): string => `${spec.deployment.name}/${what}`;
-    const database = g.add('database', this.kind, {}, () => ({ name: name('database'), what: 'postgres' }));
+    const database = this.#database(g, spec);
     const task = g.add(`task-r${spec.revision.number}`, this.kind, { database }, () => ({
       name: name(`task-r${spec.revision.number}`),
       what: 'task',
@@ -85,6 +86,15 @@ export class SimulatedCloud implements Cloud {
     g.add('service', this.kind, { task }, () => ({ name: name('service'), what: spec.image }));
     return g;
   }
+
+  foundation(spec: DeploymentSpec): Graph {
+    const g = new Graph();
+    this.#database(g, spec);
+    return g;
+  }
+
+  #database = (g: Graph, spec: DeploymentSpec) =>
+    g.add('database', this.kind, {}, () => ({ name: `${spec.deployment.name}/database`, what: 'postgres' }));
 
   url(place: Place, deployment: { name: string }): string {
     return `http://${place.loadBalancerDnsName}/${deployment.name}`;

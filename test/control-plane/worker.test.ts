@@ -4,7 +4,7 @@ import { afterEach, beforeEach, test } from 'node:test';
 import { sql } from 'kysely';
 import { Looks } from '../../services/control-plane/store/looks.ts';
 import { begin } from '../../services/control-plane/store/observed.ts';
-import { carryOut, targetOf } from '../../services/control-plane/worker.ts';
+import { carryOut, retainedVersions, targetOf } from '../../services/control-plane/worker.ts';
 import { eventually } from '../support/eventually.ts';
 import { openControlPlane, type ControlPlane, type Json } from './open.ts';
 import type { SimulatedCloud } from './simulated.ts';
@@ -151,6 +151,175 @@ test('newer revisions end older ones: interrupted when it had begun, skipped whe
   assert.match(first.status_message, /superseded by revision \d/);
   assert.equal((await revision(made.id, second)).status, 'INTERRUPTED');
   assert.equal((await revision(made.id, third)).status, 'SKIPPED');
+});
+
+/** As the API does it. */
+const interrupt = (id: string, revisionId: string): Promise<void> =>
+  api.db.transaction().execute(async (tx) => {
+    await tx
+      .updateTable('revisions')
+      .set({ interrupted_at: sql`now()` })
+      .where('id', '=', revisionId)
+      .execute();
+    await api.looks.ask(tx, id);
+  });
+/** Its rollout neither ends nor fails. */
+function neverUp(what: string): void {
+  cloud.onObserve = ({ name }) => {
+    const thing = cloud.things.get(name);
+    if (thing?.what === what) thing.readyAt = Infinity;
+    return Promise.resolve();
+  };
+}
+/** Of what a revision runs: creations, changes, removals. */
+const rollouts = (): string[] => cloud.acts.filter((act) => act.endsWith('/service'));
+
+test('interrupted on request: the one that serves is gone back to, and nothing else is rolled out', async () => {
+  await api.startWorker();
+  const made = await create();
+  await becomes(made.id, made.latest_revision_id, 'DEPLOYED');
+  neverUp('repo/agent@sha256:2');
+  const second = await patch(made.id, image(2));
+  await eventually('the second is rolling', () => cloud.things.get('agent/service')?.what === 'repo/agent@sha256:2');
+  await interrupt(made.id, second);
+  const ended = await becomes(made.id, second, 'INTERRUPTED');
+  assert.equal(ended.status_message, 'interrupted on request');
+  await eventually('it is as before', async () => (await deployment(made.id)).status_message !== null);
+  await eventually('the first runs', () => cloud.things.get('agent/service')?.what === 'repo/agent@sha256:1');
+  const now = await deployment(made.id);
+  assert.equal(now.status, 'READY');
+  assert.equal(now.active_revision_id, made.latest_revision_id);
+  assert.equal(now.status_message, 'revision 2 INTERRUPTED: interrupted on request; revision 1 serves');
+  await eventually('what the second made is gone', () => !cloud.things.has('agent/task-r2'));
+  assert.deepEqual(rollouts(), ['create agent/service', 'change agent/service', 'change agent/service']);
+  const third = await patch(made.id, image(3));
+  await becomes(made.id, third, 'DEPLOYED');
+  assert.equal((await revision(made.id, second)).status, 'INTERRUPTED', 'a verdict stands');
+});
+
+test('interrupted with none serving: whatever ran of it is removed, the data stays, and the next one works', async () => {
+  await api.startWorker();
+  neverUp('repo/agent@sha256:1');
+  const made = await create();
+  await eventually('it is rolling', () => cloud.things.has('agent/service'));
+  await interrupt(made.id, made.latest_revision_id);
+  await becomes(made.id, made.latest_revision_id, 'INTERRUPTED');
+  await eventually('nothing of it runs', () => [...cloud.things.keys()].join() === 'agent/database');
+  const now = await deployment(made.id);
+  assert.deepEqual([now.status, now.active_revision_id], ['UNUSED', null]);
+  assert.match(now.status_message, /^revision 1 INTERRUPTED: interrupted on request; no revision serves yet$/);
+  assert.deepEqual(rollouts(), ['create agent/service', 'remove agent/service']);
+  await becomes(made.id, await patch(made.id, image(2)), 'DEPLOYED');
+  assert.equal(cloud.acts.filter((act) => act === 'create agent/database').length, 1);
+});
+
+test('interrupted before it began, and while the place cannot be entered: never SKIPPED, never carried out', async () => {
+  const made = await create();
+  const second = await patch(made.id, image(2));
+  await interrupt(made.id, second);
+  cloud.closed = 'the role is gone';
+  await api.startWorker();
+  await becomes(made.id, second, 'INTERRUPTED');
+  const first = await eventually('the first says what it waits for', async () => {
+    const now = await revision(made.id, made.latest_revision_id);
+    return now.status_message !== null && now;
+  });
+  assert.deepEqual([first.status, first.status_message], ['CREATING', 'the role is gone']);
+  cloud.closed = null;
+  await becomes(made.id, made.latest_revision_id, 'DEPLOYED');
+  assert.deepEqual(
+    cloud.specs.map((spec) => spec.revision.number).filter((number) => number === 2),
+    [],
+  );
+});
+
+/** As if its create had given no image. */
+async function createEmpty(name: string, secrets: Json[] = []): Promise<Json> {
+  const made = await create(name, { secrets });
+  const first = await api.db.selectFrom('revisions').selectAll().executeTakeFirstOrThrow();
+  const { resource_spec: resourceSpec, resources, environment, secret_references: references } = first;
+  const base = JSON.stringify({ resourceSpec, resources, environment, references, build: null });
+  await api.db.deleteFrom('revisions').execute();
+  await api.db.updateTable('deployments').set({ source: 'internal_docker', base }).execute();
+  return made;
+}
+
+/** As if a request had named an uploaded archive: all but the image is as in the newest one. */
+async function toBeBuilt(id: string): Promise<string> {
+  const revisionId = await patch(id, image(99));
+  await api.db.updateTable('revisions').set({ image: null, image_uri: null }).where('id', '=', revisionId).execute();
+  return revisionId;
+}
+
+test('without a revision: what takes long is made at once, the status says what comes next, and a delete removes all', async () => {
+  cloud.seconds = 0.5;
+  const made = await createEmpty('agent', [{ name: 'A', value: '1' }]);
+  await api.startWorker();
+  const making = await eventually('the database is being made', async () => {
+    const now = await deployment(made.id);
+    return now.status_message !== null && now;
+  });
+  assert.deepEqual(
+    [making.status, making.status_message],
+    ['AWAITING_DATABASE', 'database: being made: usually an hour'],
+  );
+  const unused = await eventually('it is ready', async () => {
+    const now = await deployment(made.id);
+    return now.status === 'UNUSED' && now;
+  });
+  assert.match(unused.status_message, /^no revision yet: push an image/);
+  assert.deepEqual(cloud.acts, ['create agent/database']);
+  const { body: timeline } = await api.call('GET', `/v2/deployments/${made.id}/timeline`);
+  assert.deepEqual(
+    timeline.events.map((event: Json) => [event.revision_id, event.resource, event.message]),
+    ['create', 'ready'].map((message) => [null, 'database', message]),
+  );
+  await api.call('DELETE', `/v2/deployments/${made.id}`);
+  await eventually('it is gone', async () => (await api.call('GET', `/v2/deployments/${made.id}`)).status === 404);
+  assert.deepEqual([...cloud.things.keys()], []);
+});
+
+test('what the next revision inherits is not swept: of the create, of the newest one whatever became of it', async () => {
+  const made = await createEmpty('agent', [{ name: 'A', value: '1' }]);
+  const [version] = cloud.written.keys();
+  assert.deepEqual(retainedVersions((await begin(api.db, made.id))!), [version]);
+  const first = await patch(made.id, { ...image(1), secrets: [{ name: 'A', value: '2' }] });
+  await interrupt(made.id, first);
+  await api.startWorker();
+  await becomes(made.id, first, 'INTERRUPTED');
+  assert.deepEqual(retainedVersions((await begin(api.db, made.id))!), [[...cloud.written.keys()][1]]);
+});
+
+test('a revision that is to be built ends BUILD_FAILED, and whatever serves or is on its way goes on', async () => {
+  const made = await create();
+  await toBeBuilt(made.id);
+  await api.startWorker();
+  await becomes(made.id, made.latest_revision_id, 'DEPLOYED');
+  const acts = [...cloud.acts];
+  const third = await toBeBuilt(made.id);
+  const ended = await becomes(made.id, third, 'BUILD_FAILED');
+  assert.match(ended.status_message, /not available yet: build the image, push it .* give its image_uri$/);
+  const now = await eventually('it says so', async () => {
+    const shown = await deployment(made.id);
+    return shown.status_message !== null && shown;
+  });
+  assert.equal(now.status, 'READY');
+  assert.equal(now.active_revision_id, made.latest_revision_id);
+  assert.match(now.status_message, /^revision 3 BUILD_FAILED: .*; revision 1 serves$/);
+  assert.deepEqual(cloud.acts, acts);
+});
+
+test('the only revision is to be built: the foundation is laid all the same', async () => {
+  const made = await create();
+  await api.db.updateTable('revisions').set({ image: null, image_uri: null }).execute();
+  await api.startWorker();
+  await becomes(made.id, made.latest_revision_id, 'BUILD_FAILED');
+  const now = await eventually('it is ready', async () => {
+    const shown = await deployment(made.id);
+    return shown.status === 'UNUSED' && shown;
+  });
+  assert.match(now.status_message, /^revision 1 BUILD_FAILED: .*; no revision serves yet$/);
+  assert.deepEqual(cloud.acts, ['create agent/database']);
 });
 
 test('delete: users before the used, a search that must find nothing, then 404 and a receipt', async () => {

@@ -334,7 +334,7 @@ test('the stack’s own resources do not carry the tag by which the role may cha
   assert.ok(role.Properties.PermissionsBoundary);
 });
 
-test('the execution role reads only the secrets of this place', () => {
+test('the execution role reads only the secrets of this place, and what the customer tagged for injection there', () => {
   synthesized({ prefix: 'second' }).hasResourceProperties('AWS::IAM::Role', {
     RoleName: 'second-execution',
     Policies: [
@@ -346,6 +346,12 @@ test('the execution role reads only the secrets of this place', () => {
               Action: 'secretsmanager:GetSecretValue',
               Resource: { 'Fn::Join': ['', Match.arrayWith([':secret:second/*'])] },
               Condition: { StringEquals: { 'aws:ResourceTag/freehold:place': 'second' } },
+            },
+            {
+              Effect: 'Allow',
+              Action: 'secretsmanager:GetSecretValue',
+              Resource: { 'Fn::Join': ['', Match.arrayWith([':secret:*'])] },
+              Condition: { StringEquals: { 'aws:ResourceTag/freehold:inject': 'second' } },
             },
           ]),
         },

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Place } from '../../services/reconciler/place.ts';
-import { connectionsPerTask, ecs } from '../../services/reconciler/platforms/ecs.ts';
+import { connectionsPerTask, ecs, foundation } from '../../services/reconciler/platforms/ecs.ts';
 import { RESERVED } from '../../services/reconciler/platforms/environment.ts';
 import { kinds } from '../../services/reconciler/kinds/index.ts';
 import type { EcsServiceInputs } from '../../services/reconciler/kinds/ecs-service.ts';
@@ -57,8 +57,11 @@ const spec: ServerSpec = {
 const variable = (name: string, versionId = V1) => ({ name, versionId });
 
 /** The inputs of every node, as if everything it needs were ready: each output is named after its node. */
-function inputsOf(given: Partial<ServerSpec> = {}, at: Place = place): Record<string, unknown> {
-  const graph = ecs({ ...spec, ...given }, at);
+function inputsOf(
+  given: Partial<ServerSpec> = {},
+  at: Place = place,
+  graph = ecs({ ...spec, ...given }, at),
+): Record<string, unknown> {
   const outs = new Map<string, unknown>();
   const inputs: Record<string, unknown> = {};
   for (const node of graph.nodes) {
@@ -102,6 +105,50 @@ test('a Development server: its resources in an order in which they can be made'
     'service',
     'scalable-target',
   ]);
+});
+
+test('the foundation: what takes long, exactly as the first revision wants it', () => {
+  for (const given of [{}, { type: 'prod' }, { environment: [variable('POSTGRES_URI_CUSTOM')] }] as const) {
+    const whole = inputsOf(given);
+    const first = inputsOf(given, place, foundation({ ...spec, ...given }, place));
+    for (const [id, inputs] of Object.entries(first)) assert.deepEqual(inputs, whole[id], id);
+    assert.deepEqual(Object.keys(first), Object.keys(whole).slice(0, Object.keys(first).length), 'in the same order');
+  }
+  assert.deepEqual(Object.keys(inputsOf({}, place, foundation(spec, place))), [
+    'service-group',
+    'log-group',
+    'database-group',
+    'database',
+    'database-uri',
+  ]);
+});
+
+const reference = (name: string, key: string | null) => ({
+  name,
+  arn: 'arn:aws:secretsmanager:us-east-1:222222222222:secret:theirs-AbCdEf',
+  key,
+});
+
+test("a secret of the customer's own: a key of it, or the whole, as it is when a task starts", () => {
+  const { secrets, environment } = task(
+    inputsOf({ references: [reference('TOKEN', 'token'), reference('N_JOBS_PER_WORKER', null)] }),
+  );
+  assert.equal(secrets['TOKEN'], `${reference('', '').arn}:token::`);
+  assert.equal(secrets['N_JOBS_PER_WORKER'], reference('', '').arn);
+  assert.equal('N_JOBS_PER_WORKER' in environment, false, 'ECS takes no name twice');
+});
+
+test("a user's own database and Redis, as secrets of the customer's own", () => {
+  const inputs = inputsOf({
+    references: [reference('POSTGRES_URI_CUSTOM', 'uri'), reference('REDIS_URI_CUSTOM', null)],
+  });
+  assert.deepEqual(
+    Object.keys(inputs).filter((id) => /^(database|redis|environment)/.test(id)),
+    [],
+  );
+  const { secrets } = task(inputs);
+  assert.equal(secrets['DATABASE_URI'], `${reference('', '').arn}:uri::`);
+  assert.equal(secrets['REDIS_URI'], reference('', '').arn);
 });
 
 test('without variables there is no secret for them', () => {
@@ -215,6 +262,21 @@ test('Production keeps what is lost otherwise: backups, a second zone, protectio
   const { multiAz, backupDays, protected: safe } = inputsOf({ type: 'prod' })['database'] as RdsPostgresInputs;
   assert.deepEqual({ multiAz, backupDays, safe }, { multiAz: true, backupDays: 7, safe: true });
 });
+
+for (const [databaseTier, type, wanted, connections] of [
+  [null, 'dev', 'db.t4g.micro', '38'],
+  [null, 'prod', 'db.m7g.large', '333'],
+  ['DEDICATED_S', 'prod', 'db.t4g.medium', '164'],
+  ['DEDICATED_M', 'dev', 'db.m7g.large', '333'],
+  ['DEDICATED_L', 'prod', 'db.m7g.2xlarge', '1347'],
+] as const)
+  test(`database tier ${databaseTier} of ${type}: ${wanted}, and the connections that each task may take`, () => {
+    const inputs = inputsOf({ databaseTier, type });
+    const database = inputs['database'] as RdsPostgresInputs;
+    assert.equal(database.class, wanted);
+    assert.equal(database.multiAz, type === 'prod', 'the type alone says how safe it is');
+    assert.equal(task(inputs).environment['LANGGRAPH_POSTGRES_POOL_MAX_SIZE'], connections);
+  });
 
 test('a second revision touches the task definition, the service and nothing else', () => {
   const before = inputsOf({ environment: [variable('KEY', V1)] });

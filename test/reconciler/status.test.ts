@@ -8,6 +8,7 @@ import {
   type RevisionFacts,
 } from '../../services/reconciler/status.ts';
 
+const NOW = new Date(150_000);
 const NEW = 'revision-2';
 const OLD = 'revision-1';
 
@@ -52,6 +53,13 @@ const revisions: [why: string, RevisionFacts, Row[], status: string, message: Re
     [ready('secret'), row('database', 'waiting', 'creating'), row('service', 'waiting', 'needs database')],
     'CREATING',
     /^database: creating$/,
+  ],
+  [
+    'its database has been in the making for two minutes and a half',
+    target,
+    [{ ...row('database', 'waiting', 'creating: usually 5 to 10 minutes'), busySince: new Date(0) }],
+    'CREATING',
+    /^database: creating: usually 5 to 10 minutes; 2 minutes so far$/,
   ],
   [
     'a permission is missing for the database: somebody may mend it',
@@ -122,7 +130,7 @@ const revisions: [why: string, RevisionFacts, Row[], status: string, message: Re
 
 for (const [why, facts, rows, status, message] of revisions)
   test(`revision ${status}: ${why}`, () => {
-    const judged = revisionStatus(facts, rows);
+    const judged = revisionStatus(facts, rows, NOW);
     assert.equal(judged.status, status);
     if (message === null) assert.equal(judged.message, null);
     else assert.match(judged.message ?? '', message);
@@ -133,8 +141,10 @@ const facts: DeploymentFacts = {
   unreachable: null,
   newest: { number: 2, verdict: null },
   active: { number: 1 },
+  hasTarget: true,
   lastKnown: null,
 };
+const unbuilt = { number: 2, verdict: { status: 'BUILD_FAILED', message: 'not yet' } } as const;
 const crashed = { number: 2, verdict: { status: 'DEPLOY_FAILED', message: 'exit code 3' } } as const;
 
 const deployments: [why: string, DeploymentFacts, Row[], status: string, message: RegExp | null][] = [
@@ -175,7 +185,41 @@ const deployments: [why: string, DeploymentFacts, Row[], status: string, message
     'READY',
     /throttled/,
   ],
-  ['never had a revision', { ...facts, newest: null, active: null }, [], 'UNUSED', null],
+  [
+    'without a revision: its database is being made',
+    { ...facts, newest: null, active: null, hasTarget: false },
+    [ready('log-group'), row('database', 'waiting', 'creating')],
+    'AWAITING_DATABASE',
+    /^database: creating$/,
+  ],
+  [
+    'without a revision: what comes next',
+    { ...facts, newest: null, active: null, hasTarget: false },
+    [ready('database')],
+    'UNUSED',
+    /no revision yet: push an image .*image_uri/,
+  ],
+  [
+    'without a revision: what hinders the next one',
+    { ...facts, newest: null, active: null, hasTarget: false },
+    [ready('database'), row('log-group', 'retrying', 'missing permission')],
+    'UNUSED',
+    /^log-group: missing permission$/,
+  ],
+  [
+    'its only revision was not built',
+    { ...facts, newest: unbuilt, active: null, hasTarget: false },
+    [ready('database')],
+    'UNUSED',
+    /^revision 2 BUILD_FAILED: not yet; no revision serves yet$/,
+  ],
+  [
+    'the newest was interrupted, and the one before serves',
+    { ...facts, newest: { number: 2, verdict: { status: 'INTERRUPTED', message: 'interrupted on request' } } },
+    [row('service', 'waiting', '1 of 2 running')],
+    'READY',
+    /^revision 2 INTERRUPTED: interrupted on request; revision 1 serves$/,
+  ],
   [
     'the last failed, an earlier serves',
     { ...facts, newest: crashed },
@@ -195,7 +239,7 @@ const deployments: [why: string, DeploymentFacts, Row[], status: string, message
 
 for (const [why, given, rows, status, message] of deployments)
   test(`deployment ${status}: ${why}`, () => {
-    const judged = deploymentStatus(given, rows);
+    const judged = deploymentStatus(given, rows, NOW);
     assert.equal(judged.status, status);
     if (message === null) assert.equal(judged.message, null);
     else assert.match(judged.message ?? '', message);

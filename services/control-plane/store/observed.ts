@@ -44,6 +44,8 @@ export interface SeenRevision {
   /** Whether a user asked that it be stopped. */
   readonly isInterrupted: boolean;
   readonly startedAt: Date | null;
+  /** As it was last seen. */
+  readonly status: RevisionStatus;
   readonly verdict: Judged<Verdict> | null;
 }
 
@@ -69,8 +71,8 @@ export interface Seen {
   /** The last that was seen while the place could be entered. */
   readonly knownStatus: DeploymentStatus | null;
   /**
-   * Newest first: the newest, the active one, the last 100 without a verdict (older ones follow when these have one),
-   * and the last 25 that were deployed.
+   * Newest first: the newest, the active one, the last that was begun, the last 100 without a verdict (older ones follow
+   * when these have one), and the last 25 that were deployed.
    */
   readonly revisions: readonly SeenRevision[];
 }
@@ -140,6 +142,11 @@ async function seenRevisions(tx: Tx, deploymentId: string, active: string | null
         e(
           'r.id',
           'in',
+          last((of) => of('revision_statuses.started_at', 'is not', null), 1),
+        ),
+        e(
+          'r.id',
+          'in',
           last((of) => of('revision_statuses.ended_at', 'is', null), OPEN_SEEN),
         ),
         e(
@@ -161,6 +168,7 @@ async function seenRevisions(tx: Tx, deploymentId: string, active: string | null
     agentAuth: row.agent_auth,
     isInterrupted: row.interrupted_at !== null,
     startedAt: row.started_at,
+    status: row.status ?? 'CREATING',
     verdict: row.status !== null && isVerdict(row.status) ? { status: row.status, message: row.message } : null,
   }));
 }

@@ -7,6 +7,7 @@ import { kinds } from '../kinds/index.ts';
 import { arn } from './arn.ts';
 import type { PlaceOutputs } from '../place.ts';
 import type { Grant, Scope } from './grant.ts';
+import { injectedGrants } from './injected.ts';
 
 const looking = (scope: Scope): Grant[] => [
   {
@@ -44,7 +45,7 @@ const looking = (scope: Scope): Grant[] => [
 
 /** Each grant once, in a fixed order. */
 export function grants(scope: Scope): Grant[] {
-  const all = [...looking(scope), ...[...kinds.values()].flatMap((kind) => kind.iam(scope))];
+  const all = [...looking(scope), ...injectedGrants(scope), ...[...kinds.values()].flatMap((kind) => kind.iam(scope))];
   return all.filter((grant, index) => all.findIndex((other) => isDeepStrictEqual(other, grant)) === index);
 }
 

@@ -7,6 +7,8 @@ export const TAG = {
   resource: 'freehold:resource',
   /** On a database's URI secret: `<DbiResourceId>/<version id>` of the database whose password is in that version. */
   bound: 'freehold:bound',
+  /** Set by the customer, on a secret of their own, to the place's prefix: its values may be injected into servers. */
+  inject: 'freehold:inject',
 } as const;
 
 export type Tags = Readonly<Record<string, string>>;

@@ -35,6 +35,7 @@ export const databaseUri: Kind<DatabaseUriInputs, Live, { arn: string; version: 
   iam: (scope) => [...secretGrants(scope), ...databaseGrants(scope)],
   pollSeconds: 2,
   limitSeconds: 1800,
+  usual: () => ({ ready: 'a minute' }),
 
   async observe(cx, { name, database }) {
     const found = await findOurs(cx, name);

@@ -17,7 +17,7 @@ import { targetGroup, type TargetHealthCheck } from '../kinds/target-group.ts';
 import { taskDefinition } from '../kinds/task-definition.ts';
 import type { Place } from '../place.ts';
 import { Graph, type Node } from '../resource.ts';
-import { OWN_POSTGRES, OWN_REDIS, sets, type ServerSpec } from '../spec.ts';
+import { OWN_POSTGRES, OWN_REDIS, sets, type DatabaseTier, type DeploymentSpec, type ServerSpec } from '../spec.ts';
 import { PORT, STOP_SECONDS, platformEnvironment } from './environment.ts';
 
 const SERVER = 'server';
@@ -41,23 +41,39 @@ const REDIS_IMAGE = 'public.ecr.aws/docker/library/redis:7.4';
 
 const SIZES = {
   dev: {
-    database: { class: 'db.t4g.micro', memoryGb: 1, storageGb: 20, maxStorageGb: null },
-    databaseSafety: { multiAz: false, backupDays: 0, protected: false },
+    database: { class: 'db.t4g.micro', memoryGb: 1 },
+    databaseSafety: { storageGb: 20, maxStorageGb: null, multiAz: false, backupDays: 0, protected: false },
     redis: { cpu: 256, memoryMb: 512 },
   },
   prod: {
-    database: { class: 'db.m7g.large', memoryGb: 8, storageGb: 20, maxStorageGb: 1000 },
-    databaseSafety: { multiAz: true, backupDays: 7, protected: true },
+    database: { class: 'db.m7g.large', memoryGb: 8 },
+    databaseSafety: { storageGb: 20, maxStorageGb: 1000, multiAz: true, backupDays: 7, protected: true },
     redis: { cpu: 1024, memoryMb: 2048 },
   },
 } as const;
 
-/** Pure: everything that a revision needs, as resources. */
-export function ecs(spec: ServerSpec, place: Place): Graph {
-  const g = new Graph();
-  const called = names(place, spec.deployment);
-  const size = SIZES[spec.type];
+/** The type says how safe the data is, the tier how much of it can be worked on at once. */
+const TIERS: Record<DatabaseTier, { readonly class: string; readonly memoryGb: number }> = {
+  DEDICATED_S: { class: 'db.t4g.medium', memoryGb: 4 },
+  DEDICATED_M: { class: 'db.m7g.large', memoryGb: 8 },
+  DEDICATED_L: { class: 'db.m7g.2xlarge', memoryGb: 32 },
+};
 
+const databaseSize = (spec: DeploymentSpec) =>
+  spec.databaseTier === null ? SIZES[spec.type].database : TIERS[spec.databaseTier];
+
+/**
+ * Pure: what a deployment gets before it has anything to run: all that takes long. The very nodes of `ecs`, so the
+ * first revision finds them ready. Not Redis: it takes a minute, and would cost while nothing uses it.
+ */
+export function foundation(spec: DeploymentSpec, place: Place): Graph {
+  const g = new Graph();
+  lay(g, spec, place);
+  return g;
+}
+
+function lay(g: Graph, spec: DeploymentSpec, place: Place) {
+  const called = names(place, spec.deployment);
   const env = environmentOf(g, spec, place);
   const group = g.add('service-group', securityGroup, {}, () => ({
     name: called.serviceGroup,
@@ -66,8 +82,15 @@ export function ecs(spec: ServerSpec, place: Place): Graph {
     ingress: [{ port: PORT, fromGroup: place.loadBalancerSecurityGroupId }],
   }));
   const logs = g.add('log-group', logGroup, {}, () => ({ name: called.logGroup, retentionDays: LOG_DAYS }));
-
   const database = sets(spec, OWN_POSTGRES) ? undefined : databaseOf(g, spec, place, group);
+  return { env, group, logs, database };
+}
+
+/** Pure: everything that a revision needs, as resources. */
+export function ecs(spec: ServerSpec, place: Place): Graph {
+  const g = new Graph();
+  const called = names(place, spec.deployment);
+  const { env, group, logs, database } = lay(g, spec, place);
   const redis = sets(spec, OWN_REDIS) ? undefined : redisOf(g, spec, place, group, logs);
 
   const targets = g.add('target-group', targetGroup, {}, () => ({
@@ -83,9 +106,9 @@ export function ecs(spec: ServerSpec, place: Place): Graph {
     match: route(place, spec.deployment),
   }));
 
-  const poolSize = database && connectionsPerTask(size.database.memoryGb, spec.resources.maxScale);
+  const poolSize = database && connectionsPerTask(databaseSize(spec).memoryGb, spec.resources.maxScale);
   const plain = platformEnvironment(spec, place, poolSize);
-  for (const { name } of spec.environment) delete plain[name];
+  for (const { name } of [...spec.environment, ...spec.references]) delete plain[name];
   const task = g.add(
     `task-r${spec.revision.number}`,
     taskDefinition,
@@ -134,7 +157,7 @@ export function ecs(spec: ServerSpec, place: Place): Graph {
 }
 
 /** None when the deployment has no variables of its own. */
-function environmentOf(g: Graph, spec: ServerSpec, place: Place): Node<{ arn: string }> | undefined {
+function environmentOf(g: Graph, spec: DeploymentSpec, place: Place): Node<{ arn: string }> | undefined {
   if (spec.environment.length === 0) return undefined;
   const versions: Record<string, string[]> = {};
   for (const { name, versionId } of spec.environment) (versions[versionId] ??= []).push(name);
@@ -150,9 +173,8 @@ interface DatabaseSecret {
   readonly version: string;
 }
 
-function databaseOf(g: Graph, spec: ServerSpec, place: Place, users: Node<{ id: string }>): Node<DatabaseSecret> {
+function databaseOf(g: Graph, spec: DeploymentSpec, place: Place, users: Node<{ id: string }>): Node<DatabaseSecret> {
   const called = names(place, spec.deployment);
-  const { database: size, databaseSafety: safety } = SIZES[spec.type];
   const group = g.add('database-group', securityGroup, { users }, (got) => ({
     name: called.databaseGroup,
     vpcId: place.vpcId,
@@ -163,13 +185,11 @@ function databaseOf(g: Graph, spec: ServerSpec, place: Place, users: Node<{ id: 
     name: called.database,
     databaseName: 'langgraph',
     user: 'langgraph',
-    class: size.class,
-    storageGb: size.storageGb,
-    maxStorageGb: size.maxStorageGb,
+    class: databaseSize(spec).class,
     version: '16',
     subnetGroup: place.databaseSubnetGroup,
     securityGroupId: got.group.id,
-    ...safety,
+    ...SIZES[spec.type].databaseSafety,
   }));
   return g.add('database-uri', databaseUri, { database }, (got) => ({
     name: called.secret('database'),
@@ -255,6 +275,8 @@ function serverSecrets(
 ): Record<string, string> {
   const secrets: Record<string, string> = {};
   for (const { name, versionId } of spec.environment) secrets[name] = `${got.env!.arn}:${name}::${versionId}`;
+  // Without a version: a task gets what the customer's secret holds when it starts.
+  for (const { name, arn, key } of spec.references) secrets[name] = key === null ? arn : `${arn}:${key}::`;
   // By its version: another password is another version, and tasks have to be started with it.
   secrets['DATABASE_URI'] = got.database ? `${got.database.arn}:::${got.database.version}` : secrets[OWN_POSTGRES]!;
   secrets['REDIS_URI'] = got.redis === undefined ? secrets[OWN_REDIS]! : `${got.redis.arn}:uri::`;
