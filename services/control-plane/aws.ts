@@ -1,9 +1,9 @@
 /** The real cloud: customers' AWS accounts, entered by assuming the role that each made for us. */
 import type { Account, Accounts } from '../reconciler/aws/account.ts';
-import { Terminal } from '../reconciler/aws/errors.ts';
 import { names, shortId, url } from '../reconciler/aws/names.ts';
 import { ownerTags } from '../reconciler/aws/tags.ts';
 import { resolveImage } from '../reconciler/aws/image.ts';
+import { findInjectable } from '../reconciler/aws/injected.ts';
 import { ENVIRONMENT, environment, writeEnvironment, type EnvironmentInputs } from '../reconciler/kinds/environment.ts';
 import { fargateSize } from '../reconciler/kinds/fargate.ts';
 import { kinds } from '../reconciler/kinds/index.ts';
@@ -46,7 +46,7 @@ export function awsCloud(accounts: Accounts): Cloud {
     upload: async (place, deployment, path) =>
       checkUpload(await enter(place, shortId(deployment.id)), place, deployment, path),
     pushToken: (place, deployment) => pushToken(accounts, place, deployment),
-    secretReference: () => Promise.reject(new Terminal('references to secrets are not supported in this version')),
+    secretReference: async (place, name, key) => findInjectable(await enter(place, 'secrets'), place, name, key),
     writeEnvironment: async (place: Place, deployment: Owner, values) =>
       writeEnvironment(await enter(place, shortId(deployment.id)), place, deployment, values),
     byRequest(place, { source, ...deployment }) {
