@@ -14,6 +14,7 @@ import { abandonDraft, oldDrafts } from './store/deployments.ts';
 import { Looks } from './store/looks.ts';
 import { migrate } from './store/migrations.ts';
 import { prune } from './store/observed.ts';
+import { forgetKeys } from './store/tenants.ts';
 import { startWorker } from './worker.ts';
 
 const ROOT = join(import.meta.dirname, '..', '..');
@@ -107,8 +108,9 @@ async function start(
   closers.push(keepUp(db, looks, settings, log));
 
   warnOfAgents(settings, log);
-  const { principalArn, agentAuth } = settings;
-  const app = api({ db, looks, cloud, log, principalArn, agentAuth, digestKey: key });
+  const { principalArn, agentAuth, rateLimit } = settings;
+  const oidc = settings.oidc ? { oidc: settings.oidc } : {};
+  const app = api({ db, looks, cloud, log, principalArn, agentAuth, digestKey: key, rateLimit, ...oidc });
   const server = await listen(app.fetch, settings);
   closers.push(() => new Promise((resolve) => server.close(resolve)));
   log.info(
@@ -174,6 +176,7 @@ function keepUp(db: Database, looks: Looks, settings: Settings, log: Logger): ()
       const lost = await looks.sweep(500);
       if (lost > 0) log.warn({ lost }, 'deployments without a look were given one');
       await prune(db, settings.eventDays);
+      await forgetKeys(db, settings.eventDays);
     } catch (error) {
       log.error({ err: error }, 'upkeep');
     }

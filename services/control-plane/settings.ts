@@ -1,6 +1,7 @@
 /** All settings, from the environment of the process. */
 import { join } from 'node:path';
 import type { AgentAuth } from '../reconciler/spec.ts';
+import type { Oidc } from './api/tokens.ts';
 
 export interface Settings {
   /** `PORT` @default 8124 */
@@ -12,10 +13,17 @@ export interface Settings {
   /** `FREEHOLD_DATA_DIR`: where the embedded PostgreSQL keeps its data @default .data/store */
   readonly dataDirectory: string;
   /**
-   * `FREEHOLD_API_KEY`: a key to open the workspace `default` with, at least 32 characters; another value ends the
-   * one before @default one is made at the first start, and shown once
+   * `FREEHOLD_API_KEY`: a key that administers the organization `default` and opens its workspace `default`, at least 32
+   * characters; another value ends the one before @default one is made at the first start, and shown once
    */
   readonly apiKey: string | null;
+  /**
+   * `FREEHOLD_OIDC_ISSUER`, `FREEHOLD_OIDC_AUDIENCE`: whose bearer tokens are taken, and what their `aud` must name
+   * @default none are
+   */
+  readonly oidc: Oidc | null;
+  /** `FREEHOLD_RATE_LIMIT`: requests a minute for each key, in each process; 0: any number @default 3000 */
+  readonly rateLimit: number;
   /** `FREEHOLD_PRINCIPAL_ARN`: who we are in AWS; customers' stacks are given it */
   readonly principalArn: string | null;
   /** `AWS_ENDPOINT_URL`: of an emulated AWS @default AWS's own */
@@ -100,6 +108,8 @@ export function settingsFrom(env: Environment, root: string): Settings {
     databaseUrl: text('DATABASE_URL'),
     dataDirectory: text('FREEHOLD_DATA_DIR') ?? join(root, '.data', 'store'),
     apiKey,
+    oidc: oidcFrom(text('FREEHOLD_OIDC_ISSUER'), text('FREEHOLD_OIDC_AUDIENCE')),
+    rateLimit: number('FREEHOLD_RATE_LIMIT', 3000),
     principalArn: text('FREEHOLD_PRINCIPAL_ARN'),
     awsEndpoint: text('AWS_ENDPOINT_URL'),
     credentials:
@@ -117,4 +127,15 @@ export function settingsFrom(env: Environment, root: string): Settings {
     logLevel: text('LOG_LEVEL') ?? 'info',
     exitWithStdin: text('FREEHOLD_EXIT_WITH_STDIN') === '1',
   };
+}
+
+/** Over plain HTTP, whoever is on the way could make tokens. */
+function oidcFrom(issuer: string | null, audience: string | null): Oidc | null {
+  if (issuer === null && audience === null) return null;
+  if (issuer === null) throw new Error('FREEHOLD_OIDC_AUDIENCE is set: FREEHOLD_OIDC_ISSUER is needed, too');
+  if (audience === null) throw new Error('FREEHOLD_OIDC_ISSUER is set: FREEHOLD_OIDC_AUDIENCE is needed, too');
+  const url = URL.canParse(issuer) ? new URL(issuer) : undefined;
+  if (url?.protocol !== 'https:' && !(url?.protocol === 'http:' && isLoopback(url.hostname)))
+    throw new Error(`FREEHOLD_OIDC_ISSUER is not an https URL: "${issuer}"`);
+  return { issuer, audience };
 }

@@ -14,6 +14,7 @@ import { addIntegrations } from './integrations.ts';
 import { addListeners } from './listeners.ts';
 import { addReference } from './reference.ts';
 import { addRevisions } from './revisions.ts';
+import { addAuth, addTenants } from './tenants.ts';
 import { addTimeline } from './timeline.ts';
 import { mount, readBody } from './transport.ts';
 import { addUploads } from './uploads.ts';
@@ -56,6 +57,8 @@ export function routes(options: ApiOptions): App {
   addUploads(app, options);
   addListeners(app, options);
   addIntegrations(app);
+  addTenants(app, options);
+  addAuth(app);
   addReference(app);
   everyRouteHasItsRole(app);
   return app;

@@ -35,6 +35,8 @@ const INFO = {
     { name: 'revisions', description: 'What a deployment runs: immutable, newest first.' },
     { name: 'listeners', description: "Places: where in a customer's account deployments are made." },
     { name: 'integrations', description: 'Code hosts to build from: none can be configured yet.' },
+    { name: 'tenants', description: 'Ours: workspaces, the keys to them, and what members may do with their tokens.' },
+    { name: 'auth', description: 'Where servers ask who calls them.' },
     { name: 'health' },
   ],
 };

@@ -4,7 +4,7 @@ import { sql } from 'kysely';
 import { now, type Database, type Role } from './database.ts';
 
 const DIGEST_KEY = 'digest key';
-const SHOWN = 8;
+export const SHOWN = 8;
 
 export const hashOf = (key: string): Buffer => createHash('sha256').update(key).digest();
 
@@ -180,7 +180,7 @@ export async function settingKey(db: Database, key: string): Promise<boolean> {
   });
 }
 
-const newKey = (): string => `fh_${randomBytes(24).toString('hex')}`;
+export const newKey = (): string => `fh_${randomBytes(24).toString('hex')}`;
 
 /**
  * The very first start makes a workspace with one key, which administers the organization.
