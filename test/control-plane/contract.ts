@@ -32,14 +32,25 @@ function at(where: string): Json {
   return parts.reduce((found, part) => found?.[part.replaceAll('~1', '/').replaceAll('~0', '~')], document);
 }
 
-/** @throws when the document does not have this status, content type, header or body for what was asked */
-export function checkAnswer(method: string, url: string, response: Response, body: Json): void {
+/** As in `GET /v2/deployments/{deployment_id}`; undefined: a page, or a path or method that is not there. */
+export function operationOf(method: string, url: string): string | undefined {
   const path = url.replace(/\?.*$/s, '').replace(/^\/api-host(?=\/)/, '');
   const template = templates.find(({ matches }) => matches.test(path))?.template;
-  const operation = template && pointer('paths', template, method.toLowerCase());
-  if (operation === undefined || at(operation) === undefined) return; // a page, or a path or method that is not there
-  const asked = `${method} ${template} ${response.status}`;
-  let where = operation + pointer('responses', String(response.status));
+  return template && document.paths[template][method.toLowerCase()] && `${method} ${template}`;
+}
+
+/** @throws when the document does not have this status, content type, header or body for what was asked */
+export function checkAnswer(method: string, url: string, response: Response, body: Json): void {
+  const operation = operationOf(method, url);
+  if (operation === undefined) return;
+  const asked = `${operation} ${response.status}`;
+  let where = pointer(
+    'paths',
+    operation.slice(method.length + 1),
+    method.toLowerCase(),
+    'responses',
+    `${response.status}`,
+  );
   assert(at(where), `${asked} is not in the document: ${JSON.stringify(body)}`);
   where = (at(where).$ref as string | undefined)?.slice(1) ?? where;
   for (const name of Object.keys(at(where).headers ?? {}))

@@ -1,4 +1,7 @@
 /** A whole control plane over a real PostgreSQL and a simulated cloud: the API in-process, the worker when started. */
+import { serve, type ServerType } from '@hono/node-server';
+import { once } from 'node:events';
+import type { AddressInfo } from 'node:net';
 import { pino, type Logger } from 'pino';
 import { api } from '../../services/control-plane/api/app.ts';
 import { startWorker } from '../../services/control-plane/worker.ts';
@@ -30,6 +33,8 @@ export interface ControlPlane {
   readonly log: Logger;
   /** Every line that was logged. */
   readonly logged: string[];
+  /** Serves it over HTTP, at the address that it returns. */
+  listen(): Promise<string>;
   /** As it comes: for what `call` would set right. */
   request(path: string, init: RequestInit): Response | Promise<Response>;
   /** What it answers is held against the OpenAPI document. */
@@ -75,6 +80,7 @@ export async function openControlPlane(): Promise<ControlPlane> {
     digestKey: secretsKey,
   });
 
+  let server: ServerType | undefined;
   const call: ControlPlane['call'] = async (method, path, body, headers = {}) => {
     const response = await app.request(path, {
       method,
@@ -100,6 +106,11 @@ export async function openControlPlane(): Promise<ControlPlane> {
     digestKey: secretsKey,
     log,
     logged,
+    async listen() {
+      server = serve({ fetch: app.fetch, port: 0, hostname: '127.0.0.1' });
+      await once(server, 'listening');
+      return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    },
     request: (path, init) => app.request(path, init),
     call,
     startWorker: ({ sweepSeconds = 3600, concurrency = 4 } = {}) =>
@@ -110,6 +121,7 @@ export async function openControlPlane(): Promise<ControlPlane> {
       return (await call('PATCH', `/v2/listeners/${made.body.id}`, patch)).body;
     },
     async close() {
+      server?.close();
       await looks.stop(1);
       await db.destroy();
       await database.close();

@@ -65,7 +65,23 @@ export function documentOf(app: App): Document {
   for (const [path, item] of Object.entries(document.paths ?? {}))
     for (const method of ['get', 'post', 'put', 'patch', 'delete'] as const)
       if (item[method]) complete(item[method], method, path);
-  return document;
+  return nullable(document) as Document;
+}
+
+/**
+ * The generator writes a nullable reference as `allOf: [{$ref}, {type: ['object', 'null']}]`, which null does not
+ * satisfy. This is what pydantic writes.
+ */
+function nullable(part: unknown): unknown {
+  if (Array.isArray(part)) return part.map(nullable);
+  if (typeof part !== 'object' || part === null) return part;
+  const all = Object.fromEntries(Object.entries(part).map(([name, inner]) => [name, nullable(inner)]));
+  const [reference, second, third] = (Array.isArray(all['allOf']) ? all['allOf'] : []) as Record<string, unknown>[];
+  const types = second?.['type'];
+  if (!reference?.['$ref'] || third !== undefined || !Array.isArray(types) || !types.includes('null')) return all;
+  const { allOf: _, ...rest } = all;
+  const { type: __, ...more } = second!;
+  return { ...rest, ...more, anyOf: [reference, { type: 'null' }] };
 }
 
 const header = (name: string) => [name, { $ref: `#/components/headers/${name}` }] as const;

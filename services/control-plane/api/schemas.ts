@@ -124,6 +124,8 @@ const revisionConfigFields = {
 };
 export const sourceRevisionConfigRequest = z.object(revisionConfigFields).openapi('SourceRevisionConfigRequest');
 
+const IMAGE = '111111111111.dkr.ecr.eu-central-1.amazonaws.com/my-agent:1.0.0';
+
 const SOURCES = ['github', 'external_docker', 'internal_docker', 'internal_source', 'internal_template'] as const;
 export const source = z.enum(SOURCES);
 
@@ -139,7 +141,15 @@ export const deploymentCreate = z
     secrets: z.array(secret).max(500),
     secret_references: z.array(secretReference).nullish(),
   })
-  .openapi('DeploymentCreateRequest');
+  .openapi('DeploymentCreateRequest', {
+    example: {
+      name: 'my-agent',
+      source: 'external_docker',
+      source_config: { resource_spec: { cpu: 1, memory_mb: 2048 } },
+      source_revision_config: { image_uri: IMAGE },
+      secrets: [{ name: 'OPENAI_API_KEY', value: 'sk-…' }],
+    },
+  });
 
 export const deploymentPatch = z
   .object({
@@ -152,11 +162,13 @@ export const deploymentPatch = z
     secrets: z.array(secret).max(500).nullish(),
     secret_references: z.array(secretReference).nullish(),
   })
-  .openapi('DeploymentPatchRequest');
+  .openapi('DeploymentPatchRequest', {
+    example: { display_name: 'My agent', source_revision_config: { image_uri: IMAGE } },
+  });
 
 export const revisionCreate = deploymentPatch
   .pick({ source_config: true, source_revision_config: true, secrets: true, secret_references: true })
-  .openapi('RevisionCreateRequest');
+  .openapi('RevisionCreateRequest', { example: { source_revision_config: { image_uri: IMAGE } } });
 
 const taskSize = z
   .object({ cpu: z.number(), memory_mb: z.number().int() })

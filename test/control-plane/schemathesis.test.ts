@@ -1,0 +1,58 @@
+/** schemathesis over the whole OpenAPI document, against a live control plane: https://schemathesis.readthedocs.io */
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { operationOf } from './contract.ts';
+import { openControlPlane, type ControlPlane, type Json } from './open.ts';
+
+const PROGRAM = join(import.meta.dirname, '..', '..', '.cache', 'python', 'tools', 'bin', 'schemathesis');
+const CONFIG = join(import.meta.dirname, 'schemathesis.toml');
+
+/** Operations that no request can have succeed here. */
+const NEVER: string[] = [];
+
+let api: ControlPlane;
+const folder = mkdtempSync(join(tmpdir(), 'freehold-schemathesis-'));
+
+before(async () => {
+  api = await openControlPlane();
+  await api.place();
+  await api.startWorker();
+});
+after(async () => {
+  await api.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+test('no server error, no undocumented status, no answer that breaks its schema', async () => {
+  const url = await api.listen();
+  const { body: document } = await api.call('GET', '/openapi.json');
+  const { image_uri: image } = document.components.schemas.DeploymentCreateRequest.example.source_revision_config;
+  api.cloud.images.set(image, `${image.split(':')[0]}@sha256:1`);
+
+  const run = ['--config-file', CONFIG, 'run', `${url}/openapi.json`, '--header', `X-Api-Key: ${api.key}`];
+  const child = spawn(PROGRAM, run, { cwd: folder, stdio: ['ignore', 'pipe', 'pipe'] });
+  let said = '';
+  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => (said += String(chunk)));
+  const [code] = (await once(child, 'close')) as [number | null];
+  const defects = api.logged.filter((line) => line.includes('"a request failed"'));
+  assert.equal(code, 0, `${said}\n${defects.slice(0, 10).join('')}`);
+  assert.deepEqual(defects, []);
+
+  const operations = Object.values(document.paths).flatMap((item) => Object.keys(item as object)).length;
+  assert.match(said, new RegExp(`Tested: ${operations}\\n`), 'every operation');
+  // It got beyond the checks of ids and bodies, nearly everywhere.
+  const requests = api.logged.map((line) => JSON.parse(line) as Json).filter(({ msg }) => msg === 'request');
+  const succeeded = new Map<string, number>();
+  for (const { method, path, status } of requests) {
+    const operation = operationOf(method, path);
+    if (operation !== undefined) succeeded.set(operation, (succeeded.get(operation) ?? 0) + (status < 300 ? 1 : 0));
+  }
+  const never = [...succeeded].filter(([, times]) => times === 0).map(([operation]) => operation);
+  console.log(requests.length, succeeded);
+  assert.deepEqual(never.toSorted(), NEVER);
+});
