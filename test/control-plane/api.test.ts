@@ -190,7 +190,12 @@ const refused: [why: string, more: Json, status: number, detail: RegExp][] = [
     /245 variables take \d+ bytes of the task definition/,
   ],
   ['values too large', { secrets: [{ name: 'A', value: 'x'.repeat(70_000) }] }, 422, /larger than 65536/],
-  ['Kubernetes secrets', { secret_references: [{ name: 'A', secret_name: 'b', secret_key: 'c' }] }, 422, /Kubernetes/],
+  [
+    'a secret that is not there',
+    { secret_references: [{ name: 'A', secret_name: 'b', secret_key: 'c' }] },
+    400,
+    /no such secret/,
+  ],
   [
     'scale to zero',
     { source_config: { resource_spec: { min_scale: 0 } } },
@@ -354,7 +359,7 @@ test('patch: what makes a revision, what is kept, what is refused', async () => 
   for (const [given, detail] of [
     [{ name: 'other' }, /name cannot be changed/],
     [{ source: 'github' }, /source cannot be changed/],
-    [{ revision_source: 'internal_source' }, /not supported/],
+    [{ revision_source: 'internal_source' }, /does not apply: the deployment's source is "external_docker"/],
     [{ source_config: { deployment_type: 'dev' } }, /deployment_type cannot be changed/],
     [{ source_config: { listener_id: randomUUID() } }, /listener_id cannot be changed/],
     [{ source_revision_config: { repo_ref: 'main' } }, /does not apply/],

@@ -15,6 +15,7 @@ import { addListeners } from './listeners.ts';
 import { addReference } from './reference.ts';
 import { addRevisions } from './revisions.ts';
 import { addAuth, addTenants } from './tenants.ts';
+import { addTiers } from './tiers.ts';
 import { addTimeline } from './timeline.ts';
 import { mount, readBody } from './transport.ts';
 import { addUploads } from './uploads.ts';
@@ -53,6 +54,7 @@ export function routes(options: ApiOptions): App {
   app.use(readBody);
   addDeployments(app, options);
   addRevisions(app, options);
+  addTiers(app, options);
   addTimeline(app, options);
   addUploads(app, options);
   addListeners(app, options);

@@ -1,47 +1,42 @@
 /** Deployments. A request writes intent and asks for a look; it never waits for AWS to make anything. */
 import { createRoute, z } from '@hono/zod-openapi';
 import { randomUUID } from 'node:crypto';
-import type { Place } from '../../reconciler/place.ts';
 import type { Owner } from '../cloud.ts';
-import type { Variable } from '../store/database.ts';
 import {
   abandonDraft,
   acceptDeployment,
   deleteDeployment,
   draftDeployment,
   forgetDeployment,
+  isRunnable,
   listDeployments,
   nameIsTaken,
-  newestRevisions,
   type DeploymentChange,
-  type RevisionIntent,
 } from '../store/deployments.ts';
-import { findPlace, placeOf } from '../store/places.ts';
 import { problems, type ApiOptions, type App } from './context.ts';
-import { ApiError, bad, inAccount } from './errors.ts';
-import { changeableDeployment, deploymentOf, onlyPlace, placeFor } from './find.ts';
+import { ApiError, bad, invalid } from './errors.ts';
+import { changeableDeployment, deploymentOf, noDeployment, onlyPlace, placeFor } from './find.ts';
 import {
+  NOT_WRITTEN,
+  applied,
   checkCustomUrl,
-  checkKept,
-  checkRevisionConfig,
-  checkSecrets,
+  checkRunnable,
   checkSource,
-  checkSourceConfig,
-  environmentOf,
-  resourcesOf,
-  specOf,
+  makesRevision,
+  nothingYet,
+  refuseImmutable,
   typeOf,
-  type DeploymentType,
-  type ResourceSpec,
+  type Source,
+  type Written,
 } from './intent.ts';
-import { changed, refuseImmutable, refuseReferences, revise, writeSecrets } from './revisions.ts';
+import { changed, checkSize, givenOf, revise, writeSecrets } from './revise.ts';
 import * as schemas from './schemas.ts';
-import { answerOf, shownDeployment } from './shown.ts';
+import { answerOf, answersOf } from './shown.ts';
 
 const tags = ['deployments'];
 
 export function addDeployments(app: App, options: ApiOptions): void {
-  const { db, looks, cloud, digestKey } = options;
+  const { db, looks, digestKey, agentAuth } = options;
 
   app.openapi(
     createRoute({
@@ -59,6 +54,7 @@ export function addDeployments(app: App, options: ApiOptions): void {
           agent_environment: z.string().optional().describe('No deployment has an agent: finds none.'),
           image_version: z.string().optional().describe('No deployment has one: finds none.'),
           tag_value_ids: z.string().optional().describe('No deployment has tags: finds none.'),
+          remote_reconciled: schemas.remoteReconciled,
         }),
       },
       responses: {
@@ -79,8 +75,8 @@ export function addDeployments(app: App, options: ApiOptions): void {
           ]);
       const workspaceId = c.get('workspaceId');
       // A client that looks for its agent's deployment must not take another for it.
-      if (query.agent_id || query.agent_environment || query.image_version || query.tag_value_ids)
-        return c.json({ resources: [], offset: query.offset }, 200);
+      const nobodyHas = query.agent_id || query.agent_environment || query.image_version || query.tag_value_ids;
+      if (nobodyHas || query.remote_reconciled === false) return c.json({ resources: [], offset: query.offset }, 200);
       const rows = await listDeployments(
         db,
         workspaceId,
@@ -93,16 +89,7 @@ export function addDeployments(app: App, options: ApiOptions): void {
         },
         query,
       );
-      const newest = await newestRevisions(
-        db,
-        rows.map((row) => row.id),
-      );
-      const places = new Map<string, Place | undefined>();
-      for (const id of new Set(rows.map((row) => row.place_id))) {
-        const place = await findPlace(db, workspaceId, id);
-        places.set(id, place && placeOf(place));
-      }
-      const resources = rows.map((row) => shownDeployment(cloud, row, newest.get(row.id), places.get(row.place_id)));
+      const resources = await answersOf(options, rows);
       return c.json({ resources, offset: query.offset + rows.length }, 200);
     },
   );
@@ -114,64 +101,101 @@ export function addDeployments(app: App, options: ApiOptions): void {
       tags,
       request: { body: { required: true, content: schemas.json(schemas.deploymentCreate) } },
       responses: {
-        201: { description: 'Created, with its first revision', content: schemas.json(schemas.deployment) },
+        201: {
+          description: 'Created, with its first revision if there is something to run',
+          content: schemas.json(schemas.deployment),
+        },
         ...problems(400, 401, 403, 404, 409, 422, 502),
       },
     }),
     async (c) => {
       const body = c.req.valid('json');
       const workspaceId = c.get('workspaceId');
-      checkSource(body.source);
-      checkSourceConfig(body.source_config);
-      checkRevisionConfig(body.source_revision_config);
-      refuseReferences(body.secret_references);
-      checkSecrets(body.secrets);
-      checkKept(body.secrets, []);
-      const type: DeploymentType = typeOf(body.source_config.deployment_type);
-      const spec: ResourceSpec = body.source_config.resource_spec ?? {};
-      const resources = resourcesOf(type, spec);
-      const customUrl = body.source_config.custom_url ?? null;
-      if (customUrl !== null) checkCustomUrl(customUrl);
-      const imageUri = body.source_revision_config.image_uri;
-      if (!imageUri) throw bad('source_revision_config.image_uri is required for source "external_docker"');
+      const { name, source_config: config } = body;
+      if (body.agent) throw bad('agent is not supported: give the deployment a name instead');
+      if (name === undefined) throw invalid(['name'], 'Field required', 'missing');
+      const source = checkSource(body.source);
+      const type = typeOf(config.deployment_type);
+      const customUrl = config.custom_url || null;
+      if (customUrl !== null) checkCustomUrl(source, customUrl);
+      if (body.source_revision_config.source_tarball_path)
+        throw bad(
+          'source_revision_config.source_tarball_path: an archive is uploaded for a deployment that is there: create it ' +
+            'with an empty source_revision_config, then POST its upload-url, then PATCH it',
+        );
 
-      const listener = body.source_config.listener_id;
-      const place = listener ? await placeFor(db, workspaceId, listener) : await onlyPlace(db, workspaceId);
-      if (await nameIsTaken(db, workspaceId, body.name)) throw taken(body.name);
-      await inAccount(Promise.resolve().then(() => cloud.taskSize(resources)));
-      const image = await inAccount(cloud.image(place, imageUri));
+      const place = config.listener_id
+        ? await placeFor(db, workspaceId, config.listener_id)
+        : await onlyPlace(db, workspaceId);
+      if (await nameIsTaken(db, workspaceId, name)) throw taken(name);
+      const owner: Owner = { id: randomUUID(), name };
+      const given = await givenOf(options, place, owner, source, body);
+      const intent = (written: Written) => applied(given, nothingYet(type, source, agentAuth), type, written);
+      const wanted = intent(NOT_WRITTEN);
+      if (source === 'external_docker' || isRunnable(wanted)) checkRunnable(wanted);
+      await checkSize(options, wanted);
 
-      const owner: Owner = { id: randomUUID(), name: body.name };
-      const intent = (environment: Variable[]): RevisionIntent => ({
-        source: body.source,
-        imageUri,
-        image,
-        resourceSpec: specOf(spec),
-        resources,
-        environment,
-        references: [],
-        build: null,
-        agentAuth: options.agentAuth,
-      });
       const drafted = await draftDeployment(db, {
         ...owner,
         workspaceId,
         placeId: place.id,
-        source: body.source,
+        source,
         type,
         customUrl,
+        k8sNamespace: config.listener_config?.k8s_namespace ?? null,
       });
       if (!drafted) throw new ApiError(404, `Listener ID ${place.id} not found.`);
       try {
-        const versionId = await writeSecrets(cloud, place, owner, body.secrets);
-        await acceptDeployment(db, looks, owner.id, intent(environmentOf(body.secrets, [], versionId, digestKey)));
+        const versionId = await writeSecrets(options, place, owner, body.secrets);
+        await acceptDeployment(db, looks, owner.id, intent({ versionId, digestKey }));
       } catch (error) {
         await abandonDraft(db, looks, owner.id);
-        if ((error as { constraint?: string }).constraint === 'deployments_name') throw taken(body.name);
+        if ((error as { constraint?: string }).constraint === 'deployments_name') throw taken(name);
         throw error;
       }
       return c.json(await answerOf(options, await deploymentOf(db, workspaceId, owner.id)), 201);
     },
+  );
+
+  app.openapi(
+    createRoute({
+      method: 'delete',
+      path: '/v2/deployments',
+      tags,
+      description: 'The same as deleting each of them.',
+      request: { query: z.object({ deployment_ids: schemas.repeated(schemas.id, 100) }) },
+      responses: {
+        200: { description: 'All are being deleted', content: schemas.json(schemas.deleted) },
+        207: { description: 'Some are, and why the others are not', content: schemas.json(schemas.deleted) },
+        ...problems(401, 403, 404, 422),
+      },
+    }),
+    async (c) => {
+      const ids = [...new Set(c.req.valid('query').deployment_ids)];
+      const deleted: string[] = [];
+      for (const id of ids) if (await deleteDeployment(db, looks, c.get('workspaceId'), id)) deleted.push(id);
+      const failed = ids
+        .filter((id) => !deleted.includes(id))
+        .map((id) => ({ deployment_id: id, detail: noDeployment(id) }));
+      if (deleted.length === 0) throw new ApiError(404, failed.map(({ detail }) => detail).join(' '));
+      return c.json({ deleted, failed }, failed.length === 0 ? 200 : 207);
+    },
+  );
+
+  app.openapi(
+    createRoute({
+      method: 'get',
+      path: '/v2/deployments/free-count',
+      tags,
+      responses: {
+        200: {
+          description: 'How many deployments are free of charge: none, there is no such type here',
+          content: schemas.json(z.object({ count: z.number().int() })),
+        },
+        ...problems(401, 403),
+      },
+    }),
+    (c) => c.json({ count: 0 }, 200),
   );
 
   app.openapi(
@@ -198,7 +222,9 @@ export function addDeployments(app: App, options: ApiOptions): void {
       path: '/v2/deployments/{deployment_id}',
       tags,
       description:
-        'Null leaves as it is. An image, a resource_spec (which replaces the whole object) or secrets make a revision.',
+        'Null leaves as it is, and so does an empty list. An image, an archive or how it is built, a resource_spec (which ' +
+        'replaces the whole object), secrets or secret references make a revision, which inherits all else from the one ' +
+        'before. A secret without a value keeps the one that it has.',
       request: {
         params: schemas.deploymentPath,
         body: { required: true, content: schemas.json(schemas.deploymentPatch) },
@@ -213,22 +239,16 @@ export function addDeployments(app: App, options: ApiOptions): void {
       const body = c.req.valid('json');
       const row = await changeableDeployment(db, workspaceId, c.req.valid('param').deployment_id);
       refuseImmutable(row, body);
-      checkSourceConfig(body.source_config);
-      checkRevisionConfig(body.source_revision_config);
-      refuseReferences(body.secret_references);
-      const customUrl = body.source_config?.custom_url;
-      if (customUrl) checkCustomUrl(customUrl);
-      const patch: DeploymentChange = {
+      // Clients send back what they were shown, which is our URL when they set none.
+      const asked = body.source_config?.custom_url;
+      const customUrl = asked && asked !== (await answerOf(options, row)).url ? asked : null;
+      if (customUrl !== null) checkCustomUrl(row.source as Source, customUrl);
+      const change: DeploymentChange = {
         ...(body.display_name ? { displayName: body.display_name } : {}),
-        // Clients send back what they were shown, which is our URL when they set none.
-        ...(customUrl && customUrl !== (await answerOf(options, row)).url ? { customUrl } : {}),
+        ...(customUrl === null ? {} : { customUrl }),
       };
-      const makesRevision =
-        Boolean(body.source_config?.resource_spec) ||
-        Boolean(body.source_revision_config?.image_uri) ||
-        (body.secrets ?? []).length > 0;
-      if (makesRevision) await revise(options, row, body, patch);
-      else await changed(options, row.id, patch, null);
+      if (makesRevision(row.source as Source, body)) await revise(options, row, body, change, false);
+      else await changed(options, row.id, change, null);
       return c.json(await answerOf(options, await deploymentOf(db, workspaceId, row.id)), 200);
     },
   );
@@ -248,8 +268,9 @@ export function addDeployments(app: App, options: ApiOptions): void {
       responses: { 204: { description: 'It is being deleted' }, ...problems(400, 401, 403, 404, 422) },
     }),
     async (c) => {
-      const row = await deploymentOf(db, c.get('workspaceId'), c.req.valid('param').deployment_id);
-      if (c.req.valid('query').force !== 'true') await deleteDeployment(db, looks, row.id);
+      const workspaceId = c.get('workspaceId');
+      const row = await deploymentOf(db, workspaceId, c.req.valid('param').deployment_id);
+      if (c.req.valid('query').force !== 'true') await deleteDeployment(db, looks, workspaceId, row.id);
       else if (row.deleted_at === null) throw bad('force is only for a deployment whose delete was asked for before');
       else await forgetDeployment(db, row);
       return c.body(null, 204);

@@ -8,7 +8,7 @@ import { ApiError, bad } from './errors.ts';
 /** @throws ApiError 404 */
 export async function deploymentOf(db: Database, workspaceId: string, id: string): Promise<DeploymentRow> {
   const row = await findDeployment(db, workspaceId, id);
-  if (row === undefined) throw noDeployment(id);
+  if (row === undefined) throw new ApiError(404, noDeployment(id));
   return row;
 }
 
@@ -22,11 +22,11 @@ export async function changeableDeployment(db: Database, workspaceId: string, id
 /** @throws ApiError 404, with the sentence of a missing deployment, as the wire has it */
 export async function revisionOf(db: Database, deploymentId: string, id: string): Promise<RevisionRow> {
   const row = await findRevision(db, deploymentId, id);
-  if (row === undefined) throw noDeployment(deploymentId);
+  if (row === undefined) throw new ApiError(404, noDeployment(deploymentId));
   return row;
 }
 
-const noDeployment = (id: string): ApiError => new ApiError(404, `Deployment ID ${id} not found.`);
+export const noDeployment = (id: string): string => `Deployment ID ${id} not found.`;
 
 export const beingDeleted = (id: string): ApiError => new ApiError(409, `Deployment ID ${id} is being deleted.`);
 

@@ -1,42 +1,18 @@
 /** Revisions: each whole and immutable, made of the one before and of what a request gives. */
 import { createRoute, z } from '@hono/zod-openapi';
-import type { Place } from '../../reconciler/place.ts';
-import type { Cloud, Owner } from '../cloud.ts';
-import type { Database, Variable } from '../store/database.ts';
-import {
-  BeingDeleted,
-  changeDeployment,
-  findRevision,
-  listRevisions,
-  newestRevisions,
-  type DeploymentChange,
-  type DeploymentRow,
-  type RevisionIntent,
-} from '../store/deployments.ts';
+import { intentOf, interruptRevision, listRevisions } from '../store/deployments.ts';
 import { problems, type ApiOptions, type App } from './context.ts';
-import { bad, inAccount, invalid } from './errors.ts';
-import { beingDeleted, changeableDeployment, deploymentOf, placeFor, revisionOf } from './find.ts';
-import {
-  checkDatabase,
-  checkKept,
-  checkRevisionConfig,
-  checkSecrets,
-  checkSourceConfig,
-  environmentOf,
-  resourcesOf,
-  specOf,
-  valuesOf,
-  type Secret,
-} from './intent.ts';
+import { ApiError } from './errors.ts';
+import { changeableDeployment, deploymentOf, placeFor, revisionOf } from './find.ts';
+import { refuseImmutable } from './intent.ts';
+import { add, resolve, revise } from './revise.ts';
 import * as schemas from './schemas.ts';
-import { answerOf, shownRevision } from './shown.ts';
+import { answerOf, shownReference, shownRevision } from './shown.ts';
 
 const tags = ['deployments'];
 
-type RevisionRequest = z.infer<typeof schemas.revisionCreate>;
-
 export function addRevisions(app: App, options: ApiOptions): void {
-  const { db, cloud } = options;
+  const { db, looks, cloud } = options;
 
   app.openapi(
     createRoute({
@@ -45,7 +21,10 @@ export function addRevisions(app: App, options: ApiOptions): void {
       tags,
       request: {
         params: schemas.deploymentPath,
-        query: schemas.pageQuery.extend({ status: z.string().optional().describe('Separated by commas.') }),
+        query: schemas.pageQuery.extend({
+          status: z.string().optional().describe('Separated by commas.'),
+          remote_reconciled: schemas.remoteReconciled,
+        }),
       },
       responses: {
         200: {
@@ -58,6 +37,7 @@ export function addRevisions(app: App, options: ApiOptions): void {
     async (c) => {
       const row = await deploymentOf(db, c.get('workspaceId'), c.req.valid('param').deployment_id);
       const query = c.req.valid('query');
+      if (query.remote_reconciled === false) return c.json({ resources: [], offset: query.offset }, 200);
       const statuses = schemas.csv(query.status);
       const rows = await listRevisions(db, row.id, statuses ? { statuses } : {}, query);
       return c.json(
@@ -72,7 +52,7 @@ export function addRevisions(app: App, options: ApiOptions): void {
       method: 'post',
       path: '/v2/deployments/{deployment_id}/revisions',
       tags,
-      description: 'Always makes a revision; what is left out is as in the newest one.',
+      description: 'Always makes a revision; what is left out is as in the one before.',
       request: {
         params: schemas.deploymentPath,
         body: { required: true, content: schemas.json(schemas.revisionCreate) },
@@ -86,8 +66,8 @@ export function addRevisions(app: App, options: ApiOptions): void {
       const row = await changeableDeployment(db, c.get('workspaceId'), c.req.valid('param').deployment_id);
       const body = c.req.valid('json');
       refuseImmutable(row, body);
-      const id = await revise(options, row, body, {});
-      return c.json(shownRevision(cloud, await revisionOf(db, row.id, id)), 201);
+      const id = await revise(options, row, body, {}, true);
+      return c.json(shownRevision(cloud, await revisionOf(db, row.id, id!)), 201);
     },
   );
 
@@ -114,7 +94,8 @@ export function addRevisions(app: App, options: ApiOptions): void {
       method: 'post',
       path: '/v2/deployments/{deployment_id}/revisions/{revision_id}/redeploy',
       tags,
-      description: 'Makes a revision that asks for all that this one did: image, size, secret versions.',
+      description:
+        'Makes a revision that asks for all that this one did: image or archive, size, secret versions, references.',
       request: { params: schemas.revisionPath },
       responses: {
         200: { description: 'The deployment as it is now', content: schemas.json(schemas.deployment) },
@@ -126,120 +107,33 @@ export function addRevisions(app: App, options: ApiOptions): void {
       const { deployment_id, revision_id } = c.req.valid('param');
       const row = await changeableDeployment(db, workspaceId, deployment_id);
       const old = await revisionOf(db, row.id, revision_id);
-      checkDatabase(old.environment, await servingEnvironment(db, row));
       const place = await placeFor(db, workspaceId, row.place_id);
-      if (old.image === null) throw bad('it has no image to deploy again: it was never built');
-      await inAccount(cloud.image(place, old.image)); // by digest: the same image, if it is still there
-      const intent: RevisionIntent = {
-        source: old.source,
-        imageUri: old.image_uri,
-        image: old.image,
-        resourceSpec: old.resource_spec,
-        resources: old.resources,
-        environment: old.environment,
-        references: old.secret_references,
-        build: old.build,
-        agentAuth: options.agentAuth, // not the old one's: where we are reached is no part of what was asked for
-      };
-      await changed(options, row.id, {}, () => Promise.resolve(intent));
+      const references = await resolve(options, place, old.secret_references.map(shownReference));
+      await add(options, row, {}, { next: () => ({ ...intentOf(old), references }) });
       return c.json(await answerOf(options, await deploymentOf(db, workspaceId, row.id)), 200);
     },
   );
-}
 
-/**
- * Adds a revision made of the newest one and of what the request gives. What goes to the account (the image's digest,
- * the secret's new version) is done before, outside of the transaction; a version that no revision came to use is
- * swept by a later pass.
- */
-export async function revise(
-  options: ApiOptions,
-  row: DeploymentRow,
-  request: RevisionRequest,
-  patch: DeploymentChange,
-): Promise<string> {
-  const { db, cloud, digestKey } = options;
-  const place = await placeFor(db, row.workspace_id, row.place_id);
-  checkSourceConfig(request.source_config);
-  checkRevisionConfig(request.source_revision_config);
-  refuseReferences(request.secret_references);
-  const secrets = request.secrets && request.secrets.length > 0 ? request.secrets : null;
-  const newest = (await newestRevisions(db, [row.id])).get(row.id);
-  if (secrets) {
-    checkSecrets(secrets);
-    checkKept(secrets, newest?.environment ?? []);
-    checkDatabase(secrets, await servingEnvironment(db, row));
-  }
-  const spec = request.source_config?.resource_spec ?? null;
-  const resources = spec && resourcesOf(row.type, spec);
-  if (resources) await inAccount(Promise.resolve().then(() => cloud.taskSize(resources)));
-
-  const imageUri = request.source_revision_config?.image_uri ?? newest?.image_uri;
-  if (!imageUri) throw bad('source_revision_config.image_uri is required for source "external_docker"');
-  // The same tag may have moved, and an image that was there may be gone: looked up each time.
-  const image = await inAccount(cloud.image(place, imageUri));
-  const versionId = secrets && (await writeSecrets(cloud, place, row, secrets));
-  const id = await changed(options, row.id, patch, (base) =>
-    Promise.resolve({
-      source: row.source,
-      imageUri,
-      image,
-      resourceSpec: spec ? specOf(spec) : (base?.resource_spec ?? {}),
-      resources: resources ?? base?.resources ?? resourcesOf(row.type, {}),
-      environment: secrets
-        ? environmentOf(secrets, base?.environment ?? [], versionId, digestKey)
-        : (base?.environment ?? []),
-      references: base?.secret_references ?? [],
-      build: base?.build ?? null,
-      agentAuth: options.agentAuth,
-    } satisfies RevisionIntent),
+  app.openapi(
+    createRoute({
+      method: 'post',
+      path: '/v2/deployments/{deployment_id}/revisions/{revision_id}/interrupt',
+      tags,
+      description: 'Stops a revision that has not ended: it ends as INTERRUPTED, and what served before serves on.',
+      request: { params: schemas.revisionPath },
+      responses: {
+        200: { description: 'It will be stopped, or was', content: schemas.json(schemas.revision) },
+        ...problems(401, 403, 404, 409, 422),
+      },
+    }),
+    async (c) => {
+      const { deployment_id, revision_id } = c.req.valid('param');
+      const row = await changeableDeployment(db, c.get('workspaceId'), deployment_id);
+      const isRunning = await interruptRevision(db, looks, await revisionOf(db, row.id, revision_id));
+      const now = await revisionOf(db, row.id, revision_id);
+      if (!isRunning && now.status !== 'INTERRUPTED')
+        throw new ApiError(409, `Revision ID ${revision_id} cannot be interrupted: it has ended as ${now.status}.`);
+      return c.json(shownRevision(cloud, now), 200);
+    },
   );
-  return id!;
-}
-
-/** @throws ApiError 409 when its delete was asked for in the meantime */
-export async function changed(
-  { db, looks }: ApiOptions,
-  id: string,
-  patch: DeploymentChange,
-  next: Parameters<typeof changeDeployment>[4],
-): Promise<string | null> {
-  try {
-    return await changeDeployment(db, looks, id, patch, next);
-  } catch (error) {
-    if (error instanceof BeingDeleted) throw beingDeleted(id);
-    throw error;
-  }
-}
-
-/** Of the revision that serves; undefined: none does. */
-const servingEnvironment = async (db: Database, row: DeploymentRow): Promise<readonly Variable[] | undefined> =>
-  row.active_revision_id === null ? undefined : (await findRevision(db, row.id, row.active_revision_id))?.environment;
-
-/** @returns the version that the values are in; null: none was given */
-export async function writeSecrets(
-  cloud: Cloud,
-  place: Place,
-  owner: Owner,
-  secrets: readonly Secret[],
-): Promise<string | null> {
-  const values = valuesOf(secrets);
-  return Object.keys(values).length > 0 ? inAccount(cloud.writeEnvironment(place, owner, values)) : null;
-}
-
-export function refuseReferences(references: readonly unknown[] | null | undefined): void {
-  if (references && references.length > 0)
-    throw invalid(['secret_references'], 'Kubernetes secrets do not exist on compute_type "ecs": use secrets');
-}
-
-export function refuseImmutable(row: DeploymentRow, body: z.infer<typeof schemas.deploymentPatch>): void {
-  if (body.name && body.name !== row.name) throw bad(`name cannot be changed: this deployment is "${row.name}"`);
-  if (body.source && body.source !== row.source) throw bad(`source cannot be changed: it is "${row.source}"`);
-  if (body.revision_source && body.revision_source !== row.source)
-    throw bad(`revision_source "${body.revision_source}" is not supported: it is "${row.source}"`);
-  const config = body.source_config;
-  if (config?.deployment_type && config.deployment_type !== row.type)
-    throw bad(`source_config.deployment_type cannot be changed: it is "${row.type}"`);
-  if (config?.listener_id && config.listener_id !== row.place_id)
-    throw bad(`source_config.listener_id cannot be changed: it is "${row.place_id}"`);
 }

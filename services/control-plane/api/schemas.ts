@@ -44,6 +44,25 @@ export const csv = (text: string | undefined): string[] | undefined =>
 export const deploymentPath = z.object({ deployment_id: id });
 export const revisionPath = deploymentPath.extend({ revision_id: id });
 
+/** A parameter that is given once for each of its values. */
+export const repeated = <S extends z.ZodType>(value: S, most: number) =>
+  z
+    .union([value.transform((one) => [one]), z.array(value).min(1).max(most)])
+    .openapi({ type: 'array', items: { type: 'string', format: 'uuid' }, minItems: 1, maxItems: most });
+
+/** As FastAPI reads them. */
+const YES = ['true', '1', 'yes', 'on', 't', 'y'];
+const NO = ['false', '0', 'no', 'off', 'f', 'n'];
+const flag = z
+  .string()
+  .toLowerCase()
+  .pipe(z.enum([...YES, ...NO]))
+  .transform((text) => YES.includes(text))
+  .openapi({ type: 'boolean' });
+export const remoteReconciled = flag
+  .optional()
+  .describe("All are reconciled from without, in the customer's account: false finds none.");
+
 export const pageQuery = z.object({
   limit: integerQuery(1, 100, 20),
   offset: integerQuery(0, Number.MAX_SAFE_INTEGER, 0),
@@ -97,9 +116,24 @@ export const secret = z
   })
   .openapi('Secret');
 
-const secretReference = z
-  .object({ name: z.string(), secret_name: z.string(), secret_key: z.string() })
+export const secretReference = z
+  .object({
+    name: z.string().min(1).max(255).describe('Of the environment variable.'),
+    secret_name: z
+      .string()
+      .min(1)
+      .max(2048)
+      .describe("Of a secret of the customer's own in the place's account and region: its name or its ARN."),
+    secret_key: text.describe("A key of the secret's JSON; empty: the value is the whole secret."),
+  })
   .openapi('SecretReference');
+
+/** Ours; all sources have them. */
+const references = z
+  .array(secretReference)
+  .max(500)
+  .nullish()
+  .describe("Variables whose values are in secrets of the customer's own, which are never read here.");
 
 const sourceConfigFields = {
   integration_id: text,
@@ -134,12 +168,15 @@ export const deploymentCreate = z
     name: z
       .string()
       .max(50)
-      .regex(/^[a-z]([a-z0-9-]*[a-z0-9])?$/, 'lowercase letters, digits and hyphens; a letter first, no hyphen last'),
+      .regex(/^[a-z]([a-z0-9-]*[a-z0-9])?$/, 'lowercase letters, digits and hyphens; a letter first, no hyphen last')
+      .optional()
+      .describe('Required.'),
+    agent: z.record(z.string(), z.unknown()).nullish().describe('Not supported: give a name.'),
     source,
     source_config: sourceConfigRequest,
     source_revision_config: sourceRevisionConfigRequest,
     secrets: z.array(secret).max(500),
-    secret_references: z.array(secretReference).nullish(),
+    secret_references: references,
   })
   .openapi('DeploymentCreateRequest', {
     example: {
@@ -151,6 +188,11 @@ export const deploymentCreate = z
     },
   });
 
+const trackedPackages = z
+  .array(z.string().regex(/^google-adk:[^:\s]+$/, 'not "google-adk:<version>", the only package that is tracked'))
+  .max(1)
+  .nullish();
+
 export const deploymentPatch = z
   .object({
     name: text.describe('Immutable: anything but the present name is refused.'),
@@ -160,15 +202,49 @@ export const deploymentPatch = z
     source_config: sourceConfigRequest.nullish(),
     source_revision_config: sourceRevisionConfigRequest.nullish(),
     secrets: z.array(secret).max(500).nullish(),
-    secret_references: z.array(secretReference).nullish(),
+    secret_references: references,
+    tracked_packages: trackedPackages.describe('Kept with what an image is built from.'),
   })
   .openapi('DeploymentPatchRequest', {
     example: { display_name: 'My agent', source_revision_config: { image_uri: IMAGE } },
   });
 
 export const revisionCreate = deploymentPatch
-  .pick({ source_config: true, source_revision_config: true, secrets: true, secret_references: true })
+  .pick({
+    revision_source: true,
+    source_config: true,
+    source_revision_config: true,
+    secrets: true,
+    secret_references: true,
+    tracked_packages: true,
+  })
   .openapi('RevisionCreateRequest', { example: { source_revision_config: { image_uri: IMAGE } } });
+
+const tier = z
+  .enum(['SERVERLESS_S', 'SERVERLESS_M', 'SERVERLESS_L', 'DEDICATED_S', 'DEDICATED_M', 'DEDICATED_L'])
+  .nullish();
+
+export const resourceTiers = z
+  .object({
+    compute_tier: tier.describe('Of each container: S 1 CPU and 2 GB, M 2 CPU and 4 GB, L 4 CPU and 8 GB.'),
+    database_tier: tier.describe("Of the deployment's own database."),
+  })
+  .refine((given) => given.compute_tier ?? given.database_tier, 'compute_tier or database_tier is required')
+  .openapi('ResourceTiersRequest', { example: { compute_tier: 'DEDICATED_M' } });
+
+export const deploymentTier = z
+  .object({
+    deployment_type: text.describe('`prod`, or what the deployment is already.'),
+    deployment_tier: text.describe('Another name of the same.'),
+  })
+  .openapi('DeploymentTierRequest', { example: { deployment_type: 'prod' } });
+
+export const deleted = z
+  .object({
+    deleted: z.array(id),
+    failed: z.array(z.object({ deployment_id: id, detail: z.string() })),
+  })
+  .openapi('DeploymentsDeleted');
 
 const taskSize = z
   .object({ cpu: z.number(), memory_mb: z.number().int() })
@@ -176,7 +252,12 @@ const taskSize = z
   .openapi('TaskSize');
 
 const sourceRevisionConfig = z
-  .object({ ...revisionConfigFields, repo_commit_sha: text })
+  .object({
+    ...revisionConfigFields,
+    repo_commit_sha: text,
+    deepagents_version: text,
+    tracked_packages: z.array(z.string()).nullish(),
+  })
   .openapi('SourceRevisionConfig');
 
 const nullable = z.null();
@@ -212,7 +293,7 @@ export const deployment = z
     name: z.string(),
     display_name: z.string().nullable(),
     source: z.string(),
-    source_config: z.object(sourceConfigFields).openapi('SourceConfig'),
+    source_config: z.object({ ...sourceConfigFields, repo_branch: text }).openapi('SourceConfig'),
     source_revision_config: sourceRevisionConfig,
     secrets: nullable.describe('Values are never kept, so never answered: see secret_names.'),
     secret_names: z.array(z.string()).describe('Ours.'),
@@ -223,6 +304,7 @@ export const deployment = z
     status_message: z.string().nullable().describe('Ours: one sentence with the cause.'),
     latest_revision_id: id.nullable(),
     active_revision_id: id.nullable(),
+    database_tier: z.string().nullable().describe('Ours: null for the size that goes with the type.'),
     image_version: nullable,
     url: z.string().nullable(),
     task_size: taskSize.nullable(),
@@ -249,6 +331,7 @@ export const revision = z
     resource_spec: resourceSpec.describe('Ours.'),
     task_size: taskSize.nullable(),
     secret_names: z.array(z.string()).describe('Ours.'),
+    secret_references: z.array(secretReference).describe('Ours.'),
   })
   .openapi('Revision');
 

@@ -3,9 +3,9 @@ import type { z } from '@hono/zod-openapi';
 import type { Place } from '../../reconciler/place.ts';
 import type { ServerResources } from '../../reconciler/spec.ts';
 import type { Cloud } from '../cloud.ts';
-import type { Variable } from '../store/database.ts';
-import { newestRevisions, type DeploymentRow, type RevisionRow } from '../store/deployments.ts';
-import { findPlace, placeOf } from '../store/places.ts';
+import type { Build, Reference, RevisionBase, Variable } from '../store/database.ts';
+import { intentOf, newestRevisions, type DeploymentRow, type RevisionRow } from '../store/deployments.ts';
+import { placeOf, placesOf } from '../store/places.ts';
 import type { ApiOptions } from './context.ts';
 import * as schemas from './schemas.ts';
 
@@ -15,13 +15,15 @@ const sizeOf = (cloud: Cloud, resources: ServerResources) => {
 };
 
 /** @param place undefined when its stack is not registered any more */
-export function shownDeployment(
+function shownDeployment(
   cloud: Cloud,
   row: DeploymentRow,
   newest: RevisionRow | undefined,
   place: Place | undefined,
 ): z.infer<typeof schemas.deployment> {
   const url = row.custom_url ?? (place ? cloud.url(place, row) : null);
+  // While there is no revision, what the first one will inherit.
+  const asked = newest ? intentOf(newest) : row.base;
   return {
     id: row.id,
     tenant_id: row.workspace_id,
@@ -31,29 +33,31 @@ export function shownDeployment(
     source_config: {
       integration_id: null,
       repo_url: null,
+      repo_branch: null,
       deployment_type: row.type,
       build_on_push: false,
       custom_url: url,
-      resource_spec: newest ? fullSpec(newest) : null,
+      resource_spec: asked && fullSpec(asked),
       listener_id: row.place_id,
-      listener_config: null,
-      install_command: null,
-      build_command: null,
+      listener_config: row.k8s_namespace === null ? null : { k8s_namespace: row.k8s_namespace },
+      install_command: asked?.build?.installCommand ?? null,
+      build_command: asked?.build?.buildCommand ?? null,
       template_id: null,
     },
-    source_revision_config: revisionConfig(newest),
+    source_revision_config: revisionConfig(newest?.image_uri ?? null, asked?.build ?? null),
     secrets: null,
-    secret_names: namesOf(newest?.environment),
-    secret_references: [],
+    secret_names: namesOf(asked?.environment ?? []),
+    secret_references: (asked?.references ?? []).map(shownReference),
     created_at: row.created_at.toISOString(),
     updated_at: row.updated_at.toISOString(),
     status: row.status,
     status_message: row.status_message,
     latest_revision_id: newest?.id ?? null,
     active_revision_id: row.active_revision_id,
+    database_tier: row.database_tier,
     image_version: null,
     url,
-    task_size: newest ? sizeOf(cloud, newest.resources) : null,
+    task_size: asked && sizeOf(cloud, asked.resources),
     shareable: false,
     route_through_gateway: false,
     is_managed_deep_agent: false,
@@ -71,37 +75,57 @@ export const shownRevision = (cloud: Cloud, row: RevisionRow): z.infer<typeof sc
   status: row.status,
   status_message: row.status_message,
   source: row.source,
-  source_revision_config: revisionConfig(row),
+  source_revision_config: revisionConfig(row.image_uri, row.build),
   image: row.image,
-  resource_spec: fullSpec(row),
+  resource_spec: fullSpec(intentOf(row)),
   task_size: sizeOf(cloud, row.resources),
   secret_names: namesOf(row.environment),
+  secret_references: row.secret_references.map(shownReference),
 });
 
-/** The deployment as it is now. */
-export async function answerOf(
+/** Deployments as they are now: in two queries, however many there are. */
+export async function answersOf(
   { db, cloud }: Pick<ApiOptions, 'db' | 'cloud'>,
-  row: DeploymentRow,
-): Promise<z.infer<typeof schemas.deployment>> {
-  const place = await findPlace(db, row.workspace_id, row.place_id);
-  return shownDeployment(cloud, row, (await newestRevisions(db, [row.id])).get(row.id), place && placeOf(place));
+  rows: readonly DeploymentRow[],
+): Promise<z.infer<typeof schemas.deployment>[]> {
+  const newest = await newestRevisions(
+    db,
+    rows.map((row) => row.id),
+  );
+  const places = await placesOf(
+    db,
+    rows.map((row) => row.place_id),
+  );
+  return rows.map((row) => shownDeployment(cloud, row, newest.get(row.id), placeOf(places.get(row.place_id)!)));
 }
 
-const namesOf = (environment: readonly Variable[] | undefined): string[] =>
-  (environment ?? []).map((variable) => variable.name).sort();
+export const answerOf = async (
+  options: Pick<ApiOptions, 'db' | 'cloud'>,
+  row: DeploymentRow,
+): Promise<z.infer<typeof schemas.deployment>> => (await answersOf(options, [row]))[0]!;
 
-const revisionConfig = (revision: RevisionRow | undefined) => ({
+const namesOf = (environment: readonly Variable[]): string[] => environment.map((variable) => variable.name).sort();
+
+export const shownReference = ({ name, secretName, secretKey }: Reference) => ({
+  name,
+  secret_name: secretName,
+  secret_key: secretKey ?? '',
+});
+
+const revisionConfig = (imageUri: string | null, build: Build | null) => ({
   repo_ref: null,
-  langgraph_config_path: null,
-  image_uri: revision?.image_uri ?? null,
-  source_tarball_path: null,
+  langgraph_config_path: build?.configPath ?? null,
+  image_uri: imageUri,
+  source_tarball_path: build?.tarball ?? null,
   repo_commit_sha: null,
+  deepagents_version: null,
+  tracked_packages: build && [...build.trackedPackages],
 });
 
 /** Every field, what was asked for and else what is meant without it. */
-function fullSpec(revision: RevisionRow): z.infer<typeof schemas.resourceSpec> {
-  const { cpu, memoryMb, minScale, maxScale } = revision.resources;
+function fullSpec({ resources, resourceSpec }: RevisionBase): z.infer<typeof schemas.resourceSpec> {
+  const { cpu, memoryMb, minScale, maxScale } = resources;
   const nothing = Object.fromEntries(Object.keys(schemas.resourceSpec.shape).map((name) => [name, null]));
   const meant = { cpu, memory_mb: memoryMb, min_scale: minScale, max_scale: maxScale };
-  return { ...nothing, ...revision.resource_spec, ...meant };
+  return { ...nothing, ...resourceSpec, ...meant };
 }

@@ -67,6 +67,21 @@ export interface RevisionIntent extends RevisionBase {
   readonly agentAuth: AgentAuth;
 }
 
+/** Whether there is something to run, or to build it from. */
+export const isRunnable = ({ image, build }: RevisionIntent): boolean => image !== null || Boolean(build?.tarball);
+
+export const intentOf = (row: RevisionRow): RevisionIntent => ({
+  source: row.source,
+  imageUri: row.image_uri,
+  image: row.image,
+  build: row.build,
+  resourceSpec: row.resource_spec,
+  resources: row.resources,
+  environment: row.environment,
+  references: row.secret_references,
+  agentAuth: row.agent_auth,
+});
+
 export interface Page {
   readonly limit: number;
   readonly offset: number;
@@ -177,15 +192,13 @@ export const listRevisions = (
   return query.orderBy('r.number', 'desc').limit(page.limit).offset(page.offset).execute();
 };
 
-/** The newest revision of each of some deployments. */
+/** The newest revision of each of some deployments: one look into the index each, however many there are. */
 export async function newestRevisions(db: Database | Tx, ids: readonly string[]): Promise<Map<string, RevisionRow>> {
   if (ids.length === 0) return new Map();
-  const found = await revisions(db)
-    .where('r.deployment_id', 'in', [...ids])
-    .distinctOn('r.deployment_id')
-    .orderBy('r.deployment_id')
-    .orderBy('r.number', 'desc')
-    .execute();
+  const newest = sql<string>`(
+    select (select id from revisions where deployment_id = wanted.id order by number desc limit 1)
+    from unnest(${ids}::uuid[]) as wanted (id))`;
+  const found = await revisions(db).where('r.id', 'in', newest).execute();
   return new Map(found.map((revision) => [revision.deployment_id, revision]));
 }
 
@@ -197,6 +210,7 @@ export interface NewDeployment {
   readonly source: string;
   readonly type: 'dev' | 'prod';
   readonly customUrl: string | null;
+  readonly k8sNamespace: string | null;
 }
 
 /**
@@ -222,20 +236,21 @@ export async function draftDeployment(db: Database, given: NewDeployment): Promi
         source: given.source,
         type: given.type,
         custom_url: given.customUrl,
+        k8s_namespace: given.k8sNamespace,
       })
       .execute();
     return true;
   });
 }
 
-/** Accepts a draft with its first revision, and asks for a look. Answers the revision's id. */
+/** Accepts a draft with its first revision, if there is something to run, and asks for a look. */
 export async function acceptDeployment(
   db: Database,
   looks: Looks,
   deploymentId: string,
   intent: RevisionIntent,
-): Promise<string> {
-  return db.transaction().execute(async (tx) => {
+): Promise<void> {
+  await db.transaction().execute(async (tx) => {
     await tx
       .updateTable('deployments')
       .set({ accepted_at: now })
@@ -243,9 +258,8 @@ export async function acceptDeployment(
       .where('deleted_at', 'is', null)
       .returning('id')
       .executeTakeFirstOrThrow(); // swept in the meantime: the request took too long
-    const id = await addRevision(tx, deploymentId, intent);
+    await addIntent(tx, deploymentId, intent);
     await looks.ask(tx, deploymentId);
-    return id;
   });
 }
 
@@ -279,14 +293,17 @@ export const oldDrafts = async (db: Database, minutes: number, limit: number): P
 export interface DeploymentChange {
   readonly displayName?: string;
   readonly customUrl?: string;
+  readonly type?: 'prod';
+  readonly databaseTier?: DatabaseTier;
 }
 
 /** Its delete was asked for, perhaps while a request was under way. */
 export class BeingDeleted extends Error {}
 
 /**
- * Changes a deployment, and adds the revision that `next` makes of the newest one, if any. One at a time: two requests
- * at once each see the other's outcome.
+ * Changes a deployment, and adds the revision that `next` makes of what was asked before, if any. One at a time: two
+ * requests at once each see the other's outcome.
+ * @returns the new revision's id, if there is one
  * @throws BeingDeleted
  */
 export async function changeDeployment(
@@ -294,32 +311,48 @@ export async function changeDeployment(
   looks: Looks,
   id: string,
   change: DeploymentChange,
-  next: ((newest: RevisionRow | undefined, tx: Tx) => Promise<RevisionIntent | null>) | null,
+  next: ((newest: RevisionRow | undefined, now: Pick<DeploymentRow, 'type' | 'base'>) => RevisionIntent) | null,
 ): Promise<string | null> {
   return db.transaction().execute(async (tx) => {
     const row = await tx
       .selectFrom('deployments')
-      .select('deleted_at')
+      .select(['deleted_at', 'type', 'base'])
       .where('id', '=', id)
       .forUpdate()
       .executeTakeFirst();
     if (row === undefined || row.deleted_at !== null) throw new BeingDeleted(id);
-    const intent = next === null ? null : await next((await newestRevisions(tx, [id])).get(id), tx);
+    const intent = next === null ? null : next((await newestRevisions(tx, [id])).get(id), row);
+    const { displayName, customUrl, type, databaseTier } = change;
     await tx
       .updateTable('deployments')
       .set({
-        ...(change.displayName === undefined ? {} : { display_name: change.displayName }),
-        ...(change.customUrl === undefined ? {} : { custom_url: change.customUrl }),
+        ...(displayName === undefined ? {} : { display_name: displayName }),
+        ...(customUrl === undefined ? {} : { custom_url: customUrl }),
+        ...(type === undefined ? {} : { type }),
+        ...(databaseTier === undefined ? {} : { database_tier: databaseTier }),
         updated_at: now,
       })
       .where('id', '=', id)
       .execute();
-    if (intent === null) return null;
-    const revision = await addRevision(tx, id, intent);
-    await pruneRevisions(tx, id);
-    await looks.ask(tx, id);
+    const revision = intent && (await addIntent(tx, id, intent));
+    if (intent !== null || type !== undefined || databaseTier !== undefined) await looks.ask(tx, id);
     return revision;
   });
+}
+
+/** As a revision; what has nothing to run yet is kept for the first one to inherit. */
+async function addIntent(tx: Tx, deploymentId: string, intent: RevisionIntent): Promise<string | null> {
+  const runs = isRunnable(intent);
+  const { resourceSpec, resources, environment, references, build } = intent;
+  await tx
+    .updateTable('deployments')
+    .set({ base: runs ? null : json({ resourceSpec, resources, environment, references, build }) })
+    .where('id', '=', deploymentId)
+    .execute();
+  if (!runs) return null;
+  const id = await addRevision(tx, deploymentId, intent);
+  await pruneRevisions(tx, deploymentId);
+  return id;
 }
 
 async function addRevision(tx: Tx, deploymentId: string, intent: RevisionIntent): Promise<string> {
@@ -372,15 +405,50 @@ async function pruneRevisions(tx: Tx, deploymentId: string): Promise<void> {
       and not exists (select from deployment_statuses d where d.active_revision_id = r.id)`.execute(tx);
 }
 
-/** Asks for everything to be removed. Asking twice is asking once. */
-export async function deleteDeployment(db: Database, looks: Looks, id: string): Promise<void> {
-  await db.transaction().execute(async (tx) => {
-    await tx
+/**
+ * Asks for everything to be removed. Asking twice is asking once.
+ * @returns whether the workspace has it
+ */
+export async function deleteDeployment(db: Database, looks: Looks, workspaceId: string, id: string): Promise<boolean> {
+  return db.transaction().execute(async (tx) => {
+    const found = await tx
       .updateTable('deployments')
       .set({ deleted_at: sql`coalesce(deleted_at, now())`, updated_at: now })
       .where('id', '=', id)
-      .execute();
-    await looks.ask(tx, id);
+      .where('workspace_id', '=', workspaceId)
+      .where('accepted_at', 'is not', null)
+      .returning('id')
+      .executeTakeFirst();
+    if (found) await looks.ask(tx, id);
+    return found !== undefined;
+  });
+}
+
+/**
+ * Asks for a revision to be stopped. Asking twice is asking once.
+ * @returns whether it had not ended yet
+ */
+export async function interruptRevision(db: Database, looks: Looks, row: RevisionRow): Promise<boolean> {
+  return db.transaction().execute(async (tx) => {
+    const found = await tx
+      .updateTable('revisions as r')
+      .set({ interrupted_at: sql`coalesce(interrupted_at, now())` })
+      .where('r.id', '=', row.id)
+      .where((e) =>
+        e.not(
+          e.exists(
+            e
+              .selectFrom('revision_statuses as s')
+              .select('s.revision_id')
+              .whereRef('s.revision_id', '=', 'r.id')
+              .where('s.ended_at', 'is not', null),
+          ),
+        ),
+      )
+      .returning('r.id')
+      .executeTakeFirst();
+    if (found) await looks.ask(tx, row.deployment_id);
+    return found !== undefined;
   });
 }
 

@@ -30,6 +30,17 @@ export async function addPlace(
 export const findPlace = (db: Database, workspaceId: string, id: string): Promise<PlaceRow | undefined> =>
   db.selectFrom('places').selectAll().where('id', '=', id).where('workspace_id', '=', workspaceId).executeTakeFirst();
 
+/** Those of some deployments, by id. */
+export async function placesOf(db: Database, ids: readonly string[]): Promise<Map<string, PlaceRow>> {
+  if (ids.length === 0) return new Map();
+  const found = await db
+    .selectFrom('places')
+    .selectAll()
+    .where('id', 'in', [...new Set(ids)])
+    .execute();
+  return new Map(found.map((row) => [row.id, row]));
+}
+
 export const listPlaces = (
   db: Database,
   workspaceId: string,

@@ -1,0 +1,176 @@
+/**
+ * From a request to a revision: made of the one before and of what the request gives. What goes to the account (the
+ * image's digest, the secret's new version) is done before the store is written; a version that no revision came to use
+ * is swept by a later pass.
+ */
+import type { Place } from '../../reconciler/place.ts';
+import type { Owner } from '../cloud.ts';
+import type { Reference } from '../store/database.ts';
+import {
+  BeingDeleted,
+  changeDeployment,
+  findRevision,
+  intentOf,
+  isRunnable,
+  newestRevisions,
+  type DeploymentChange,
+  type DeploymentRow,
+  type RevisionIntent,
+  type RevisionRow,
+} from '../store/deployments.ts';
+import type { ApiOptions } from './context.ts';
+import { inAccount } from './errors.ts';
+import { beingDeleted, placeFor } from './find.ts';
+import {
+  NOT_WRITTEN,
+  applied,
+  checkDatabase,
+  checkRunnable,
+  checkVariables,
+  contentOf,
+  nothingYet,
+  valuesOf,
+  type DeploymentType,
+  type Given,
+  type ReferenceRequest,
+  type RevisionRequest,
+  type Secret,
+  type Source,
+  type Written,
+} from './intent.ts';
+
+export interface Making {
+  /** Made twice: to see whether it can be, and, when the values were written, of what is newest then. */
+  next(before: RevisionIntent, type: DeploymentType, written: Written): RevisionIntent;
+  /** Whose values are written in between. */
+  readonly secrets?: readonly Secret[] | null;
+  /** Whether what it runs was looked up just now. */
+  readonly isFresh?: boolean;
+  /** Whether it is no use without something to run; else that may come with a later request. */
+  readonly mustRun?: boolean;
+}
+
+/**
+ * Adds a revision, and changes the deployment besides.
+ * @returns its id; null: there is nothing to run yet, and what was asked is kept for the first revision
+ */
+export async function add(
+  options: ApiOptions,
+  row: DeploymentRow,
+  change: DeploymentChange,
+  { next, secrets, isFresh = false, mustRun = false }: Making,
+): Promise<string | null> {
+  const { db, digestKey, agentAuth } = options;
+  const place = await placeFor(db, row.workspace_id, row.place_id);
+  const serving = row.active_revision_id === null ? undefined : await findRevision(db, row.id, row.active_revision_id);
+  const make = (newest: RevisionRow | undefined, now: Pick<DeploymentRow, 'type' | 'base'>, written: Written) => {
+    const before = newest
+      ? intentOf(newest)
+      : { ...nothingYet(now.type, row.source as Source, agentAuth), ...now.base };
+    // Where we are reached is no part of what was asked before.
+    const intent = { ...next(before, now.type, written), agentAuth };
+    if (newest || mustRun || isRunnable(intent)) checkRunnable(intent);
+    checkDatabase(intent, serving && intentOf(serving));
+    return intent;
+  };
+  const intent = make((await newestRevisions(db, [row.id])).get(row.id), row, NOT_WRITTEN);
+  await checkSize(options, intent);
+  if (!isFresh) await checkThere(options, place, row, intent);
+  const written = { versionId: await writeSecrets(options, place, row, secrets ?? []), digestKey };
+  return changed(options, row.id, change, (newest, now) => make(newest, now, written));
+}
+
+/** Adds the revision that a request asks for. */
+export async function revise(
+  options: ApiOptions,
+  row: DeploymentRow,
+  request: RevisionRequest,
+  change: DeploymentChange,
+  mustRun: boolean,
+): Promise<string | null> {
+  const place = await placeFor(options.db, row.workspace_id, row.place_id);
+  const given = await givenOf(options, place, row, row.source as Source, request);
+  return add(options, row, change, {
+    next: (before, type, written) => applied(given, before, type, written),
+    secrets: given.secrets,
+    isFresh: given.image !== null || given.content.build?.tarball !== undefined,
+    mustRun,
+  });
+}
+
+/** What a request gives, checked by itself and looked up in the account. */
+export async function givenOf(
+  options: ApiOptions,
+  place: Place,
+  owner: Owner,
+  source: Source,
+  request: RevisionRequest,
+): Promise<Given> {
+  const { cloud } = options;
+  const content = contentOf(source, request);
+  const secrets = unlessEmpty(request.secrets);
+  const references = unlessEmpty(request.secret_references);
+  checkVariables(secrets ?? [], references ?? []);
+  const image = content.imageUri === null ? null : await inAccount(cloud.image(place, content.imageUri));
+  if (content.build?.tarball) await inAccount(cloud.upload(place, owner, content.build.tarball));
+  return {
+    content,
+    image,
+    resourceSpec: request.source_config?.resource_spec ?? null,
+    secrets,
+    references: references && (await resolve(options, place, references)),
+  };
+}
+
+const unlessEmpty = <T>(list: readonly T[] | null | undefined): readonly T[] | null =>
+  list && list.length > 0 ? list : null;
+
+/** Finds the secrets of the customer's own. */
+export const resolve = (
+  { cloud }: ApiOptions,
+  place: Place,
+  references: readonly ReferenceRequest[],
+): Promise<Reference[]> =>
+  Promise.all(
+    references.map(async ({ name, secret_name: secretName, secret_key }): Promise<Reference> => {
+      const secretKey = secret_key || null;
+      const arn = await inAccount(cloud.secretReference(place, secretName, secretKey));
+      return { name, secretName, secretKey, arn };
+    }),
+  );
+
+/** @throws ApiError when the platform has none so large */
+export const checkSize = ({ cloud }: ApiOptions, { resources }: RevisionIntent): Promise<unknown> =>
+  inAccount(Promise.resolve().then(() => cloud.taskSize(resources)));
+
+/** What an earlier revision ran may be gone by now. */
+async function checkThere({ cloud }: ApiOptions, place: Place, owner: Owner, { image, build }: RevisionIntent) {
+  if (image !== null) await inAccount(cloud.image(place, image));
+  else if (build?.tarball) await inAccount(cloud.upload(place, owner, build.tarball));
+}
+
+/** @returns the version that the values are in; null: none was given */
+export async function writeSecrets(
+  { cloud }: ApiOptions,
+  place: Place,
+  owner: Owner,
+  secrets: readonly Secret[],
+): Promise<string | null> {
+  const values = valuesOf(secrets);
+  return Object.keys(values).length > 0 ? inAccount(cloud.writeEnvironment(place, owner, values)) : null;
+}
+
+/** @throws ApiError 409 when its delete was asked for in the meantime */
+export async function changed(
+  { db, looks }: ApiOptions,
+  id: string,
+  change: DeploymentChange,
+  next: Parameters<typeof changeDeployment>[4],
+): Promise<string | null> {
+  try {
+    return await changeDeployment(db, looks, id, change, next);
+  } catch (error) {
+    if (error instanceof BeingDeleted) throw beingDeleted(id);
+    throw error;
+  }
+}

@@ -1,0 +1,86 @@
+/** Sizes by name, of the servers and of the database, and the way from a development deployment to a production one. */
+import { createRoute } from '@hono/zod-openapi';
+import { intentOf, newestRevisions } from '../store/deployments.ts';
+import { problems, type ApiOptions, type App } from './context.ts';
+import { bad, invalid } from './errors.ts';
+import { changeableDeployment, deploymentOf } from './find.ts';
+import { dedicated, isOwnDatabase, isSized, retyped, sized, typeOf } from './intent.ts';
+import { add, changed } from './revise.ts';
+import * as schemas from './schemas.ts';
+import { answerOf } from './shown.ts';
+
+const tags = ['deployments'];
+
+export function addTiers(app: App, options: ApiOptions): void {
+  const { db } = options;
+
+  app.openapi(
+    createRoute({
+      method: 'patch',
+      path: '/v2/deployments/{deployment_id}/resource-tiers',
+      tags,
+      description:
+        'Null leaves as it is. Another compute tier makes a revision with its size, which inherits all else; another ' +
+        'database tier moves the database.',
+      request: {
+        params: schemas.deploymentPath,
+        body: { required: true, content: schemas.json(schemas.resourceTiers) },
+      },
+      responses: {
+        200: { description: 'As it is now', content: schemas.json(schemas.deployment) },
+        ...problems(400, 401, 403, 404, 409, 422, 502),
+      },
+    }),
+    async (c) => {
+      const workspaceId = c.get('workspaceId');
+      const row = await changeableDeployment(db, workspaceId, c.req.valid('param').deployment_id);
+      const { compute_tier, database_tier } = c.req.valid('json');
+      const compute = compute_tier && dedicated(compute_tier);
+      const database = database_tier && dedicated(database_tier);
+      const newest = (await newestRevisions(db, [row.id])).get(row.id);
+      const asked = newest ? intentOf(newest) : row.base!;
+      if (database && isOwnDatabase(asked))
+        throw bad("database_tier does not apply: the deployment's database is the customer's own");
+      const change = database && database !== row.database_tier ? { databaseTier: database } : {};
+      if (compute && !isSized(asked, compute))
+        await add(options, row, change, { next: (before, type) => sized(before, type, compute) });
+      else await changed(options, row.id, change, null);
+      return c.json(await answerOf(options, await deploymentOf(db, workspaceId, row.id)), 200);
+    },
+  );
+
+  app.openapi(
+    createRoute({
+      method: 'patch',
+      path: '/v2/deployments/{deployment_id}/deployment-tier',
+      tags,
+      description:
+        'From `dev` to `prod`, not back: the database gets backups, a standby in another zone and protection, and a ' +
+        "revision takes production's defaults for what was not asked.",
+      request: {
+        params: schemas.deploymentPath,
+        body: { required: true, content: schemas.json(schemas.deploymentTier) },
+      },
+      responses: {
+        200: { description: 'As it is now', content: schemas.json(schemas.deployment) },
+        ...problems(400, 401, 403, 404, 409, 422, 502),
+      },
+    }),
+    async (c) => {
+      const workspaceId = c.get('workspaceId');
+      const row = await changeableDeployment(db, workspaceId, c.req.valid('param').deployment_id);
+      const { deployment_type, deployment_tier } = c.req.valid('json');
+      const asked = deployment_type ?? deployment_tier;
+      if (!asked) throw invalid(['deployment_type'], 'Field required', 'missing');
+      const type = typeOf(asked);
+      if (type === 'dev' && row.type === 'prod')
+        throw bad(
+          'deployment_type cannot go from "prod" to "dev": that would switch the backups of the database, its standby ' +
+            'and its protection off: make another deployment',
+        );
+      if (type === 'prod' && row.type === 'dev')
+        await add(options, row, { type }, { next: (before) => retyped(before, type) });
+      return c.json(await answerOf(options, await deploymentOf(db, workspaceId, row.id)), 200);
+    },
+  );
+}
