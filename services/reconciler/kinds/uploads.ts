@@ -132,12 +132,18 @@ export async function checkUpload(
   const bucket = bucketOf(place);
   if (!path.startsWith(folder(deployment.id)) || !/^uploads\/[^/]+\/[0-9a-f-]{36}\.tar\.gz$/.test(path))
     throw new Terminal(`not issued for this deployment: "${path}": ask for an upload URL, and give its object_path`);
-  const size = (await list(aws, bucket, path)).Contents?.find((object) => object.Key === path)?.Size;
-  if (size === undefined)
-    throw new Terminal(`not uploaded: "${path}": put the archive to its upload URL first; archives expire after days`);
-  if (size === 0) throw new Terminal(`empty: "${path}": upload a .tar.gz`);
-  if (size > ARCHIVE_BYTES)
-    throw new Terminal(`too large: "${path}": it has ${size} bytes, and ${ARCHIVE_BYTES} (200 MB) are the most`);
+  const why = refusal(path, (await list(aws, bucket, path)).Contents?.find((object) => object.Key === path)?.Size);
+  if (why !== undefined) throw new Terminal(why);
+}
+
+/** Why an archive of so many bytes cannot be built from; undefined bytes are none at all. */
+export function refusal(path: string, bytes: number | undefined): string | undefined {
+  if (bytes === undefined)
+    return `not uploaded: "${path}": put the archive to its upload URL first; archives expire after days`;
+  if (bytes === 0) return `empty: "${path}": upload a .tar.gz`;
+  if (bytes > ARCHIVE_BYTES)
+    return `too large: "${path}": it has ${bytes} bytes, and ${ARCHIVE_BYTES} (200 MB) are the most`;
+  return undefined;
 }
 
 function bucketOf({ uploadBucket }: Place): string {

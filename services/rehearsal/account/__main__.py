@@ -62,6 +62,7 @@ MODULES = [
     "addresses",
     "images",
     "layers",
+    "registry",
     "databases",
     "cloudmap",
     "secretvalues",
@@ -147,7 +148,7 @@ def watch_parent(pid: int, gone) -> None:
     threading.Thread(target=look, daemon=True, name="parent").start()
 
 
-def shell(inner, balancer, ready):
+def shell(inner, balancer, registry, ready):
     """The outermost ASGI application."""
 
     async def app(scope, receive, send):
@@ -169,6 +170,8 @@ def shell(inner, balancer, ready):
                 scope = {**scope, "path": target.path or "/", "raw_path": b"/" + raw, "headers": headers}
             if balancer is not None and balancer.owns(host):
                 return await balancer.serve(scope, receive, send)
+            if registry is not None and registry.owns(host):
+                return await registry.serve(scope, receive, send)
             if scope["path"].startswith("/_rehearsal/"):
                 return await own(scope, receive, send)
         return await inner(scope, receive, send)
@@ -275,7 +278,7 @@ def main() -> None:
         for name in ("faults", "throttle", "trail"):  # innermost first
             if name in named:
                 inner = named[name].wrap(inner)
-        app = shell(inner, named.get("balancer"), ready)
+        app = shell(inner, named.get("balancer"), named.get("registry"), ready)
 
         async def asked_to_end() -> None:
             await ending.wait()

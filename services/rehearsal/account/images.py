@@ -255,7 +255,7 @@ def _put_image(data: dict):
             "Invalid parameter at 'ImageManifest' failed to satisfy constraint: 'Invalid JSON syntax'",
             400,
         )
-    digest = "sha256:" + hashlib.sha256(manifest.encode()).hexdigest()
+    digest = layers.digest_of(manifest.encode())
     if data.get("imageDigest") not in (None, digest):
         return error_response_json(
             "ImageDigestDoesNotMatchException", "The digest provided does not match the digest of the manifest", 400

@@ -20,6 +20,15 @@ def _place(repository: str) -> tuple[str, str, str]:
     return get_account_id(), get_region(), repository
 
 
+def digest_of(content: bytes | bytearray) -> str:
+    return "sha256:" + hashlib.sha256(content).hexdigest()
+
+
+def uploaded(repository: str, upload: str) -> int:
+    """Bytes that an upload has so far."""
+    return len(_uploads.get((*_place(repository), upload), b""))
+
+
 def known(repository: str) -> dict[str, int]:
     """Sizes of a repository's layers by digest."""
     return _layers.get(_place(repository), {})
@@ -52,7 +61,7 @@ def _initiate(data: dict) -> tuple:
     return json_response({"uploadId": upload, "partSize": PART_BYTES})
 
 
-def _part(data: dict) -> tuple:
+def part(data: dict) -> tuple:
     """Parts come in order and without gaps."""
     received = _upload(data)
     if received is None:
@@ -79,7 +88,7 @@ def _complete(data: dict) -> tuple:
     if not received:
         message = "The specified layer upload does not contain any layer parts."
         return error_response_json("EmptyUploadException", message, 400)
-    digest = "sha256:" + hashlib.sha256(received).hexdigest()
+    digest = digest_of(received)
     if digest not in (data.get("layerDigests") or []):
         message = (
             "The layer digest calculation performed by Amazon ECR upon receipt of the image layer does not match the "
@@ -162,7 +171,7 @@ def _delete(data: dict) -> tuple:
 def install() -> None:
     # ministack's dispatcher looks these up by name in its module on each request
     ecr._initiate_layer_upload = _initiate
-    ecr._upload_layer_part = _part
+    ecr._upload_layer_part = part
     ecr._complete_layer_upload = _complete
     ecr._batch_check_layer_availability = _available
     ecr._batch_delete_image = _delete
