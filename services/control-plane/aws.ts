@@ -1,6 +1,7 @@
 /** The real cloud: customers' AWS accounts, entered by assuming the role that each made for us. */
 import type { Account, Accounts } from '../reconciler/aws/account.ts';
-import { names, shortId, url } from '../reconciler/aws/names.ts';
+import { cloudWatchLog } from '../reconciler/aws/logs.ts';
+import { allServerLogs, names, serverLogs, shortId, url } from '../reconciler/aws/names.ts';
 import { ownerTags } from '../reconciler/aws/tags.ts';
 import { resolveImage } from '../reconciler/aws/image.ts';
 import { findInjectable } from '../reconciler/aws/injected.ts';
@@ -9,11 +10,14 @@ import { fargateSize } from '../reconciler/kinds/fargate.ts';
 import { kinds } from '../reconciler/kinds/index.ts';
 import { REPOSITORY, pushToken, repository } from '../reconciler/kinds/repository.ts';
 import { UPLOADS, checkUpload, uploadUrl, uploads, uploadsOf } from '../reconciler/kinds/uploads.ts';
+import { readLog } from '../reconciler/logs.ts';
 import type { Place } from '../reconciler/place.ts';
-import { ecs, foundation } from '../reconciler/platforms/ecs.ts';
+import { LOG_DAYS, ecs, foundation } from '../reconciler/platforms/ecs.ts';
 import { remaining } from '../reconciler/aws/remaining.ts';
 import { verifyPlace } from '../reconciler/aws/verify.ts';
 import type { Cloud, Owner } from './cloud.ts';
+
+const DAY_MS = 86_400_000;
 
 export function awsCloud(accounts: Accounts): Cloud {
   // The session's name is what the customer's CloudTrail shows.
@@ -47,6 +51,13 @@ export function awsCloud(accounts: Accounts): Cloud {
       checkUpload(await enter(place, shortId(deployment.id)), place, deployment, path),
     pushToken: (place, deployment) => pushToken(accounts, place, deployment),
     secretReference: async (place, name, key) => findInjectable(await enter(place, 'secrets'), place, name, key),
+    async logs(place, deployment, revision, query) {
+      const aws = await enter(place, shortId(deployment.id));
+      const streams = revision === null ? allServerLogs : `${serverLogs(revision)}/`;
+      const log = cloudWatchLog(aws, names(place, deployment).logGroup, streams);
+      // Nothing older is kept, and to look for it would take pages of nothing.
+      return readLog(log, { ...query, from: Math.max(query.from, Date.now() - LOG_DAYS * DAY_MS) });
+    },
     writeEnvironment: async (place: Place, deployment: Owner, values) =>
       writeEnvironment(await enter(place, shortId(deployment.id)), place, deployment, values),
     byRequest(place, { source, ...deployment }) {

@@ -4,6 +4,7 @@
 import type { PushToken } from '../reconciler/kinds/repository.ts';
 import type { Upload } from '../reconciler/kinds/uploads.ts';
 import type { Graph, Cx, Kind } from '../reconciler/resource.ts';
+import type { LogPage, LogQuery } from '../reconciler/logs.ts';
 import type { Row } from '../reconciler/pass.ts';
 import type { Place } from '../reconciler/place.ts';
 import type { DeploymentSpec, ServerResources, ServerSpec } from '../reconciler/spec.ts';
@@ -48,6 +49,11 @@ export interface Cloud {
    * @throws Terminal with what to do when servers in the place could not be given it
    */
   secretReference(place: Place, secret: string, key: string | null): Promise<string>;
+  /**
+   * A page of what a deployment's servers wrote, or of what those of one revision did, by its number. Empty where
+   * nothing is kept yet, or any more. @throws BadOffset
+   */
+  logs(place: Place, deployment: Owner, revision: number | null, query: LogQuery): Promise<LogPage>;
   /** Writes values into the deployment's secret in the customer's account: answers the version that they are in. */
   writeEnvironment(place: Place, deployment: Owner, values: Readonly<Record<string, string>>): Promise<string>;
   /** The resources that requests make themselves (the three above), as a pass keeps them. */

@@ -4,6 +4,7 @@
  */
 import { randomBytes, randomUUID } from 'node:crypto';
 import { PlaceUnavailable, Terminal } from '../../services/reconciler/aws/errors.ts';
+import { logOf, readLog, type LogEvent, type LogPage, type LogQuery } from '../../services/reconciler/logs.ts';
 import type { Place, PlaceOutputs } from '../../services/reconciler/place.ts';
 import { Graph, type Cx, type Kind } from '../../services/reconciler/resource.ts';
 import type { DeploymentSpec, ServerSpec } from '../../services/reconciler/spec.ts';
@@ -30,6 +31,8 @@ export class SimulatedCloud implements Cloud {
   readonly archives = new Set<string>();
   /** The customer's own secrets, with their ARNs. */
   readonly secrets = new Map<string, string>();
+  /** What servers wrote; a stream is called `<deployment>/<revision number>/<task>`. */
+  readonly lines: LogEvent[] = [];
   /** Why the account cannot be entered. */
   closed: string | null = null;
   /** By image: why its rollout fails. */
@@ -170,6 +173,14 @@ export class SimulatedCloud implements Cloud {
       const arn = this.secrets.get(secret) ?? [...this.secrets.values()].find((one) => one === secret);
       if (arn === undefined) throw new Terminal(`no such secret: "${secret}"`);
       return arn;
+    });
+  }
+
+  logs(_place: Place, deployment: { name: string }, revision: number | null, query: LogQuery): Promise<LogPage> {
+    return Promise.resolve().then(() => {
+      this.#open();
+      const streams = `${deployment.name}/${revision === null ? '' : `${revision}/`}`;
+      return readLog(logOf(this.lines.filter(({ stream }) => stream.startsWith(streams))), query);
     });
   }
 

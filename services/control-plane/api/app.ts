@@ -12,6 +12,7 @@ import { addDeployments } from './deployments.ts';
 import { ApiError, fromZod } from './errors.ts';
 import { addIntegrations } from './integrations.ts';
 import { addListeners } from './listeners.ts';
+import { addLogs } from './logs.ts';
 import { addReference } from './reference.ts';
 import { addRevisions } from './revisions.ts';
 import { addAuth, addTenants } from './tenants.ts';
@@ -57,6 +58,7 @@ export function routes(options: ApiOptions): App {
   addTiers(app, options);
   addTimeline(app, options);
   addUploads(app, options);
+  addLogs(app, options);
   addListeners(app, options);
   addIntegrations(app);
   addTenants(app, options);

@@ -1,6 +1,6 @@
 /** Errors as the wire has them: `{detail: "<sentence>"}`, and for what is wrong with the request itself a list. */
 import type { ZodError } from 'zod';
-import { explain } from '../../reconciler/aws/errors.ts';
+import { explain, isThrottled } from '../../reconciler/aws/errors.ts';
 
 export interface Invalid {
   /** Where, as in `["body", "secrets", 0, "name"]`. */
@@ -80,10 +80,13 @@ const SIZES: Record<string, readonly [tooBig: string, tooSmall: string]> = {
   array: ['too_long', 'too_short'],
 };
 
+/** AWS's rates are by the second, and the SDK has tried for some already. */
+const RETRY_SECONDS = 2;
+
 /**
  * Runs what goes to the customer's account. What the account refuses for the request's sake is 400; an account that
- * cannot be entered, or does not allow it, is 502 with the cause: the same request may succeed when that is mended. A
- * defect of ours is neither: it stays what it is.
+ * cannot be entered, or does not allow it, is 502 with the cause: the same request may succeed when that is mended. One
+ * that is asked too often is 503: the same request may succeed soon. A defect of ours is neither: it stays what it is.
  */
 export async function inAccount<T>(act: Promise<T>): Promise<T> {
   try {
@@ -92,6 +95,7 @@ export async function inAccount<T>(act: Promise<T>): Promise<T> {
     if (error instanceof ApiError) throw error;
     const { terminal, message, defect } = explain(error);
     if (defect) throw error;
+    if (isThrottled(error)) throw new ApiError(503, message, { cause: error, retryAfter: RETRY_SECONDS });
     throw new ApiError(terminal ? 400 : 502, message, { cause: error });
   }
 }

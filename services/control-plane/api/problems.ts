@@ -119,7 +119,8 @@ export const PROBLEMS: Readonly<Record<number, Problem>> = {
   503: {
     name: 'ServiceUnavailable',
     happened:
-      "The control plane's store does not answer, or of a bearer token: its provider. Deployments go on serving.",
+      "The control plane's store does not answer, or of a bearer token: its provider; or AWS asks us to slow down in the " +
+      "customer's account. Deployments go on serving.",
     next: 'Wait for as long as `Retry-After` says, then send it again.',
     sentences: ['The store does not answer: try again'],
     headers: ['Retry-After'],

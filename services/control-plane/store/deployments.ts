@@ -192,6 +192,15 @@ export const listRevisions = (
   return query.orderBy('r.number', 'desc').limit(page.limit).offset(page.offset).execute();
 };
 
+/** Of every value that a revision of the deployment was given, by `digestOf`. */
+export async function secretDigests(db: Database, deploymentId: string): Promise<Set<string>> {
+  const found = await sql<{ digest: string }>`
+    select distinct variable ->> 'digest' as digest
+    from revisions, jsonb_array_elements(environment) variable
+    where deployment_id = ${deploymentId}`.execute(db);
+  return new Set(found.rows.map(({ digest }) => digest));
+}
+
 /** The newest revision of each of some deployments: one look into the index each, however many there are. */
 export async function newestRevisions(db: Database | Tx, ids: readonly string[]): Promise<Map<string, RevisionRow>> {
   if (ids.length === 0) return new Map();

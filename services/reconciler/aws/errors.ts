@@ -85,6 +85,8 @@ export function codeOf(error: unknown): string {
 /** By AWS's code; some services spell the same one with and without `Exception` or `Fault`. */
 export const hasCode = (error: unknown, ...codes: string[]): boolean => codes.includes(codeOf(error));
 export const isDenied = (error: unknown): boolean => DENIED.test(codeOf(error));
+/** Asked too often: the same call may succeed in a moment. */
+export const isThrottled = (error: unknown): boolean => THROTTLED.test(codeOf(error));
 /** The session itself is no longer accepted: another one may be. */
 export const isSessionLost = (error: unknown): boolean => SESSION.test(codeOf(error));
 

@@ -37,6 +37,11 @@ const looking = (scope: Scope): Grant[] => [
     why: 'checks that an image exists and finds its digest',
   },
   {
+    actions: ['logs:FilterLogEvents'],
+    resources: [arn(scope, 'logs', `log-group:${scope.logGroupRoot}/*`)],
+    why: "shows deployments' logs to those who ask for them",
+  },
+  {
     actions: ['tag:GetResources'],
     resources: ['*'],
     why: 'finds what a deleted deployment left behind; AWS has no narrower scope',

@@ -32,7 +32,12 @@ export interface EcsServiceInputs {
   readonly balanced?: { readonly targetGroupArn: string; readonly graceSeconds: number; readonly healthPath: string };
   /** A Cloud Map service that gets the addresses of the tasks. */
   readonly discoveryArn?: string;
-  readonly container: { readonly name: string; readonly port: number; readonly logGroup: string };
+  readonly container: {
+    readonly name: string;
+    readonly port: number;
+    readonly logGroup: string;
+    readonly logPrefix?: string;
+  };
 }
 
 /** What an update can change, normalised. */

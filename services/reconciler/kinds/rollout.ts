@@ -6,12 +6,12 @@ import { GetLogEventsCommand } from '@aws-sdk/client-cloudwatch-logs';
 import { DescribeTasksCommand, ListTasksCommand, type Task } from '@aws-sdk/client-ecs';
 import type { Account } from '../aws/account.ts';
 import { explain, hasCode } from '../aws/errors.ts';
-import { familyOf } from './task-definition.ts';
+import { familyOf, logStreamOf } from './task-definition.ts';
 
 export interface Watched {
   readonly clusterArn: string;
   readonly taskDefinitionArn: string;
-  readonly container: { readonly name: string; readonly logGroup: string };
+  readonly container: { readonly name: string; readonly logGroup: string; readonly logPrefix?: string };
   readonly healthPath?: string | undefined;
   /** The service's events, newest first. */
   readonly events: readonly string[];
@@ -123,8 +123,8 @@ const tidy = (text: string): string =>
     .slice(0, 280);
 
 async function lastLines(aws: Account, service: Watched, task: Task): Promise<string[]> {
-  const { name, logGroup } = service.container;
-  const logStreamName = `${name}/${name}/${task.taskArn!.split('/').at(-1)}`;
+  const { logGroup } = service.container;
+  const logStreamName = logStreamOf(service.container, task.taskArn!.split('/').at(-1)!);
   try {
     const page = await aws.logs.send(
       new GetLogEventsCommand({ logGroupName: logGroup, logStreamName, limit: LINES_READ, startFromHead: false }),

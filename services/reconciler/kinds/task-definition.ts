@@ -34,6 +34,8 @@ export interface Container {
   readonly healthCommand?: string;
   readonly stopSeconds: number;
   readonly logGroup: string;
+  /** Of its tasks' log streams. @default the container's name */
+  readonly logPrefix?: string;
 }
 
 interface Live {
@@ -136,7 +138,7 @@ export const taskDefinition: Kind<TaskDefinitionInputs, Live, { arn: string; fam
               options: {
                 'awslogs-group': container.logGroup,
                 'awslogs-region': inputs.region,
-                'awslogs-stream-prefix': container.name,
+                'awslogs-stream-prefix': logPrefixOf(container),
               },
             },
           },
@@ -166,6 +168,14 @@ export const taskDefinition: Kind<TaskDefinitionInputs, Live, { arn: string; fam
     }
   },
 };
+
+type Logging = Pick<Container, 'name' | 'logPrefix'>;
+
+const logPrefixOf = ({ name, logPrefix }: Logging): string => logPrefix ?? name;
+
+/** As the awslogs driver names it: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/using_awslogs.html */
+export const logStreamOf = (container: Logging, taskId: string): string =>
+  `${logPrefixOf(container)}/${container.name}/${taskId}`;
 
 /** Of `arn:…:task-definition/<family>:<version>`. */
 export const familyOf = (taskDefinitionArn: string): string =>

@@ -1,7 +1,7 @@
 /**
  * A LangGraph Server on ECS Fargate, with its own database, Redis, firewalls, logs and a route through the balancer.
  */
-import { names, route } from '../aws/names.ts';
+import { names, route, serverLogs } from '../aws/names.ts';
 import { cloudMapService } from '../kinds/cloud-map-service.ts';
 import { databaseUri } from '../kinds/database-uri.ts';
 import { ecsService } from '../kinds/ecs-service.ts';
@@ -24,7 +24,7 @@ const SERVER = 'server';
 const REDIS = 'redis';
 const REDIS_PORT = 6379;
 const POSTGRES_PORT = 5432;
-const LOG_DAYS = 30;
+export const LOG_DAYS = 30;
 /** A server that starts imports the user's code and migrates its database: its health counts only after this. */
 const GRACE_SECONDS = 120;
 const HEALTH: TargetHealthCheck = {
@@ -129,6 +129,7 @@ export function ecs(spec: ServerSpec, place: Place): Graph {
         secrets: serverSecrets(spec, got),
         stopSeconds: STOP_SECONDS,
         logGroup: got.logs.name,
+        logPrefix: serverLogs(spec.revision.number),
       },
     }),
   );
@@ -145,7 +146,12 @@ export function ecs(spec: ServerSpec, place: Place): Graph {
     minHealthy: 100,
     maxRunning: 200,
     balanced: { targetGroupArn: got.targets.arn, graceSeconds: GRACE_SECONDS, healthPath: HEALTH.path },
-    container: { name: SERVER, port: PORT, logGroup: got.logs.name },
+    container: {
+      name: SERVER,
+      port: PORT,
+      logGroup: got.logs.name,
+      logPrefix: serverLogs(spec.revision.number),
+    },
   }));
   g.add('scalable-target', scalableTarget, { service }, (got) => ({
     cluster: clusterName(place),
