@@ -2,6 +2,8 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { after, before, test } from 'node:test';
+import { api as application } from '../../services/control-plane/api/app.ts';
+import { openDatabase } from '../../services/control-plane/store/database.ts';
 import { openControlPlane, type ControlPlane, type Json } from './open.ts';
 
 let api: ControlPlane;
@@ -177,6 +179,56 @@ test('listeners: what clients of Kubernetes send is taken, and ignored; what can
   assert.equal((await patch({ version: '1.1' })).body.version, '1.1');
   assert.match((await patch({ compute_type: 'k8s' })).body.detail, /^compute_type cannot be changed/);
   assert.match((await patch({ compute_id: 'other' })).body.detail, /^compute_id cannot be changed/);
+});
+
+test('a defect of ours is 500 with the id that the log has; a store that is away is 503', async () => {
+  const { image } = api.cloud;
+  api.cloud.image = () => Promise.reject(new TypeError('a defect'));
+  await api.place('defect');
+  const { body: listed } = await api.call('GET', '/v2/listeners?limit=1');
+  const broken = await api.call('POST', '/v2/deployments', {
+    name: 'broken',
+    source: 'external_docker',
+    source_config: { listener_id: listed.resources[0].id, resource_spec: {} },
+    source_revision_config: { image_uri: 'repo/agent:1' },
+    secrets: [],
+  });
+  api.cloud.image = image;
+  const id = broken.headers.get('x-request-id');
+  assert.deepEqual([broken.status, broken.body], [500, { detail: 'internal error', request_id: id }]);
+  assert(api.logged.some((line) => line.includes(id!) && line.includes('a defect')));
+
+  const { looks, cloud, log, digestKey } = api;
+  const db = openDatabase('postgres://127.0.0.1:1/none', { connections: 1, onError: () => {} });
+  const storeless = application({ db, looks, cloud, log, digestKey, principalArn: null, agentAuth: { type: 'noop' } });
+  for (const path of ['/ok', '/v2/deployments']) {
+    const away = await storeless.request(path, { headers: { 'X-Api-Key': api.key } });
+    assert.deepEqual([away.status, await away.json()], [503, { detail: 'The store does not answer: try again' }]);
+    assert.equal(away.headers.get('retry-after'), '5');
+  }
+  await db.destroy();
+});
+
+test('the document: every operation says what it is, and every failure what to do', async () => {
+  const { body: document } = await api.call('GET', '/openapi.json');
+  const operations = Object.entries<Json>(document.paths).flatMap(([path, item]) =>
+    Object.entries<Json>(item).map(([method, operation]) => ({ ...operation, name: `${method} ${path}` })),
+  );
+  const described = new Set(document.tags.map((tag: Json) => tag.name));
+  const ids = new Set(operations.map(({ operationId }) => operationId));
+  assert.equal(ids.size, operations.length);
+  for (const { name, summary, tags, responses } of operations) {
+    assert(summary, `${name} has no summary`);
+    assert(tags.length === 1 && described.has(tags[0]), `${name}: ${tags}`);
+    for (const [status, answer] of Object.entries<Json>(responses)) {
+      if (Number(status) < 300) assert(answer.description && answer.headers['X-Request-Id'], `${name} ${status}`);
+      else assert.match(answer.$ref, /^#\/components\/responses\//, `${name} ${status}`);
+    }
+  }
+  const secured = operations.filter(({ security }) => security?.length !== 0);
+  for (const { name, responses } of secured)
+    for (const status of [401, 403, 429, 500, 503]) assert(responses[status], `${name} ${status}`);
+  for (const one of Object.values<Json>(document.components.responses)) assert.match(one.description, /\. .+\.$/);
 });
 
 test('integrations: an honest empty list, and none to be found', async () => {

@@ -42,6 +42,7 @@ export function addDeployments(app: App, options: ApiOptions): void {
     createRoute({
       method: 'get',
       path: '/v2/deployments',
+      summary: 'List deployments',
       tags,
       request: {
         query: schemas.pageQuery.extend({
@@ -98,6 +99,7 @@ export function addDeployments(app: App, options: ApiOptions): void {
     createRoute({
       method: 'post',
       path: '/v2/deployments',
+      summary: 'Create a deployment',
       tags,
       request: { body: { required: true, content: schemas.json(schemas.deploymentCreate) } },
       responses: {
@@ -161,6 +163,7 @@ export function addDeployments(app: App, options: ApiOptions): void {
     createRoute({
       method: 'delete',
       path: '/v2/deployments',
+      summary: 'Delete several deployments',
       tags,
       description: 'The same as deleting each of them.',
       request: { query: z.object({ deployment_ids: schemas.repeated(schemas.id, 100) }) },
@@ -186,6 +189,7 @@ export function addDeployments(app: App, options: ApiOptions): void {
     createRoute({
       method: 'get',
       path: '/v2/deployments/free-count',
+      summary: 'Count free deployments',
       tags,
       responses: {
         200: {
@@ -202,6 +206,7 @@ export function addDeployments(app: App, options: ApiOptions): void {
     createRoute({
       method: 'get',
       path: '/v2/deployments/{deployment_id}',
+      summary: 'Read a deployment',
       tags,
       request: { params: schemas.deploymentPath },
       responses: {
@@ -220,6 +225,7 @@ export function addDeployments(app: App, options: ApiOptions): void {
     createRoute({
       method: 'patch',
       path: '/v2/deployments/{deployment_id}',
+      summary: 'Change a deployment',
       tags,
       description:
         'Null leaves as it is, and so does an empty list. An image, an archive or how it is built, a resource_spec (which ' +
@@ -257,6 +263,7 @@ export function addDeployments(app: App, options: ApiOptions): void {
     createRoute({
       method: 'delete',
       path: '/v2/deployments/{deployment_id}',
+      summary: 'Delete a deployment',
       tags,
       description:
         'Everything it made is removed; until then it is there with status AWAITING_DELETE, then 404. With `force`, after ' +

@@ -65,6 +65,7 @@ export function addListeners(app: App, options: ApiOptions): void {
       method: 'post',
       path: '/v2/listeners',
       tags,
+      summary: 'Create a listener',
       request: { body: { required: true, content: { 'application/json': { schema: schemas.listenerCreate } } } },
       responses: { 201: answer('Created'), ...problems(400, 401, 403, 409, 422) },
     }),
@@ -90,6 +91,7 @@ export function addListeners(app: App, options: ApiOptions): void {
       method: 'get',
       path: '/v2/listeners',
       tags,
+      summary: 'List listeners',
       request: { query: schemas.pageQuery },
       responses: {
         200: {
@@ -117,6 +119,7 @@ export function addListeners(app: App, options: ApiOptions): void {
       method: 'get',
       path: '/v2/listeners/{listener_id}',
       tags,
+      summary: 'Read a listener',
       request: { params: path },
       responses: { 200: answer('It'), ...problems(401, 403, 404, 422) },
     }),
@@ -128,6 +131,7 @@ export function addListeners(app: App, options: ApiOptions): void {
       method: 'patch',
       path: '/v2/listeners/{listener_id}',
       tags,
+      summary: 'Change a listener',
       description:
         "With `compute_config.place` it registers what the customer's stack printed, and verifies it at once.",
       request: {
@@ -162,6 +166,7 @@ export function addListeners(app: App, options: ApiOptions): void {
       method: 'post',
       path: '/v2/listeners/{listener_id}/verify',
       tags,
+      summary: "Verify a listener's place",
       description: 'Ours: assumes the role, finds the network, checks every permission that deployments will need.',
       request: { params: path },
       responses: { 200: answer('What was found, in `place`'), ...problems(400, 401, 403, 404, 422) },
@@ -178,6 +183,7 @@ export function addListeners(app: App, options: ApiOptions): void {
       method: 'delete',
       path: '/v2/listeners/{listener_id}',
       tags,
+      summary: 'Delete a listener',
       request: { params: path },
       responses: { 204: { description: 'Deleted' }, ...problems(401, 403, 404, 409, 422) },
     }),

@@ -18,6 +18,7 @@ export function addRevisions(app: App, options: ApiOptions): void {
     createRoute({
       method: 'get',
       path: '/v2/deployments/{deployment_id}/revisions',
+      summary: 'List revisions',
       tags,
       request: {
         params: schemas.deploymentPath,
@@ -51,6 +52,7 @@ export function addRevisions(app: App, options: ApiOptions): void {
     createRoute({
       method: 'post',
       path: '/v2/deployments/{deployment_id}/revisions',
+      summary: 'Create a revision',
       tags,
       description: 'Always makes a revision; what is left out is as in the one before.',
       request: {
@@ -75,6 +77,7 @@ export function addRevisions(app: App, options: ApiOptions): void {
     createRoute({
       method: 'get',
       path: '/v2/deployments/{deployment_id}/revisions/{revision_id}',
+      summary: 'Read a revision',
       tags,
       request: { params: schemas.revisionPath },
       responses: {
@@ -93,6 +96,7 @@ export function addRevisions(app: App, options: ApiOptions): void {
     createRoute({
       method: 'post',
       path: '/v2/deployments/{deployment_id}/revisions/{revision_id}/redeploy',
+      summary: 'Redeploy a revision',
       tags,
       description:
         'Makes a revision that asks for all that this one did: image or archive, size, secret versions, references.',
@@ -118,6 +122,7 @@ export function addRevisions(app: App, options: ApiOptions): void {
     createRoute({
       method: 'post',
       path: '/v2/deployments/{deployment_id}/revisions/{revision_id}/interrupt',
+      summary: 'Interrupt a revision',
       tags,
       description: 'Stops a revision that has not ended: it ends as INTERRUPTED, and what served before serves on.',
       request: { params: schemas.revisionPath },

@@ -18,6 +18,7 @@ export function addTiers(app: App, options: ApiOptions): void {
     createRoute({
       method: 'patch',
       path: '/v2/deployments/{deployment_id}/resource-tiers',
+      summary: "Change a deployment's sizes",
       tags,
       description:
         'Null leaves as it is. Another compute tier makes a revision with its size, which inherits all else; another ' +
@@ -53,6 +54,7 @@ export function addTiers(app: App, options: ApiOptions): void {
     createRoute({
       method: 'patch',
       path: '/v2/deployments/{deployment_id}/deployment-tier',
+      summary: "Change a deployment's type",
       tags,
       description:
         'From `dev` to `prod`, not back: the database gets backups, a standby in another zone and protection, and a ' +

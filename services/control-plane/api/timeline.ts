@@ -15,6 +15,7 @@ export function addTimeline(app: App, { db }: ApiOptions): void {
     createRoute({
       method: 'get',
       path: '/v2/deployments/{deployment_id}/receipt',
+      summary: 'Read the receipt of a delete',
       tags,
       description: 'Ours: what was made for a deployment that is being deleted or has gone, and what stays on purpose.',
       request: { params: schemas.deploymentPath },
@@ -39,6 +40,7 @@ export function addTimeline(app: App, { db }: ApiOptions): void {
     createRoute({
       method: 'get',
       path: '/v2/deployments/{deployment_id}/timeline',
+      summary: 'Read what happened',
       tags,
       description: "Ours: the deployment's resources as they are now, and what happened to them, in order.",
       request: {

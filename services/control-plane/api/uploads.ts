@@ -14,6 +14,7 @@ export function addUploads(app: App, options: ApiOptions): void {
     createRoute({
       method: 'post',
       path: '/v2/deployments/{deployment_id}/upload-url',
+      summary: 'Ask where to upload an archive',
       tags,
       description: 'Where to put an archive of source code (.tar.gz, at most 200 MB) for the next revision.',
       request: {
@@ -43,6 +44,7 @@ export function addUploads(app: App, options: ApiOptions): void {
     createRoute({
       method: 'post',
       path: '/v2/deployments/{deployment_id}/push-token',
+      summary: 'Ask for a token to push images',
       tags,
       description: "Lets docker push images to the deployment's own repository.",
       request: {
