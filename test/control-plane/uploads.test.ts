@@ -14,13 +14,12 @@ let count = 0;
 async function deployment(source: string): Promise<string> {
   const made = await api.call('POST', '/v2/deployments', {
     name: `agent-${++count}`,
-    source: 'external_docker',
+    source,
     source_config: {},
-    source_revision_config: { image_uri: 'repo/agent:1' },
+    source_revision_config: source === 'external_docker' ? { image_uri: 'repo/agent:1' } : {},
     secrets: [],
   });
   assert.equal(made.status, 201, JSON.stringify(made.body));
-  await api.db.updateTable('deployments').set({ source }).where('id', '=', made.body.id).execute();
   return made.body.id;
 }
 const ask = (id: string, what: string, body?: unknown, headers?: Record<string, string>) =>
