@@ -1,12 +1,15 @@
 /**
  * A whole server through the pass: made, revised, deleted, and nothing left; with the rights that the kinds declare.
  */
+import { CreateSecretCommand, SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
 import type { Account } from '../../services/reconciler/aws/account.ts';
-import { ownerTags } from '../../services/reconciler/aws/tags.ts';
-import { url } from '../../services/reconciler/aws/names.ts';
+import { Terminal } from '../../services/reconciler/aws/errors.ts';
+import { findInjectable } from '../../services/reconciler/aws/injected.ts';
+import { names, url } from '../../services/reconciler/aws/names.ts';
+import { TAG, ownerTags } from '../../services/reconciler/aws/tags.ts';
 import { writeEnvironment } from '../../services/reconciler/kinds/environment.ts';
 import { kinds } from '../../services/reconciler/kinds/index.ts';
 import { pass, type Outcome, type Row, type Rows } from '../../services/reconciler/pass.ts';
@@ -50,6 +53,44 @@ describe('a whole server', { timeout: 180_000 }, () => {
   after(async () => {
     t.close();
     await rehearsal.stop();
+  });
+
+  /** @param tag its value of the tag that allows injection; undefined: it has none */
+  async function customerSecret(Name: string, SecretString: string, tag?: string): Promise<string> {
+    const credentials = rehearsal.root(ACCOUNT);
+    const secrets = new SecretsManagerClient({ region: t.place.region, endpoint: rehearsal.endpoint, credentials });
+    const Tags = tag === undefined ? [] : [{ Key: TAG.inject, Value: tag }];
+    return (await secrets.send(new CreateSecretCommand({ Name, SecretString, Tags }))).ARN!;
+  }
+
+  test("a secret of the customer's own: found only where the customer tagged it, and nobody else's is", async () => {
+    const find = (name: string, key: string | null = null) => findInjectable(aws, t.place, name, key);
+    const tagged = await customerSecret('agents/tagged', 'x', t.place.prefix);
+    assert.equal(await find('agents/tagged', 'key'), tagged);
+    assert.equal(await find(tagged), tagged);
+
+    const untagged = await customerSecret('agents/untagged', 'x');
+    await customerSecret('agents/of-another-place', 'x', 'another');
+    const none =
+      /^no secret that may be injected: ".*": it must be in account 350000000005, region us-east-1, and have the tag "freehold:inject" = "freehold"$/;
+    const deployment = { id: randomUUID() };
+    await writeEnvironment(aws, t.place, deployment, { A: '1' });
+    const own = names(t.place, { ...deployment, name: 'agent' }).secret('environment');
+    for (const [name, key, says] of [
+      ['agents/untagged', null, none],
+      [untagged, null, none],
+      ['agents/of-another-place', null, none],
+      ['agents/nowhere', null, none],
+      [own, 'A', /^a deployment's own secret: .*: name one that you made$/],
+      [tagged.replace('us-east-1', 'eu-west-1'), null, /^not a secret of this place: .* region us-east-1$/],
+      [tagged.replace(ACCOUNT, '999999999999'), null, /^not a secret of this place: .* account 350000000005/],
+      ['agents/tagged', 'a:b', /^not a key that ECS can take out of a secret: "a:b"/],
+    ] as const)
+      await assert.rejects(
+        find(name, key),
+        (error) => error instanceof Terminal && says.test(error.message),
+        `${name} ${key}`,
+      );
   });
 
   test('is made, revised, and removed without a trace', async () => {
@@ -109,14 +150,17 @@ describe('a whole server', { timeout: 180_000 }, () => {
       'an idle look changes nothing',
     );
 
+    const theirs = await customerSecret('agents/revision', JSON.stringify({ number: 'two' }), t.place.prefix);
     const second: ServerSpec = {
       ...first,
       revision: { id: randomUUID(), number: 2 },
-      environment: [
-        { name: 'REVISION', versionId: await writeEnvironment(aws, t.place, deployment, { REVISION: 'two' }) },
+      environment: [{ name: 'OTHER', versionId: await writeEnvironment(aws, t.place, deployment, { OTHER: 'x' }) }],
+      references: [
+        { name: 'REVISION', arn: await findInjectable(aws, t.place, 'agents/revision', 'number'), key: 'number' },
       ],
       retainedSecretVersions: [versionId],
     };
+    assert.equal(second.references[0]!.arn, theirs);
     const before = t.calls.length;
     await settle('the second revision', second.revision.id, () => ecs(second, t.place));
     assert.equal((await answer()).revision, 'two');
@@ -129,6 +173,7 @@ describe('a whole server', { timeout: 180_000 }, () => {
 
     const own: ServerSpec = {
       ...second,
+      references: [],
       revision: { id: randomUUID(), number: 3 },
       environment: [
         {

@@ -43,6 +43,7 @@ import { randomUUID } from 'node:crypto';
 import { Accounts, type Call, type Credentials } from '../../services/reconciler/aws/account.ts';
 import type { Grant } from '../../services/reconciler/aws/grant.ts';
 import { grants, scopeOf } from '../../services/reconciler/aws/grants.ts';
+import { TAG } from '../../services/reconciler/aws/tags.ts';
 import type { Place } from '../../services/reconciler/place.ts';
 import type { Rehearsal } from '../../services/rehearsal/index.ts';
 import { eventually } from './eventually.ts';
@@ -173,7 +174,17 @@ export async function makePlace(rehearsal: Rehearsal, account: string, prefix = 
   const tasks = { Service: 'ecs-tasks.amazonaws.com' };
   const executionRoleArn = await role('execution', tasks);
   const taskRoleArn = await role('task', tasks);
-  await policy('execution', [{ Effect: 'Allow', Action: EXECUTION, Resource: '*' }]);
+  const readsTagged = (tag: string) => ({
+    Effect: 'Allow',
+    Action: 'secretsmanager:GetSecretValue',
+    Resource: '*',
+    Condition: { StringEquals: { [`aws:ResourceTag/${tag}`]: prefix } },
+  });
+  await policy('execution', [
+    { Effect: 'Allow', Action: EXECUTION, Resource: '*' },
+    readsTagged(TAG.place),
+    readsTagged(TAG.inject),
+  ]);
 
   const credentials = await rehearsal.createUser(CONTROL_PLANE, `freehold-${account}`, {
     Version: '2012-10-17',
@@ -260,7 +271,6 @@ const EXECUTION = [
   'ecr:BatchGetImage',
   'logs:CreateLogStream',
   'logs:PutLogEvents',
-  'secretsmanager:GetSecretValue',
 ];
 
 /** https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html */
