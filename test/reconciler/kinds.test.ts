@@ -368,10 +368,41 @@ describe('kinds', { timeout: 240_000 }, () => {
       );
       assert.deepEqual(rdsPostgres.diff({ ...larger, version: '15' }, kept.live), [], 'a newer one is fine');
     }
-    const kept = await eventually('the database is at rest', async () => {
-      const now = await rdsPostgres.observe(cx, larger);
-      return now.is === 'ready' && now.live.status === 'available' && now;
+    const atRest = () =>
+      eventually('the database is at rest', async () => {
+        const now = await rdsPostgres.observe(cx, larger);
+        return now.is === 'ready' && now.live.status === 'available' && now;
+      });
+    const resting = await atRest();
+    const grown = (storageGb: number, status = 'available') => ({
+      ...resting.live,
+      status,
+      settings: { ...resting.live.settings, storageGb, maxStorageGb: null },
     });
+    const asked = (live: typeof resting.live) => rdsPostgres.diff({ ...larger, multiAz: true }, live);
+    assert.deepEqual(
+      asked(grown(90)).map(({ field, to }) => [field, to]),
+      [
+        ['maxStorageGb', 100],
+        ['multiAz', true],
+      ],
+    );
+    assert.deepEqual(
+      asked(grown(95)).map(({ field }) => field),
+      ['multiAz'],
+      'a limit that RDS would refuse would spoil the rest',
+    );
+    assert.deepEqual(
+      asked(grown(90, 'storage-full')).map(({ field }) => field),
+      ['maxStorageGb'],
+      'what is full takes nothing but room',
+    );
+    const smaller = { ...larger, class: 'db.t4g.small' };
+    await rdsPostgres.converge(cx, smaller, resting.live, rdsPostgres.diff(smaller, resting.live));
+    const restarting = await rdsPostgres.observe(cx, smaller);
+    assert.equal(restarting.is === 'busy' && restarting.why, 'the database restarts with the class db.t4g.small');
+    assert.deepEqual(restarting.is === 'busy' && rdsPostgres.diff(smaller, restarting.live), [], 'asked for once');
+    const kept = await atRest();
     assert.equal(await rdsPostgres.remove(cx, larger, kept.live), 'its deletion protection is taken off');
     await goes(rdsPostgres, cx, larger);
     assert.equal((await snapshotsOf(inputs.name)).length, 1);

@@ -89,7 +89,7 @@ for (const { reason, task, events, why, logs } of [
         'ResourceInitializationError: unable to pull secrets or registry auth: unable to retrieve secret from asm: not found, request id: 7b0c2c3e-aaaa-bbbb-cccc-000000000001',
       ...container({}),
     },
-    why: 'a secret is missing: unable to pull secrets or registry auth: unable to retrieve secret from asm: not found',
+    why: 'a secret cannot be read: unable to pull secrets or registry auth: unable to retrieve secret from asm: not found',
     logs: false,
   },
   {
@@ -365,7 +365,7 @@ describe('in the emulated account', { timeout: 240_000, concurrency: 3 }, () => 
 
   test('a missing secret', async () => {
     const arn = `arn:aws:secretsmanager:us-east-1:${ACCOUNT}:secret:freehold/none/environment-AbCdEf`;
-    assert.match(await verdictOn({ secrets: { KEY: `${arn}:KEY::` } }), /^a secret is missing: /);
+    assert.match(await verdictOn({ secrets: { KEY: `${arn}:KEY::` } }), /^a secret cannot be read: /);
   });
 
   test('a crashing server', async () => {

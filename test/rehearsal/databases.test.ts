@@ -243,9 +243,14 @@ describe('databases', { timeout: 120_000, concurrency: 3 }, () => {
       DBInstanceClass: 'db.t4g.medium',
       AllocatedStorage: 30,
       BackupRetentionPeriod: 3,
+      MaxAllocatedStorage: 33,
     });
-    assert.deepEqual(asked.PendingModifiedValues, { DBInstanceClass: 'db.t4g.medium', AllocatedStorage: 30 });
-    assert.equal(asked.BackupRetentionPeriod, 3, 'this needs no window');
+    assert.deepEqual(asked.PendingModifiedValues, {
+      DBInstanceClass: 'db.t4g.medium',
+      AllocatedStorage: 30,
+      BackupRetentionPeriod: 3, // from zero: an outage, so it waits
+    });
+    assert.equal(asked.MaxAllocatedStorage, 33, 'this needs no window');
     assert.equal(asked.DBInstanceClass, 'db.t4g.micro');
     await modify(one, 'change', { ApplyImmediately: true });
     await becomes(one, 'change', 'modifying');
@@ -254,9 +259,11 @@ describe('databases', { timeout: 120_000, concurrency: 3 }, () => {
     assert.equal(done.AllocatedStorage, 30);
     assert.deepEqual(done.PendingModifiedValues, {});
     assert.deepEqual(await ask(done, "select current_setting('max_connections') as most"), [{ most: '450' }]);
-    await assert.rejects(modify(one, 'change', { AllocatedStorage: 20 }), {
-      name: 'InvalidParameterCombination',
-    });
+    for (const refused of [{ AllocatedStorage: 20 }, { MaxAllocatedStorage: 32 }])
+      await assert.rejects(modify(one, 'change', refused), { name: 'InvalidParameterCombination' });
+    assert.equal((await modify(one, 'change', { MaxAllocatedStorage: 30 })).MaxAllocatedStorage, 30, 'none any more');
+    const more = await modify(one, 'change', { BackupRetentionPeriod: 4 });
+    assert.equal(more.BackupRetentionPeriod, 4, 'no outage, no window');
     await remove(one, 'change');
   });
 
@@ -365,6 +372,8 @@ describe('databases', { timeout: 120_000, concurrency: 3 }, () => {
     await refused('InvalidParameterValue', { MasterUserPassword: 'with/a/slash' });
     await refused('InvalidParameterValue', { MasterUsername: 'admin' });
     await refused('InvalidParameterValue', { AllocatedStorage: 5 });
+    await refused('InvalidParameterCombination', { AllocatedStorage: 20, MaxAllocatedStorage: 20 });
+    await refused('InvalidParameterCombination', { AllocatedStorage: 20, MaxAllocatedStorage: 21 });
     await refused('InvalidParameterCombination', { EngineVersion: '99' });
     await refused('InvalidParameterValue', {}, 'two--hyphens');
     await refused('InvalidParameterValue', {}, 'a'.repeat(64));

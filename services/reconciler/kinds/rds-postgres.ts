@@ -4,6 +4,7 @@ import {
   DescribeDBInstancesCommand,
   ModifyDBInstanceCommand,
   type DBInstance,
+  type PendingModifiedValues,
 } from '@aws-sdk/client-rds';
 import { randomBytes } from 'node:crypto';
 import { arn, changesOurs, createsOurs } from '../aws/arn.ts';
@@ -159,12 +160,16 @@ export const rdsPostgres: Kind<RdsPostgresInputs, Live, Database> = {
     }
     requireOurs(tagRecord(found.TagList), tags, inputs.name);
     const status = found.DBInstanceStatus ?? 'unknown';
-    const live = { status, settings: settingsOf(found), resourceId: found.DbiResourceId!, fixed: fixedOf(found) };
+    const settings = settingsOf(found);
+    const live = { status, settings, resourceId: found.DbiResourceId!, fixed: fixedOf(found) };
     if (GIVEN_UP.test(status)) return { is: 'broken', live, why: `the database is not usable: "${status}"` };
     const { Address: host, Port: port } = found.Endpoint ?? {};
     if (!USABLE.has(status) || host === undefined || port === undefined) {
       return { is: 'busy', live, why: `the database is ${status.replaceAll('-', ' ')}` };
     }
+    // Servers that were started meanwhile would fail. What others left for the maintenance window is not waited for.
+    const restart = outage(found.PendingModifiedValues ?? {}, inputs);
+    if (restart !== undefined) return { is: 'busy', live, why: `the database restarts with ${restart}` };
     const { name: identifier, user, databaseName } = inputs;
     return {
       is: 'ready',
@@ -177,17 +182,20 @@ export const rdsPostgres: Kind<RdsPostgresInputs, Live, Database> = {
     requireFixed(inputs, live.fixed);
     // RDS takes changes only when it is at rest.
     if (live.status !== 'available' && live.status !== 'storage-full') return [];
+    // Storage cannot shrink, and RDS enlarges it by itself.
+    const storageGb = Math.max(inputs.storageGb, live.settings.storageGb);
     const wanted: Settings = {
       class: inputs.class,
-      // Storage cannot shrink, and RDS enlarges it by itself.
-      storageGb: Math.max(inputs.storageGb, live.settings.storageGb),
-      maxStorageGb: inputs.maxStorageGb,
+      storageGb,
+      maxStorageGb: isLimit(inputs.maxStorageGb, storageGb) ? inputs.maxStorageGb : live.settings.maxStorageGb,
       securityGroups: [inputs.securityGroupId],
       multiAz: inputs.multiAz,
       backupDays: inputs.backupDays,
       protected: inputs.protected,
     };
-    return compare(wanted, live.settings);
+    const changes = compare(wanted, live.settings);
+    // And one that is full takes nothing but room.
+    return live.status === 'storage-full' ? changes.filter(({ field }) => /storage/i.test(field)) : changes;
   },
 
   async converge({ aws, tags }, inputs, live, changes) {
@@ -300,6 +308,18 @@ export const finalSnapshot = (name: string, resourceId: string): string =>
     .replace(/[^a-zA-Z0-9]/g, '')
     .slice(-8)
     .toLowerCase()}`;
+
+/**
+ * RDS user guide, "Managing capacity automatically": the limit is at least a tenth more than there is. One that it
+ * would refuse is not asked for: the storage has grown up to it already.
+ */
+const isLimit = (maxGb: number | null, storageGb: number): boolean => maxGb === null || maxGb >= 1.1 * storageGb;
+
+/** User guide, "Settings for DB instances" and "Backup retention period": an outage, while RDS applies what we want. */
+function outage({ DBInstanceClass, BackupRetentionPeriod }: PendingModifiedValues, wanted: RdsPostgresInputs) {
+  if (DBInstanceClass === wanted.class) return `the class ${wanted.class}`;
+  return BackupRetentionPeriod === wanted.backupDays ? `${wanted.backupDays} days of backups` : undefined;
+}
 
 function settingsOf(found: DBInstance): Settings {
   const pending = found.PendingModifiedValues ?? {};

@@ -75,7 +75,7 @@ export function classify(
   if (/ResourceInitializationError|unable to (pull|retrieve) secrets?|secretsmanager/i.test(both)) {
     const secret = /(retrieve|fetch) secrets? |secretsmanager/i.test(both); // AWS names both whatever it was
     return {
-      why: `${secret ? 'a secret is missing' : 'the task could not be set up'}: ${detail(stopped || reason)}`,
+      why: `${secret ? 'a secret cannot be read' : 'the task could not be set up'}: ${detail(stopped || reason)}`,
       logs: false,
     };
   }

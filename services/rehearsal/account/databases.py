@@ -354,6 +354,16 @@ def _storage(kind: str, size: int) -> None:
         )
 
 
+def _growth(most: int, size: int) -> None:
+    """https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_PIOPS.Autoscaling.html: a tenth more at least; the
+    size itself, of one that is there already, switches the growth off.
+    """
+    if size != most < size * 1.1:
+        raise Refused(
+            "InvalidParameterCombination", "The maximum allocated storage must be increased by at least 10 percent."
+        )
+
+
 def _security_groups(ids: list[str], vpc: str) -> list[dict]:
     from ministack.services import ec2
 
@@ -442,6 +452,9 @@ def create(params) -> Answer:
         missing = "DBInstanceClass" if "DBInstanceClass" not in fields else "AllocatedStorage"
         raise Refused("MissingParameter", f"The request must contain the parameter {missing}")
     _storage(fields.get("StorageType", "gp2"), fields["AllocatedStorage"])
+    if fields.get("MaxAllocatedStorage") == fields["AllocatedStorage"]:
+        raise Refused("InvalidParameterCombination", "Max storage size must be greater than storage size")
+    _growth(fields.get("MaxAllocatedStorage", fields["AllocatedStorage"]), fields["AllocatedStorage"])
     port = int(first(params, "Port") or 5432)
     if not 1150 <= port <= 65535:
         raise Refused("InvalidParameterValue", f"Invalid port: {port}. Valid ports are 1150-65535.")
@@ -538,6 +551,8 @@ def modify(params) -> Answer:
             raise Refused("InvalidParameterCombination", f"Changing {unknown} is not emulated")
     now, later, password = _given(params, AT_ONCE), _given(params, DEFERRED), first(params, "MasterUserPassword")
     later = {name: value for name, value in later.items() if record.get(name) != value}
+    if "BackupRetentionPeriod" in now and bool(now["BackupRetentionPeriod"]) != bool(record["BackupRetentionPeriod"]):
+        later["BackupRetentionPeriod"] = now.pop("BackupRetentionPeriod")  # from or to zero is an outage
     if password:
         _password(password)
     if "EngineVersion" in later:
@@ -556,7 +571,10 @@ def modify(params) -> Answer:
             "InvalidParameterCombination",
             f"Invalid storage size: requested {wanted} GiB is less than the current {there} GiB",
         )
-    _storage(later.get("StorageType", record["StorageType"]), later.get("AllocatedStorage", record["AllocatedStorage"]))
+    storage = later.get("AllocatedStorage", record["AllocatedStorage"])
+    _storage(later.get("StorageType", record["StorageType"]), storage)
+    if now.get("MaxAllocatedStorage") != record.get("MaxAllocatedStorage"):
+        _growth(now.get("MaxAllocatedStorage", storage), storage)
     groups = rds._parse_member_list(params, "VpcSecurityGroupIds")
     if groups:
         now["VpcSecurityGroups"] = _security_groups(groups, record["DBSubnetGroup"]["VpcId"])
@@ -592,7 +610,7 @@ def _apply(database: Database, password: str, everything: bool) -> None:
     if everything and later:
         record["DBInstanceStatus"] = "modifying"
         database.wait(whole * (1 - STARTS_SOON))
-        restart = {"DBInstanceClass", "EngineVersion"} & set(later)
+        restart = {"BackupRetentionPeriod", "DBInstanceClass", "EngineVersion"} & set(later)
         record.update(later)
         record["PendingModifiedValues"] = {
             name: value for name, value in record["PendingModifiedValues"].items() if name not in later
