@@ -464,9 +464,10 @@ describe('kinds', { timeout: 240_000 }, () => {
       return { ...three, container: { ...three.container, secrets: { KEY: `${secret}:KEY::${version}` } } };
     };
     const lost = cxOf(d.id, 'task-r3');
+    const larger = { cpu: 512, memoryMb: 1024 };
     await keeps(taskDefinition, lost, {
       inputs: injecting('AAAAAA', '1'),
-      other: { inputs: injecting('BBBBBB', '1'), fields: ['secret KEY'] },
+      other: { inputs: { ...injecting('BBBBBB', '1'), size: larger }, fields: ['cpu', 'memoryMb', 'secret KEY'] },
       madeOnce: false,
     });
     const [again] = await untilReady(taskDefinition, lost, injecting('BBBBBB', '1'));

@@ -8,6 +8,7 @@ import { arn, createsOurs } from '../aws/arn.ts';
 import { codeOf, hasCode } from '../aws/errors.ts';
 import { ecsTagList, requireOurs, tagRecord } from '../aws/tags.ts';
 import type { Kind } from '../resource.ts';
+import { compare } from './compare.ts';
 import type { FargateSize } from './fargate.ts';
 
 export interface TaskDefinitionInputs {
@@ -42,14 +43,15 @@ interface Live {
   readonly arn: string;
   /** As in the inputs. */
   readonly secrets: Readonly<Record<string, string>>;
+  readonly size: FargateSize;
 }
 
 /**
  * What runs in a task. Another definition has another family, so an old revision's tasks can always be started again as
  * they were. So nothing is compared (or another version of Freehold, with a default of its own, would roll out every
- * server anew) but where the injected secrets are: with one that was made anew, or a database that got another
- * password,
- * tasks can no longer start or work, so the family gets another version and the service rolls it out.
+ * server anew) but two things, for which the family gets another version that the service rolls out. Where the injected
+ * secrets are: with one that was made anew, or a database that got another password, tasks can no longer start or work.
+ * And the size: a Redis that is of no revision grows with the deployment's type.
  */
 export const taskDefinition: Kind<TaskDefinitionInputs, Live, { arn: string; family: string }> = {
   kind: 'task-definition',
@@ -89,11 +91,11 @@ export const taskDefinition: Kind<TaskDefinitionInputs, Live, { arn: string; fam
         new DescribeTaskDefinitionCommand({ taskDefinition: family, include: ['TAGS'] }),
       );
       requireOurs(tagRecord(found.tags), tags, family);
-      const { taskDefinitionArn, status, containerDefinitions } = found.taskDefinition!;
+      const { taskDefinitionArn, status, containerDefinitions, cpu, memory } = found.taskDefinition!;
       if (status !== 'ACTIVE') return { is: 'absent' };
       const injected = containerDefinitions?.[0]?.secrets ?? [];
       const secrets = Object.fromEntries(injected.map(({ name, valueFrom }) => [name!, valueFrom!]));
-      const live = { arn: taskDefinitionArn!, secrets };
+      const live = { arn: taskDefinitionArn!, secrets, size: { cpu: Number(cpu), memoryMb: Number(memory) } };
       return { is: 'ready', live, out: { arn: live.arn, family } };
     } catch (error) {
       if (isNoTaskDefinition(error)) return { is: 'absent' };
@@ -101,11 +103,13 @@ export const taskDefinition: Kind<TaskDefinitionInputs, Live, { arn: string; fam
     }
   },
 
-  diff: ({ container }, live) =>
-    sorted(container.secrets).flatMap(([name, valueFrom]) => {
+  diff: ({ container, size }, live) => [
+    ...compare(size, live.size),
+    ...sorted(container.secrets).flatMap(([name, valueFrom]) => {
       const from = live.secrets[name];
       return from === undefined || from === valueFrom ? [] : [{ field: `secret ${name}`, from, to: valueFrom }];
     }),
+  ],
 
   async converge({ aws, tags }, inputs) {
     const { container, size } = inputs;
