@@ -90,6 +90,8 @@ export function api(options: ApiOptions): Hono<Env> {
     if (known.status >= 502)
       options.log.warn({ requestId: c.get('requestId'), cause: error.message }, 'the account or the store refused');
     if (known.status === 401) c.header('www-authenticate', 'Bearer');
+    // What is left of the body is not read: the next request needs another connection.
+    if (known.status === 413) c.header('connection', 'close');
     if (known.status === 409) c.header('x-should-retry', 'false');
     if (known.retryAfter !== undefined) c.header('retry-after', String(known.retryAfter));
     return c.json({ detail: known.detail }, known.status);

@@ -13,7 +13,7 @@ import { tokenReader } from './tokens.ts';
  * Which role an operation takes; the roles after it may do it too. An operation that is not here does not start: what
  * nobody has decided about is open to nobody.
  */
-const ROLES: Record<Role, readonly string[]> = {
+export const ROLES: Record<Role, readonly string[]> = {
   /** Reads, and may call the agents. */
   viewer: [
     'GET /auth/public',
