@@ -13,8 +13,8 @@ export interface Settings {
   /** `FREEHOLD_DATA_DIR`: where the embedded PostgreSQL keeps its data @default .data/store */
   readonly dataDirectory: string;
   /**
-   * `FREEHOLD_API_KEY`: a key that administers the organization `default` and opens its workspace `default`, at least 32
-   * characters; another value ends the one before @default one is made at the first start, and shown once
+   * `FREEHOLD_API_KEY`: a key that administers the organization `default` and opens its workspace `default`, at
+   * least 32 characters; another value ends the one before @default one is made at the first start, and shown once
    */
   readonly apiKey: string | null;
   /**

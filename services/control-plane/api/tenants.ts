@@ -333,9 +333,9 @@ export function addTenants(app: App, { db }: ApiOptions): void {
 }
 
 /**
- * Where servers ask who calls them, with the caller's own headers (langgraph-api's `LANGGRAPH_AUTH_TYPE=langsmith`). They
- * let in whom the answer places in their own workspace, and ask `/auth/verify` about tokens when any workspace will do.
- * Whoever may read may call the agents.
+ * Where servers ask who calls them, with the caller's own headers (langgraph-api's `LANGGRAPH_AUTH_TYPE=langsmith`).
+ * They let in whom the answer places in their own workspace, and ask `/auth/verify` about tokens when any workspace
+ * will do. Whoever may read may call the agents.
  */
 export function addAuth(app: App): void {
   for (const path of ['/auth/public', '/auth/verify'])
