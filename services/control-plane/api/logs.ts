@@ -27,6 +27,8 @@ const moment = z
     return Math.max(0, at);
   })
   .openapi({ type: 'string', format: 'date-time' });
+/** The generator does not see through a transform that null is taken, too. */
+const maybeMoment = moment.nullish().openapi({ type: ['string', 'null'], format: 'date-time' });
 
 const order = z.enum(['asc', 'desc']);
 const level = z.enum(LEVELS).nullish().describe('This level and what is graver.');
@@ -34,8 +36,6 @@ const offset = z.string().max(12_000).nullish().describe('Of the page before, in
 const query = z.string().nullish().describe('Part of the message or of a field, whatever its case.');
 const runId = z.string().max(200).nullish();
 const limitOf = (most: number, usual: number) => z.number().int().min(1).max(most).default(usual);
-const inQuery = (limit: z.ZodDefault<z.ZodNumber>) =>
-  z.preprocess((text) => (text === undefined ? text : Number(text)), limit);
 
 const logBody = z
   .object({
@@ -44,8 +44,8 @@ const logBody = z
     offset,
     level,
     query,
-    start_time: moment.nullish(),
-    end_time: moment.nullish(),
+    start_time: maybeMoment,
+    end_time: maybeMoment,
     run_id: runId,
   })
   .openapi('LogsRequest');
@@ -123,6 +123,7 @@ export function addLogs(app: App, options: ApiOptions): void {
       method: 'post',
       path: '/v1/projects/{deployment_id}/deploy_logs',
       tags,
+      summary: "Read a deployment's logs",
       description: "What a deployment's servers wrote.",
       request: { params: schemas.deploymentPath, body },
       responses: { 200: answer, ...problems(401, 403, 404, 422, 502, 503) },
@@ -138,6 +139,7 @@ export function addLogs(app: App, options: ApiOptions): void {
       method: 'post',
       path: '/v1/projects/{deployment_id}/revisions/{revision_id}/deploy_logs',
       tags,
+      summary: "Read a revision's logs",
       description: "What a revision's servers wrote.",
       request: { params: schemas.revisionPath, body },
       responses: { 200: answer, ...problems(401, 403, 404, 422, 502, 503) },
@@ -155,6 +157,7 @@ export function addLogs(app: App, options: ApiOptions): void {
       method: 'post',
       path: '/v1/projects/{deployment_id}/revisions/{revision_id}/build_logs',
       tags,
+      summary: "Read a build's logs",
       description: "What a revision's build wrote.",
       request: { params: schemas.revisionPath, body },
       responses: { 200: answer, ...problems(401, 403, 404, 422) },
@@ -172,6 +175,7 @@ export function addLogs(app: App, options: ApiOptions): void {
       method: 'get',
       path: '/v2/deployments/{deployment_id}/revisions/{revision_id}/logs',
       tags,
+      summary: 'List log lines of a revision',
       request: {
         params: schemas.revisionPath,
         query: z.object({
@@ -179,7 +183,7 @@ export function addLogs(app: App, options: ApiOptions): void {
           start_time: moment.optional(),
           end_time: moment.optional(),
           order: order.default('asc'),
-          limit: inQuery(limitOf(LIMIT, 50)),
+          limit: schemas.integerQuery(1, LIMIT, 50),
           offset,
           query,
           level,
@@ -203,6 +207,7 @@ export function addLogs(app: App, options: ApiOptions): void {
       method: 'get',
       path: '/v2/deployment-logs',
       tags,
+      summary: 'List log lines of a deployment',
       request: {
         query: z.object({
           deployment_id: schemas.id,
@@ -211,7 +216,7 @@ export function addLogs(app: App, options: ApiOptions): void {
           start_time: moment.optional(),
           end_time: moment.optional(),
           sort_order: order.default('asc'),
-          page_size: inQuery(limitOf(100, 20)),
+          page_size: schemas.integerQuery(1, 100, 20),
           cursor: offset,
           query,
           level,
