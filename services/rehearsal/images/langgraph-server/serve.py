@@ -9,6 +9,7 @@ takes and mends what the third-party PostgreSQL runtime leaves out:
 - `sslmode=require` encrypts without verifying, as libpq does it (asyncpg's `ssl=True` verifies, and refuses RDS's own
   certificate authority);
 - LANGGRAPH_POSTGRES_POOL_MAX_SIZE bounds the connection pool; a password may hold any character that a URI may;
+- what is stored as JSON may hold whatever the server puts there, a run's authenticated user among it;
 - several servers may start at once on an empty database: one migrates, the others wait;
 - SIGTERM stops the claiming of runs at once, then lets requests and runs in flight finish for
   BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS (default 180); the exit code is then 0;
@@ -20,6 +21,7 @@ Also read: HOST (0.0.0.0), PORT (8000), LANGSERVE_GRAPHS, MOUNT_PREFIX, N_JOBS_P
 
 import asyncio
 import contextlib
+import functools
 import json
 import os
 import pathlib
@@ -78,6 +80,13 @@ async def start_pool() -> None:
         await _start_pool()
 
 
+def as_json(value: Any) -> str:
+    from langgraph_api import serde
+
+    return serde.json_dumpb(value).decode()
+
+
+database.create_async_engine = functools.partial(database.create_async_engine, json_serializer=as_json)
 database._build_asyncpg_ssl_connect_arg = build_ssl
 migrate.to_sync_url = lambda uri: _alembic_url(uri).replace("%", "%%")  # Alembic's configuration interpolates %
 runtime_lifespan.start_pool = database.start_pool = start_pool
