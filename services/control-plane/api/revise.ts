@@ -109,7 +109,7 @@ export async function givenOf(
   const { cloud } = options;
   const content = contentOf(source, request);
   const secrets = unlessEmpty(request.secrets);
-  const references = unlessEmpty(request.secret_references);
+  const references = request.secret_references ?? null; // an empty list takes all of them away, as clients mean it
   checkVariables(secrets ?? [], references ?? []);
   const image = content.imageUri === null ? null : await inAccount(cloud.image(place, content.imageUri));
   if (content.build?.tarball) await inAccount(cloud.upload(place, owner, content.build.tarball));

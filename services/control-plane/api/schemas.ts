@@ -133,7 +133,10 @@ const references = z
   .array(secretReference)
   .max(500)
   .nullish()
-  .describe("Variables whose values are in secrets of the customer's own, which are never read here.");
+  .describe(
+    "Variables whose values are in secrets of the customer's own, which are never read here. In a new revision an " +
+      'empty list takes all of them away; without the list they are as before.',
+  );
 
 const sourceConfigFields = {
   integration_id: text,
