@@ -37,6 +37,7 @@ export interface ControlPlane {
   listen(): Promise<string>;
   /** As it comes: for what `call` would set right. */
   request(path: string, init: RequestInit): Response | Promise<Response>;
+  readonly fetch: ReturnType<typeof api>['fetch'];
   /** What it answers is held against the OpenAPI document. */
   call(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Answer>;
   startWorker(options?: { sweepSeconds?: number; concurrency?: number }): Promise<void>;
@@ -112,6 +113,7 @@ export async function openControlPlane(): Promise<ControlPlane> {
       return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
     },
     request: (path, init) => app.request(path, init),
+    fetch: app.fetch,
     call,
     startWorker: ({ sweepSeconds = 3600, concurrency = 4 } = {}) =>
       startWorker({ db, looks, cloud, log, digestKey: secretsKey, concurrency, sweepSeconds, pollSeconds: 0.2 }),

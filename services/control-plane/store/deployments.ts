@@ -1,5 +1,5 @@
 /** Intent: what the API writes of deployments and revisions, and what it reads back. */
-import { sql } from 'kysely';
+import { sql, type RawBuilder } from 'kysely';
 import type { AgentAuth, DatabaseTier, ServerResources } from '../../reconciler/spec.ts';
 import type { DeploymentStatus, RevisionStatus } from '../../reconciler/status.ts';
 import {
@@ -154,19 +154,37 @@ export const findDeployment = (
 ): Promise<DeploymentRow | undefined> =>
   deployments(db).where('d.id', '=', id).where('d.workspace_id', '=', workspaceId).executeTakeFirst();
 
+/** Which ones is found from indices alone, however many there are; the rest is read for one page. */
 export async function listDeployments(
   db: Database,
   workspaceId: string,
   filter: DeploymentFilter,
   page: Page,
 ): Promise<DeploymentRow[]> {
-  let query = deployments(db).where('d.workspace_id', '=', workspaceId);
-  if (filter.name) query = query.where('d.name', '=', filter.name);
-  if (filter.nameContains) query = query.where(sql<boolean>`position(${filter.nameContains} in d.name) > 0`);
-  if (filter.status) query = query.where(shownStatus, '=', filter.status as DeploymentStatus);
-  if (filter.type) query = query.where('d.type', '=', filter.type as 'dev' | 'prod');
-  if (filter.ids) query = query.where('d.id', 'in', filter.ids.length > 0 ? [...filter.ids] : [sql<string>`null`]);
-  return query.orderBy('d.created_at', 'desc').orderBy('d.id').limit(page.limit).offset(page.offset).execute();
+  let found = db
+    .selectFrom('deployments as d')
+    .select('d.id')
+    .where('d.workspace_id', '=', workspaceId)
+    .where('d.accepted_at', 'is not', null);
+  if (filter.name) found = found.where('d.name', '=', filter.name);
+  if (filter.nameContains) found = found.where('d.name', 'like', `%${filter.nameContains.replace(/[\\%_]/g, '\\$&')}%`);
+  if (filter.status) found = found.where(isShownAs(filter.status as DeploymentStatus));
+  if (filter.type) found = found.where('d.type', '=', filter.type as 'dev' | 'prod');
+  if (filter.ids) found = found.where('d.id', 'in', filter.ids.length > 0 ? [...filter.ids] : [sql<string>`null`]);
+  return deployments(db)
+    .where('d.id', 'in', found.orderBy('d.created_at', 'desc').orderBy('d.id').limit(page.limit).offset(page.offset))
+    .orderBy('d.created_at', 'desc')
+    .orderBy('d.id')
+    .execute();
+}
+
+/** The same as `shownStatus`, as PostgreSQL finds it by the indices. */
+function isShownAs(status: DeploymentStatus): RawBuilder<boolean> {
+  if (status === 'AWAITING_DELETE') return sql`d.deleted_at is not null`;
+  const rows = sql`select from deployment_statuses s where s.deployment_id = d.id`;
+  if (status === 'AWAITING_DATABASE')
+    return sql`d.deleted_at is null and not exists (${rows} and s.status <> ${status})`; // there may be no row yet
+  return sql`d.deleted_at is null and exists (${rows} and s.status = ${status})`;
 }
 
 export const nameIsTaken = async (db: Database, workspaceId: string, name: string): Promise<boolean> =>

@@ -227,6 +227,26 @@ const steps: Record<string, Migration> = {
         alter table api_keys add check (organization_wide or workspace_id is not null)`.execute(db);
     },
   },
+  '0005_lists_by_indices': {
+    async up(db: Kysely<unknown>) {
+      await sql`drop index deployments_listed`.execute(db);
+      await sql`
+        create index deployments_listed on deployments (workspace_id, created_at desc, id)
+          where accepted_at is not null`.execute(db);
+      await sql`create index deployments_deleted on deployments (workspace_id) where deleted_at is not null`.execute(
+        db,
+      );
+      await sql`create index deployment_statuses_by_status on deployment_statuses (status, deployment_id)`.execute(db);
+      // A part of a name is found by its groups of three letters. The extension comes with PostgreSQL, and whoever owns
+      // the database may add it; without it such a list reads the names of the whole workspace.
+      await sql`
+        do $$ begin
+          create extension if not exists pg_trgm;
+          create index deployments_by_part_of_name on deployments using gin (name gin_trgm_ops);
+        exception when insufficient_privilege or undefined_file or feature_not_supported then null;
+        end $$`.execute(db);
+    },
+  },
 };
 
 /** Brings the schema up to date. Safe when several processes do so at once: the migrator holds a lock. */
