@@ -153,16 +153,11 @@ test('newer revisions end older ones: interrupted when it had begun, skipped whe
   assert.equal((await revision(made.id, third)).status, 'SKIPPED');
 });
 
-/** As the API does it. */
-const interrupt = (id: string, revisionId: string): Promise<void> =>
-  api.db.transaction().execute(async (tx) => {
-    await tx
-      .updateTable('revisions')
-      .set({ interrupted_at: sql`now()` })
-      .where('id', '=', revisionId)
-      .execute();
-    await api.looks.ask(tx, id);
-  });
+async function interrupt(id: string, revisionId: string): Promise<void> {
+  const { status, body } = await api.call('POST', `/v2/deployments/${id}/revisions/${revisionId}/interrupt`);
+  assert.equal(status, 200, JSON.stringify(body));
+}
+
 /** Its rollout neither ends nor fails. */
 function neverUp(what: string): void {
   cloud.onObserve = ({ name }) => {
@@ -233,22 +228,15 @@ test('interrupted before it began, and while the place cannot be entered: never 
   );
 });
 
-/** As if its create had given no image. */
-async function createEmpty(name: string, secrets: Json[] = []): Promise<Json> {
-  const made = await create(name, { secrets });
-  const first = await api.db.selectFrom('revisions').selectAll().executeTakeFirstOrThrow();
-  const { resource_spec: resourceSpec, resources, environment, secret_references: references } = first;
-  const base = JSON.stringify({ resourceSpec, resources, environment, references, build: null });
-  await api.db.deleteFrom('revisions').execute();
-  await api.db.updateTable('deployments').set({ source: 'internal_docker', base }).execute();
-  return made;
-}
+const createEmpty = (name: string, secrets: Json[] = []): Promise<Json> =>
+  create(name, { source: 'internal_docker', source_revision_config: {}, secrets });
 
-/** As if a request had named an uploaded archive: all but the image is as in the newest one. */
-async function toBeBuilt(id: string): Promise<string> {
-  const revisionId = await patch(id, image(99));
-  await api.db.updateTable('revisions').set({ image: null, image_uri: null }).where('id', '=', revisionId).execute();
-  return revisionId;
+/** Names an archive that was uploaded; all else is as in the newest one. */
+function toBeBuilt(id: string): Promise<string> {
+  const source_tarball_path = `uploads/${id}/source.tar.gz`;
+  cloud.archives.add(source_tarball_path);
+  const source_revision_config = { source_tarball_path, langgraph_config_path: 'langgraph.json' };
+  return patch(id, { revision_source: 'internal_source', source_revision_config });
 }
 
 test('without a revision: what takes long is made at once, the status says what comes next, and a delete removes all', async () => {
@@ -291,10 +279,11 @@ test('what the next revision inherits is not swept: of the create, of the newest
 });
 
 test('a revision that is to be built ends BUILD_FAILED, and whatever serves or is on its way goes on', async () => {
-  const made = await create();
+  const made = await createEmpty('agent');
+  const first = await patch(made.id, image(1));
   await toBeBuilt(made.id);
   await api.startWorker();
-  await becomes(made.id, made.latest_revision_id, 'DEPLOYED');
+  await becomes(made.id, first, 'DEPLOYED');
   const acts = [...cloud.acts];
   const third = await toBeBuilt(made.id);
   const ended = await becomes(made.id, third, 'BUILD_FAILED');
@@ -304,16 +293,16 @@ test('a revision that is to be built ends BUILD_FAILED, and whatever serves or i
     return shown.status_message !== null && shown;
   });
   assert.equal(now.status, 'READY');
-  assert.equal(now.active_revision_id, made.latest_revision_id);
+  assert.equal(now.active_revision_id, first);
   assert.match(now.status_message, /^revision 3 BUILD_FAILED: .*; revision 1 serves$/);
   assert.deepEqual(cloud.acts, acts);
 });
 
 test('the only revision is to be built: the foundation is laid all the same', async () => {
-  const made = await create();
-  await api.db.updateTable('revisions').set({ image: null, image_uri: null }).execute();
+  const made = await create('agent', { source: 'internal_source', source_revision_config: {} });
+  assert.equal(made.latest_revision_id, null);
   await api.startWorker();
-  await becomes(made.id, made.latest_revision_id, 'BUILD_FAILED');
+  await becomes(made.id, await toBeBuilt(made.id), 'BUILD_FAILED');
   const now = await eventually('it is ready', async () => {
     const shown = await deployment(made.id);
     return shown.status === 'UNUSED' && shown;
