@@ -1,7 +1,9 @@
 /** A rollout that fails says why in one sentence, and the old revision goes on answering. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { DescribeServicesCommand, ECSClient } from '@aws-sdk/client-ecs';
 import { DeleteSecretCommand, ListSecretsCommand, SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
+import { shortId } from '../../services/reconciler/aws/names.ts';
 import type { Rehearsal } from '../../services/rehearsal/index.ts';
 import type { ControlPlane } from '../../services/rehearsal/scene.ts';
 import { eventually } from '../support/eventually.ts';
@@ -64,6 +66,31 @@ test('an image that cannot be pulled', async () => {
   const message = await fails({ source_revision_config: { image_uri: await push('broken', 'missing-layers') } });
   assert.match(message, /image/i);
   assert.match(message, /pull/i);
+});
+
+test('interrupted in the middle: ECS goes back to what served, which never stopped', async () => {
+  const image = await push('stuck', 'stub', { UNHEALTHY: '1' });
+  const revision = await stage.newRevision(api, deployment.id, { source_revision_config: { image_uri: image } });
+  const ecs = new ECSClient(stage.customerClient(rehearsal, ACCOUNT));
+  const services = [`freehold-${shortId(deployment.id)}`];
+  const service = async () =>
+    (await ecs.send(new DescribeServicesCommand({ cluster: 'freehold', services }))).services![0]!;
+  const { taskDefinition: serving } = await service();
+  await eventually('its tasks are started', async () => (await service()).taskDefinition !== serving, { seconds: 60 });
+  await api.call('POST', `/v2/deployments/${deployment.id}/revisions/${revision}/interrupt`);
+  const ended = await stage.ended(api, deployment.id, revision);
+  assert.deepEqual([ended.status, ended.status_message], ['INTERRUPTED', 'interrupted on request']);
+  await eventually(
+    'it is as before',
+    async () => {
+      const { deployments, taskDefinition } = await service();
+      return taskDefinition === serving && deployments?.length === 1 && deployments[0]!.rolloutState === 'COMPLETED';
+    },
+    { seconds: 60 },
+  );
+  const now = await api.call('GET', `/v2/deployments/${deployment.id}`);
+  assert.deepEqual([now.status, now.active_revision_id], ['READY', good]);
+  assert.match(JSON.stringify(await stage.json(await rehearsal.fetch(`${deployment.url}/info`))), new RegExp(good));
 });
 
 const environmentArn = async (): Promise<string> => {
