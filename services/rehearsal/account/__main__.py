@@ -73,6 +73,7 @@ MODULES = [
     "lists",
     "network",
     "retention",
+    "logs",
     "consistency",
     "stackrights",
     "cloudformation",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ministack.core.responses import new_uuid, request_scope
 from ministack.services import cloudwatch_logs, ecs_metadata, secretsmanager, ssm
 
-from account import addresses, clock, credentials, durations, images, keys, processes, reachability, rights, settings
+from account import addresses, credentials, durations, images, keys, logs, processes, reachability, rights, settings
 
 if TYPE_CHECKING:
     from account.tasks import Task
@@ -273,15 +273,13 @@ class Container:
             return
         region, group, stream = self.stream
         with request_scope(self.task.account, region):
-            cloudwatch_logs._put_log_events(
-                {
-                    "logGroupName": group,
-                    "logStreamName": stream,
-                    "logEvents": [{"timestamp": int(clock.now() * 1000), "message": line}],
-                }
-            )
+            logs.write(group, stream, line)
 
     def _exit(self, code: int) -> None:
+        if self.stream is not None:
+            region, group, stream = self.stream
+            with request_scope(self.task.account, region):
+                logs.flush(group, stream)
         self.task.soon(lambda: self._exited(code))
 
     def _exited(self, code: int) -> None:

@@ -947,6 +947,35 @@ def _log_streams(given: dict) -> None:
         raise _invalid("You must include either logGroupIdentifier or logGroupName, but not both.")
 
 
+_2024 = 1_704_067_200_000
+# https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/FilterAndPatternSyntax.html
+_REGEX = re.compile(r"%[A-Za-z0-9_#=@/;,:\-^$?\[\]{}|\\*+.]+%")
+
+
+@rule("logs", "FilterLogEvents")
+def _search(given: dict) -> None:
+    """https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_FilterLogEvents.html"""
+    _one_group(given)
+    if given.get("logStreamNames") and given.get("logStreamNamePrefix"):
+        raise _invalid("You cannot specify both logStreamNames and logStreamNamePrefix.")
+    if given.get("startFromHead") is False and given.get("startTime", 0) < _2024:
+        raise _invalid("startFromHead=false is supported only when startTime is on or after January 1, 2024.")
+    if given.get("startTime", 0) > given.get("endTime", float("inf")):
+        raise _invalid("The startTime must not be after the endTime.")
+    pattern = given.get("filterPattern") or ""
+    if pattern.startswith("%") and not _REGEX.fullmatch(pattern):
+        raise _invalid("Invalid character(s) in the regular expression of the filter pattern")
+    if pattern and not pattern.startswith("%"):
+        raise _invalid(f"A filter pattern other than a regular expression is not emulated: {pattern}")
+
+
+@rule("logs", "GetLogEvents")
+def _one_group(given: dict) -> None:
+    """https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_GetLogEvents.html"""
+    if bool(given.get("logGroupName")) == bool(given.get("logGroupIdentifier")):
+        raise _invalid("You must include either logGroupIdentifier or logGroupName, but not both.")
+
+
 # ---------------------------------------------------------------- AWS Cloud Map
 
 
