@@ -1,6 +1,6 @@
 /**
- * The vendor's Terraform provider (langchain-ai/terraform-provider-langsmith, `langsmith_deployment`), played: its calls
- * in its order, with the retries of its HTTP client, and the state that it keeps. What is asserted is what Terraform
+ * The vendor's Terraform provider (langchain-ai/terraform-provider-langsmith, `langsmith_deployment`), played: its
+ * calls in its order, with its HTTP client's retries, and the state that it keeps. What is asserted is what Terraform
  * would show: an apply that succeeds is followed by a plan without a difference.
  */
 import assert from 'node:assert/strict';
@@ -22,7 +22,7 @@ interface Configuration {
 }
 type State = Json;
 
-class ProviderError extends Error {
+class Refusal extends Error {
   readonly status: number;
   constructor(status: number, detail: string) {
     super(`${status}: ${detail}`);
@@ -55,7 +55,7 @@ const secretsOf = (secrets: Record<string, string> = {}): Json =>
     .sort()
     .map((name) => ({ name, value: secrets[name] }));
 
-class Provider {
+class Terraform {
   /** Before it tries again. */
   retrying: () => void = () => {};
   /** Each try: `POST /v2/deployments 201`. */
@@ -78,7 +78,7 @@ class Provider {
       const again = said ? said === 'true' : [408, 409, 429].includes(answer.status) || answer.status >= 500;
       if (!again || tries === 2) {
         assert.equal(typeof answer.body?.detail, answer.status === 422 ? 'object' : 'string');
-        throw new ProviderError(answer.status, JSON.stringify(answer.body.detail));
+        throw new Refusal(answer.status, JSON.stringify(answer.body.detail));
       }
       this.retrying();
       await sleep(RETRY_MS * 2 ** tries);
@@ -188,7 +188,7 @@ class Provider {
 
   async destroy(state: State): Promise<void> {
     const gone = (error: Error): void => {
-      if ((error as ProviderError).status !== 404) throw error;
+      if ((error as Refusal).status !== 404) throw error;
     };
     let left = true;
     const end = (error: Error): void => {
@@ -206,8 +206,8 @@ class Provider {
     for (const deadline = Date.now() + 20_000; ; await sleep(POLL_MS)) {
       const { status } = await this.request('GET', `/${id}/revisions/${revisionId}`);
       if (status === 'DEPLOYED' || status === 'SKIPPED') return;
-      if (status.endsWith('_FAILED')) throw new ProviderError(0, `revision ${revisionId} failed with ${status}`);
-      if (Date.now() > deadline) throw new ProviderError(0, `revision ${revisionId} is still ${status}`);
+      if (status.endsWith('_FAILED')) throw new Refusal(0, `revision ${revisionId} failed with ${status}`);
+      if (Date.now() > deadline) throw new Refusal(0, `revision ${revisionId} is still ${status}`);
     }
   }
 
@@ -277,18 +277,18 @@ after(() => api.close());
 for (const base of ['', '/api-host'])
   describe(`with ${base || '/v2'} as the base`, { concurrency: 1 }, () => {
     const name = `agent${base.replace('/', '-')}`;
-    let provider: Provider;
+    let terraform: Terraform;
     let config: Configuration;
     let state: State;
     const counted = async <T>(act: () => Promise<T>): Promise<[T, string[]]> => {
-      provider.sent = [];
+      terraform.sent = [];
       const result = await act();
       const polls = /^GET /;
-      return [result, provider.sent.filter((line) => !polls.test(line))];
+      return [result, terraform.sent.filter((line) => !polls.test(line))];
     };
 
     before(() => {
-      provider = new Provider(api, base);
+      terraform = new Terraform(api, base);
       config = {
         ...minimal(name),
         display_name: 'An agent',
@@ -302,29 +302,29 @@ for (const base of ['', '/api-host'])
     });
 
     test('create: POST, PATCH for the name that is shown, wait; then a plan shows nothing', async () => {
-      const [made, sent] = await counted(() => provider.create(config));
+      const [made, sent] = await counted(() => terraform.create(config));
       state = made;
       assert.deepEqual(sent, ['POST  201', 'PATCH /{id} 200']);
       assert.equal(state.display_name, 'An agent');
       assert.equal(state.latest_revision_status, 'DEPLOYED');
       assert.equal(state.source_config.build_on_push, false);
       assert.match(state.source_config.custom_url, /^http/, "the agent's URL is adopted");
-      const [changes, nothing] = await counted(() => provider.plan(config, state));
+      const [changes, nothing] = await counted(() => terraform.plan(config, state));
       assert.deepEqual([changes, nothing], [[], []]);
     });
 
     test('what is left out of the next configuration is left alone', async () => {
       const { display_name: _, ...rest } = config;
       assert.deepEqual(
-        await provider.plan({ ...rest, source_config: { resource_spec: config.source_config.resource_spec } }, state),
+        await terraform.plan({ ...rest, source_config: { resource_spec: config.source_config.resource_spec } }, state),
         [],
       );
     });
 
     test('an import shows no difference but in what no answer can tell', async () => {
-      const imported = await provider.read({ id: state.id });
+      const imported = await terraform.read({ id: state.id });
       const { secrets: _, secrets_version: __, ...rest } = config;
-      const changes = await provider.plan(rest, imported);
+      const changes = await terraform.plan(rest, imported);
       assert.deepEqual(changes, ['source_config.resource_spec'], 'its defaults are among what is imported');
     });
 
@@ -337,7 +337,7 @@ for (const base of ['', '/api-host'])
         secrets_version: '2',
       };
       const before = state.latest_revision_id;
-      const [next, sent] = await counted(() => provider.update(config, state));
+      const [next, sent] = await counted(() => terraform.update(config, state));
       state = next;
       assert.deepEqual(sent, ['POST /{id}/revisions 201']);
       assert.notEqual(state.latest_revision_id, before);
@@ -345,25 +345,25 @@ for (const base of ['', '/api-host'])
       const seen = (await api.call('GET', `/v2/deployments/${state.id}`)).body;
       const { cpu, memory_mb, min_scale, max_scale } = seen.source_config.resource_spec;
       assert.deepEqual([cpu, memory_mb, min_scale, max_scale], [1, 2048, 1, 3], 'what was not configured is kept');
-      assert.deepEqual(await provider.plan(config, state), []);
+      assert.deepEqual(await terraform.plan(config, state), []);
     });
 
     test('another name to show is a PATCH and no revision', async () => {
       config = { ...config, display_name: 'Another name' };
       const before = state.latest_revision_id;
-      const [next, sent] = await counted(() => provider.update(config, state));
+      const [next, sent] = await counted(() => terraform.update(config, state));
       state = next;
       assert.deepEqual(sent, ['PATCH /{id} 200']);
       assert.equal(state.latest_revision_id, before);
-      assert.deepEqual(await provider.plan(config, state), []);
+      assert.deepEqual(await terraform.plan(config, state), []);
     });
 
     test('a URL of its own is a PATCH and no revision', async () => {
       config = { ...config, source_config: { ...config.source_config, custom_url: `https://${name}.example.com` } };
-      const [next, sent] = await counted(() => provider.update(config, state));
+      const [next, sent] = await counted(() => terraform.update(config, state));
       state = next;
       assert.deepEqual(sent, ['PATCH /{id} 200']);
-      assert.deepEqual(await provider.plan(config, state), []);
+      assert.deepEqual(await terraform.plan(config, state), []);
     });
 
     test('references to secrets: made, read back as they were given, and taken away by an empty list', async () => {
@@ -375,63 +375,63 @@ for (const base of ['', '/api-host'])
       }));
       for (const secret_references of [references, []]) {
         config = { ...config, secret_references };
-        state = await provider.update(config, state);
-        assert.deepEqual(await provider.plan(config, state), []);
+        state = await terraform.update(config, state);
+        assert.deepEqual(await terraform.plan(config, state), []);
       }
     });
 
     test('the data sources: one revision, and those that were deployed', async () => {
-      const revision = await provider.request('GET', `/${state.id}/revisions/${state.latest_revision_id}`);
+      const revision = await terraform.request('GET', `/${state.id}/revisions/${state.latest_revision_id}`);
       for (const field of ['id', 'created_at', 'updated_at', 'status', 'source'])
         assert.equal(typeof revision[field], 'string', field);
       assert.equal(revision.source_revision_config.image_uri, 'repo/agent:2');
-      const page = await provider.request('GET', `/${state.id}/revisions?limit=10&offset=0&status=DEPLOYED`);
+      const page = await terraform.request('GET', `/${state.id}/revisions?limit=10&offset=0&status=DEPLOYED`);
       assert.equal(page.resources[0].id, state.latest_revision_id);
       assert.equal(page.offset, page.resources.length);
     });
 
     test('a revision that is refused changes nothing, and the next plan still shows what is wanted', async () => {
       const wrong = { ...config, source_revision_config: { image_uri: 'repo/agent:none' } };
-      await assert.rejects(provider.update(wrong, state), /^Error: 400: .*no such image/);
-      assert.deepEqual(await provider.plan(wrong, state), ['source_revision_config']);
-      assert.deepEqual(await provider.plan(config, state), []);
+      await assert.rejects(terraform.update(wrong, state), /^Error: 400: .*no such image/);
+      assert.deepEqual(await terraform.plan(wrong, state), ['source_revision_config']);
+      assert.deepEqual(await terraform.plan(config, state), []);
     });
 
     test('a revision that fails fails the apply, with its status', async () => {
       const failing = { ...config, source_revision_config: image(7) };
       api.cloud.crashes.set('repo/agent@sha256:7', 'exit code 1');
-      await assert.rejects(provider.update(failing, state), /failed with DEPLOY_FAILED/);
-      state = await provider.update({ ...config, secrets_version: '3' }, state);
+      await assert.rejects(terraform.update(failing, state), /failed with DEPLOY_FAILED/);
+      state = await terraform.update({ ...config, secrets_version: '3' }, state);
       config = { ...config, secrets_version: '3' };
       assert.equal(state.latest_revision_status, 'DEPLOYED');
     });
 
     test('destroy: DELETE, then GET until 404; again it is done at once', async () => {
-      const [, sent] = await counted(() => provider.destroy(state));
+      const [, sent] = await counted(() => terraform.destroy(state));
       assert.deepEqual(sent, ['DELETE /{id} 204']);
-      assert(provider.sent.at(-1)!.endsWith('404'));
-      provider.sent = [];
-      await provider.destroy(state);
-      assert.deepEqual(provider.sent, ['DELETE /{id} 404']);
+      assert(terraform.sent.at(-1)!.endsWith('404'));
+      terraform.sent = [];
+      await terraform.destroy(state);
+      assert.deepEqual(terraform.sent, ['DELETE /{id} 404']);
     });
   });
 
 test('a name that is taken is said once: the client does not try again', async () => {
-  const provider = new Provider(api, '');
-  const state = await provider.create(minimal('taken'));
-  provider.sent = [];
-  await assert.rejects(provider.create(minimal('taken')), /^Error: 409: /);
-  assert.deepEqual(provider.sent, ['POST  409']);
-  await provider.destroy(state);
+  const terraform = new Terraform(api, '');
+  const state = await terraform.create(minimal('taken'));
+  terraform.sent = [];
+  await assert.rejects(terraform.create(minimal('taken')), /^Error: 409: /);
+  assert.deepEqual(terraform.sent, ['POST  409']);
+  await terraform.destroy(state);
 });
 
 test('an account that cannot be entered for a moment: the next try makes it, and once', async () => {
-  const provider = new Provider(api, '');
+  const terraform = new Terraform(api, '');
   api.cloud.closed = 'the role is gone';
-  provider.retrying = () => (api.cloud.closed = null);
-  const state = await provider.create(minimal('second-try'));
-  assert.deepEqual(provider.sent.slice(0, 2), ['POST  502', 'POST  201']);
+  terraform.retrying = () => (api.cloud.closed = null);
+  const state = await terraform.create(minimal('second-try'));
+  assert.deepEqual(terraform.sent.slice(0, 2), ['POST  502', 'POST  201']);
   const { body } = await api.call('GET', '/v2/deployments?name=second-try');
   assert.equal(body.resources.length, 1);
-  await provider.destroy(state);
+  await terraform.destroy(state);
 });
