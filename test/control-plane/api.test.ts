@@ -4,11 +4,10 @@ import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { sql } from 'kysely';
 import { problemsPage } from '../../services/control-plane/api/problems.ts';
 import { openapi } from '../../services/control-plane/openapi.ts';
 import { addKey, addWorkspace } from '../../services/control-plane/store/access.ts';
-import { openControlPlane, KEY, type ControlPlane, type Json } from './open.ts';
+import { deployment, openControlPlane, KEY, type ControlPlane, type Json } from './open.ts';
 import { outputs, type SimulatedCloud } from './simulated.ts';
 
 let api: ControlPlane;
@@ -22,21 +21,8 @@ before(async () => {
 });
 after(() => api.close());
 
-let count = 0;
-const body = (more: Json = {}): Json => ({
-  name: `agent-${++count}`,
-  source: 'external_docker',
-  source_config: { resource_spec: {}, listener_id: place.id },
-  source_revision_config: { image_uri: 'repo/agent:1' },
-  secrets: [],
-  ...more,
-});
-
-async function create(more: Json = {}): Promise<Json> {
-  const answer = await api.call('POST', '/v2/deployments', body(more));
-  assert.equal(answer.status, 201, JSON.stringify(answer.body));
-  return answer.body;
-}
+const body = (more: Json = {}): Json => deployment({ source_config: { listener_id: place.id }, ...more });
+const create = (more: Json = {}): Promise<Json> => api.create(body(more));
 
 const rowsOf = async (): Promise<number> =>
   Number(
@@ -120,124 +106,6 @@ test('workspaces do not see each other', async () => {
   assert.equal(theirs.status, 404, "another workspace's place is no place");
 });
 
-test('a deployment: every field of the wire, and the same under /api-host', async () => {
-  const made = await create({ secrets: [{ name: 'TOKEN', value: 's3cret-value' }] });
-  const { body } = await api.call('GET', `/api-host/v2/deployments/${made.id}`);
-  assert.deepEqual(body, made);
-  assert.equal(made.tenant_id, api.workspaceId);
-  assert.equal(made.source_config.deployment_type, 'prod');
-  assert.equal(made.source_config.listener_id, place.id);
-  assert.equal(made.source_config.custom_url, `http://${outputs().loadBalancerDnsName}/${made.name}`);
-  assert.equal(made.url, made.source_config.custom_url);
-  assert.equal(made.source_revision_config.image_uri, 'repo/agent:1');
-  assert.equal(made.status, 'AWAITING_DATABASE');
-  assert.equal(made.active_revision_id, null);
-  assert.equal(made.secrets, null);
-  assert.deepEqual(made.secret_names, ['TOKEN']);
-  assert.deepEqual(made.task_size, { cpu: 2, memory_mb: 2048 });
-  const { min_scale, max_scale, cpu, memory_mb, queue_cpu } = made.source_config.resource_spec;
-  assert.deepEqual([min_scale, max_scale, cpu, memory_mb, queue_cpu], [1, 10, 2, 2048, null]);
-
-  const revisions = await api.call('GET', `/v2/deployments/${made.id}/revisions?limit=1`);
-  assert.equal(revisions.body.resources[0].id, made.latest_revision_id);
-  assert.equal(revisions.body.resources[0].status, 'CREATING');
-  assert.equal(revisions.body.resources[0].image, 'repo/agent@sha256:1');
-});
-
-test('secret values are nowhere: not in the store, not in an answer, not in a log line', async () => {
-  const value = `value-${randomUUID()}`;
-  const made = await create({ secrets: [{ name: 'TOKEN', value }] });
-  await api.call('PATCH', `/v2/deployments/${made.id}`, { secrets: [{ name: 'TOKEN', value: `${value}-2` }] });
-  assert(
-    [...cloud.written.values()].some((written) => written['TOKEN'] === value),
-    'the account has it',
-  );
-  for (const table of ['deployments', 'revisions', 'resources', 'events', 'deployment_statuses'] as const)
-    assert.doesNotMatch(JSON.stringify(await api.db.selectFrom(table).selectAll().execute()), new RegExp(value), table);
-  assert.doesNotMatch(api.logged.join(''), new RegExp(value));
-  assert.doesNotMatch(JSON.stringify((await api.call('GET', '/v2/deployments?limit=100')).body), new RegExp(value));
-});
-
-const refused: [why: string, more: Json, status: number, detail: RegExp][] = [
-  ['another source', { source: 'github' }, 400, /source "github" is not supported/],
-  ['an unknown source', { source: 'ftp' }, 422, /source/],
-  ['no image', { source_revision_config: {} }, 400, /image_uri is required/],
-  ['an image that is not there', { source_revision_config: { image_uri: 'repo/none:1' } }, 400, /no such image/],
-  ['a name in capitals', { name: 'Agent' }, 422, /lowercase/],
-  ['a name with an underscore', { name: 'my_agent' }, 422, /lowercase/],
-  ['a long name', { name: 'a'.repeat(51) }, 422, /50/],
-  ['no name', { name: undefined }, 422, /Field required/],
-  ['no secrets', { secrets: undefined }, 422, /Field required/],
-  ['a reserved name', { secrets: [{ name: 'DATABASE_URI', value: 'x' }] }, 422, /"DATABASE_URI" is reserved/],
-  ['the port', { secrets: [{ name: 'PORT', value: '1' }] }, 422, /reserved/],
-  ['a name that is no variable', { secrets: [{ name: 'A-B', value: 'x' }] }, 422, /not a name/],
-  [
-    'a name twice',
-    {
-      secrets: [
-        { name: 'A', value: 'x' },
-        { name: 'A', value: 'y' },
-      ],
-    },
-    422,
-    /given twice/,
-  ],
-  ['no value to keep', { secrets: [{ name: 'A' }] }, 422, /no value yet/],
-  [
-    'more variables than a task definition holds',
-    { secrets: Array.from({ length: 245 }, (_, i) => ({ name: `VARIABLE_${i}`, value: 'x' })) },
-    422,
-    /245 variables take \d+ bytes of the task definition/,
-  ],
-  ['values too large', { secrets: [{ name: 'A', value: 'x'.repeat(70_000) }] }, 422, /larger than 65536/],
-  [
-    'a secret that is not there',
-    { secret_references: [{ name: 'A', secret_name: 'b', secret_key: 'c' }] },
-    400,
-    /no such secret/,
-  ],
-  [
-    'scale to zero',
-    { source_config: { resource_spec: { min_scale: 0 } } },
-    400,
-    /^Scale to zero deployments are not supported in AWS environments$/,
-  ],
-  ['a serverless type', { source_config: { deployment_type: 'dev_zero' } }, 400, /^Scale to zero deployments/],
-  ['an unknown type', { source_config: { deployment_type: 'huge' } }, 400, /"huge" is not offered/],
-  [
-    'scales the wrong way',
-    { source_config: { resource_spec: { min_scale: 3, max_scale: 2 } } },
-    400,
-    /below min_scale/,
-  ],
-  ['more CPU than the API has', { source_config: { resource_spec: { cpu: 9 } } }, 422, /8/],
-  ['more CPU than the platform has', { source_config: { resource_spec: { cpu: 8 } } }, 400, /larger than there is/],
-  [
-    'a sidecar',
-    { source_config: { resource_spec: { sidecars: [{ name: 'x' }] } } },
-    400,
-    /resource_spec.sidecars is not supported/,
-  ],
-  ['a repository', { source_config: { repo_url: 'https://x' } }, 400, /repo_url does not apply/],
-  ['an unknown place', { source_config: { listener_id: randomUUID() } }, 404, /Listener ID .* not found/],
-  ['a place that is no id', { source_config: { listener_id: 'x' } }, 422, /listener_id/],
-  ['a URL that is none', { source_config: { custom_url: 'nowhere' } }, 422, /not an http/],
-];
-
-for (const [why, more, status, detail] of refused)
-  test(`refused: ${why}`, async () => {
-    const before = await rowsOf();
-    const answer = await api.call('POST', '/v2/deployments', body(more));
-    assert.equal(answer.status, status, JSON.stringify(answer.body));
-    const text =
-      typeof answer.body.detail === 'string'
-        ? answer.body.detail
-        : JSON.stringify(answer.body.detail).replaceAll('\\"', '"');
-    assert.match(text, detail);
-    if (status === 422) for (const { loc, msg, type } of answer.body.detail) assert(loc[0] === 'body' && msg && type);
-    assert.equal(await rowsOf(), before);
-  });
-
 test('what FastAPI would call unprocessable', async () => {
   for (const [path, loc] of [
     ['/v2/deployments/nonsense', ['path', 'deployment_id']],
@@ -256,165 +124,6 @@ test('what FastAPI would call unprocessable', async () => {
   const large = await api.call('POST', '/v2/deployments', { ...body(), display: 'x'.repeat(1_100_000) });
   assert.deepEqual([large.status, typeof large.body.detail], [413, 'string']);
   assert.deepEqual((await api.call('GET', '/v2/nothing')).body, { detail: 'Not Found' });
-});
-
-test('lists: filters, pages, next offsets, unknown parameters', async () => {
-  const names = [];
-  for (let i = 0; i < 3; i++) names.push((await create({ name: `listed-${i}` })).name);
-  const listed = async (query: string): Promise<Json> => (await api.call('GET', `/v2/deployments?${query}`)).body;
-  const all = await listed('name_contains=listed-&limit=100&unknown=1');
-  assert.deepEqual(all.resources.map((one: Json) => one.name).sort(), names);
-  assert.equal(all.offset, 3);
-  const first = await listed('name_contains=listed-&limit=2');
-  const second = await listed(`name_contains=listed-&limit=2&offset=${first.offset}`);
-  assert.deepEqual([first.offset, second.offset], [2, 3]);
-  assert.deepEqual([...first.resources, ...second.resources], all.resources);
-  assert.deepEqual(
-    (await listed('name=listed-1&name_contains=listed-1')).resources.map((one: Json) => one.name),
-    ['listed-1'],
-  );
-  assert.equal((await listed('name=listed-')).resources.length, 0);
-  for (const wildcard of ['%25', '_', '%5C'])
-    assert.equal((await listed(`name_contains=listed${wildcard}`)).resources.length, 0, 'no wildcards');
-  assert((await listed('name_contains=&limit=100')).resources.length >= 3);
-  assert.equal((await listed('name_contains=listed-&status=READY')).resources.length, 0);
-  assert.equal((await listed('name_contains=listed-&status=AWAITING_DATABASE')).resources.length, 3);
-  for (const nobodyHas of ['agent_id=x', 'agent_environment=staging', 'image_version=1', 'tag_value_ids=x'])
-    assert.equal((await listed(`name_contains=listed-&${nobodyHas}`)).resources.length, 0, nobodyHas);
-  const ids = all.resources.slice(0, 2).map((one: Json) => one.id);
-  assert.deepEqual(
-    (await listed(`deployment_ids=${ids.join(',')}`)).resources.map((one: Json) => one.id),
-    ids,
-  );
-});
-
-test('names are unique in a workspace', async () => {
-  const { name } = await create();
-  const again = await api.call('POST', '/v2/deployments', body({ name }));
-  assert.equal(again.status, 409);
-  assert.match(again.body.detail, new RegExp(name));
-  const twins = await Promise.all([1, 2, 3].map(() => api.call('POST', '/v2/deployments', body({ name: 'twin' }))));
-  assert.deepEqual(twins.map((one) => one.status).sort(), [201, 409, 409]);
-});
-
-test('patch: what makes a revision, what is kept, what is refused', async () => {
-  const secrets = [
-    { name: 'A', value: '1' },
-    { name: 'B', value: '2' },
-  ];
-  const made = await create({
-    secrets,
-    source_config: { listener_id: place.id, resource_spec: { cpu: 1, min_scale: 2 } },
-  });
-  const patch = async (given: Json): Promise<Json> => {
-    const answer = await api.call('PATCH', `/v2/deployments/${made.id}`, given);
-    assert.equal(answer.status, 200, JSON.stringify(answer.body));
-    return answer.body;
-  };
-  const environment = async (): Promise<Record<string, string>> => {
-    const rows = await api.db
-      .selectFrom('revisions')
-      .selectAll()
-      .where('deployment_id', '=', made.id)
-      .orderBy('number', 'desc')
-      .limit(1)
-      .execute();
-    return Object.fromEntries(
-      rows[0]!.environment.map((variable) => [variable.name, cloud.written.get(variable.versionId)![variable.name]!]),
-    );
-  };
-  const same = async (given: Json): Promise<Json> => {
-    const now = await patch(given);
-    assert.equal(now.latest_revision_id, latest, JSON.stringify(given));
-    return now;
-  };
-  let latest = made.latest_revision_id;
-
-  await same({});
-  await same({ source_config: null, source_revision_config: null, secrets: null });
-  await same({ secrets: [] });
-  await same({ source_revision_config: { image_uri: null } });
-  assert.equal((await same({ display_name: 'My agent' })).display_name, 'My agent');
-  assert.equal((await same({ source_config: { custom_url: made.url } })).url, made.url);
-  assert.equal((await same({ source_config: { custom_url: 'https://mine.example' } })).url, 'https://mine.example');
-  assert.equal(
-    (await same({ source_config: { listener_id: place.id, deployment_type: 'prod' } })).display_name,
-    'My agent',
-  );
-
-  const spec = await patch({ source_config: { resource_spec: { memory_mb: 4096 } } });
-  assert.notEqual(spec.latest_revision_id, latest);
-  const { cpu, memory_mb, min_scale } = spec.source_config.resource_spec;
-  assert.deepEqual([cpu, memory_mb, min_scale], [2, 4096, 1], 'the whole object is replaced');
-  assert.deepEqual(await environment(), { A: '1', B: '2' });
-
-  cloud.images.set('repo/agent:moved', 'repo/agent@sha256:7');
-  const image = await patch({ source_revision_config: { image_uri: 'repo/agent:moved' } });
-  assert.equal(image.source_config.resource_spec.memory_mb, 4096, 'what is left out stays');
-
-  const kept = await patch({ secrets: [{ name: 'A' }, { name: 'C', value: '3' }] });
-  assert.deepEqual(kept.secret_names, ['A', 'C'], 'the whole list is replaced');
-  assert.deepEqual(await environment(), { A: '1', C: '3' });
-  latest = kept.latest_revision_id;
-
-  for (const [given, detail] of [
-    [{ name: 'other' }, /name cannot be changed/],
-    [{ source: 'github' }, /source cannot be changed/],
-    [{ revision_source: 'internal_source' }, /does not apply: the deployment's source is "external_docker"/],
-    [{ source_config: { deployment_type: 'dev' } }, /deployment_type cannot be changed/],
-    [{ source_config: { listener_id: randomUUID() } }, /listener_id cannot be changed/],
-    [{ source_revision_config: { repo_ref: 'main' } }, /does not apply/],
-    [{ source_revision_config: { image_uri: 'repo/none:1' } }, /no such image/],
-  ] as const) {
-    const answer = await api.call('PATCH', `/v2/deployments/${made.id}`, given);
-    assert.equal(answer.status, 400, JSON.stringify(given));
-    assert.match(answer.body.detail, detail);
-  }
-  assert.equal((await api.call('GET', `/v2/deployments/${made.id}`)).body.latest_revision_id, latest);
-});
-
-test('revisions at once: each sees the one before', async () => {
-  const made = await create({ secrets: [{ name: 'A', value: '1' }] });
-  const answers = await Promise.all(
-    Array.from({ length: 5 }, (_, i) =>
-      api.call('POST', `/v2/deployments/${made.id}/revisions`, {
-        source_config: { resource_spec: { max_scale: i + 1 } },
-      }),
-    ),
-  );
-  assert.deepEqual(
-    answers.map((one) => one.status),
-    [201, 201, 201, 201, 201],
-  );
-  const { body } = await api.call('GET', `/v2/deployments/${made.id}/revisions`);
-  assert.deepEqual(
-    body.resources.map((one: Json) => one.number),
-    [6, 5, 4, 3, 2, 1],
-  );
-  assert.equal(body.offset, 6);
-  assert(body.resources.every((one: Json) => one.secret_names.join() === 'A'));
-});
-
-test('POST revisions always makes one; redeploy makes one like an old one, whole', async () => {
-  const made = await create({ secrets: [{ name: 'A', value: '1' }] });
-  const again = await api.call('POST', `/v2/deployments/${made.id}/revisions`, {});
-  assert.equal(again.status, 201);
-  assert.equal(again.body.status, 'CREATING');
-  cloud.images.set('repo/agent:new', 'repo/agent@sha256:8');
-  await api.call('PATCH', `/v2/deployments/${made.id}`, {
-    source_config: { resource_spec: { cpu: 4 } },
-    source_revision_config: { image_uri: 'repo/agent:new' },
-    secrets: [{ name: 'B', value: '2' }],
-  });
-  const back = await api.call('POST', `/v2/deployments/${made.id}/revisions/${made.latest_revision_id}/redeploy`);
-  assert.equal(back.status, 200);
-  const { body } = await api.call('GET', `/v2/deployments/${made.id}/revisions`);
-  const [newest, , , first] = body.resources;
-  assert.equal(newest.id, back.body.latest_revision_id);
-  for (const field of ['image', 'resource_spec', 'secret_names', 'task_size', 'source_revision_config'])
-    assert.deepEqual(newest[field], first[field], field);
-  const missing = await api.call('POST', `/v2/deployments/${made.id}/revisions/${randomUUID()}/redeploy`);
-  assert.equal(missing.status, 404);
 });
 
 test('an account that cannot be entered: the request says why and keeps nothing', async () => {
@@ -468,55 +177,6 @@ test('a defect of ours: 500 with the id under which the log has its stack, and n
   } finally {
     cloud.onObserve = () => Promise.resolve();
   }
-});
-
-test('a delete while a request is under way: the request is refused, and adds nothing', async () => {
-  const made = await create();
-  let release = (): void => {};
-  const held = new Promise<void>((resolve) => (release = resolve));
-  let isWriting = false;
-  cloud.onObserve = () => {
-    isWriting = true;
-    return held;
-  };
-  const { eventually } = await import('../support/eventually.ts');
-  try {
-    const patched = api.call('PATCH', `/v2/deployments/${made.id}`, { secrets: [{ name: 'A', value: '1' }] });
-    await eventually('the values are being written', () => isWriting);
-    assert.equal((await api.call('DELETE', `/v2/deployments/${made.id}`)).status, 204);
-    release();
-    const answer = await patched;
-    assert.deepEqual([answer.status, answer.body.detail], [409, `Deployment ID ${made.id} is being deleted.`]);
-  } finally {
-    release();
-    cloud.onObserve = () => Promise.resolve();
-  }
-  const { body: revisions } = await api.call('GET', `/v2/deployments/${made.id}/revisions`);
-  assert.equal(revisions.resources.length, 1);
-});
-
-test('a thousand revisions are kept, and whatever has not ended', async () => {
-  const made = await create();
-  await sql`
-    insert into revisions (id, deployment_id, number, source, image_uri, image, resource_spec, resources, environment,
-      secret_references, agent_auth)
-    select gen_random_uuid(), deployment_id, n, source, image_uri, image, resource_spec, resources, environment,
-      secret_references, agent_auth
-    from revisions, generate_series(2, 1002) n where deployment_id = ${made.id}`.execute(api.db);
-  await sql`
-    insert into revision_statuses (revision_id, deployment_id, status, ended_at)
-    select id, deployment_id, 'SKIPPED', now() from revisions where deployment_id = ${made.id} and number > 1
-  `.execute(api.db);
-  assert.equal((await api.call('POST', `/v2/deployments/${made.id}/revisions`, {})).status, 201);
-  const numbers = (
-    await api.db
-      .selectFrom('revisions')
-      .select('number')
-      .where('deployment_id', '=', made.id)
-      .orderBy('number')
-      .execute()
-  ).map((row) => row.number);
-  assert.deepEqual([numbers.length, ...numbers.slice(0, 2), numbers.at(-1)], [1001, 1, 4, 1003]);
 });
 
 test('listeners: made, registered, verified, listed, changed, deleted', async () => {
@@ -601,24 +261,6 @@ test('listeners: made, registered, verified, listed, changed, deleted', async ()
   const role = { ...now, roleArn: `${now.roleArn}-2` };
   const changed = await api.call('PATCH', `/v2/listeners/${place.id}`, { compute_config: { place: role } });
   assert.deepEqual([changed.status, changed.body.place.state], [200, 'verified']);
-});
-
-test('delete: 204, then AWAITING_DELETE', async () => {
-  const made = await create();
-  for (let i = 0; i < 2; i++) {
-    const gone = await api.call('DELETE', `/v2/deployments/${made.id}`);
-    assert.deepEqual([gone.status, gone.body], [204, null]);
-  }
-  assert.equal((await api.call('DELETE', `/v2/deployments/${randomUUID()}`)).status, 404);
-});
-
-test('a forced delete: only after a first one, then it is forgotten', async () => {
-  const made = await create();
-  const early = await api.call('DELETE', `/v2/deployments/${made.id}?force=true`);
-  assert.equal(early.status, 400);
-  await api.call('DELETE', `/v2/deployments/${made.id}`);
-  assert.equal((await api.call('DELETE', `/v2/deployments/${made.id}?force=true`)).status, 204);
-  assert.equal((await api.call('GET', `/v2/deployments/${made.id}`)).status, 404);
 });
 
 test('a character that PostgreSQL cannot hold', async () => {

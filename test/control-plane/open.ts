@@ -1,5 +1,6 @@
 /** A whole control plane over a real PostgreSQL and a simulated cloud: the API in-process, the worker when started. */
 import { serve, type ServerType } from '@hono/node-server';
+import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { pino, type Logger } from 'pino';
@@ -43,10 +44,23 @@ export interface ControlPlane {
   startWorker(options?: { sweepSeconds?: number; concurrency?: number }): Promise<void>;
   /** A verified place of a new listener. */
   place(name?: string): Promise<Json>;
+  /** A deployment that `deployment` asks for. */
+  create(more?: Json): Promise<Json>;
   close(): Promise<void>;
 }
 
 export const KEY = 'fh_test_key';
+
+let count = 0;
+/** What makes a deployment in the workspace's only place, each with another name. */
+export const deployment = (more: Json = {}): Json => ({
+  name: `agent-${++count}`,
+  source: 'external_docker',
+  source_config: { resource_spec: {} },
+  source_revision_config: { image_uri: 'repo/agent:1' },
+  secrets: [],
+  ...more,
+});
 
 export async function openControlPlane(): Promise<ControlPlane> {
   const database = await openDatabase({
@@ -121,6 +135,11 @@ export async function openControlPlane(): Promise<ControlPlane> {
       const made = await call('POST', '/v2/listeners', { compute_type: 'ecs', compute_id: name, compute_config: {} });
       const patch = { compute_config: { place: outputs() } };
       return (await call('PATCH', `/v2/listeners/${made.body.id}`, patch)).body;
+    },
+    async create(more = {}) {
+      const answer = await call('POST', '/v2/deployments', deployment(more));
+      assert.equal(answer.status, 201, JSON.stringify(answer.body));
+      return answer.body;
     },
     async close() {
       server?.close();
