@@ -6,12 +6,16 @@ import { once } from 'node:events';
 import { createServer, request as send, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { after, before, test } from 'node:test';
+import { sql } from 'kysely';
 import { SignJWT, exportJWK, exportSPKI, generateKeyPair, type CryptoKey, type JWK } from 'jose';
 import { api as apiOf, routes } from '../../services/control-plane/api/app.ts';
 import { everyRouteHasItsRole, ROLES } from '../../services/control-plane/api/auth.ts';
 import type { ApiOptions } from '../../services/control-plane/api/context.ts';
-import { addKey, addWorkspace, settingKey } from '../../services/control-plane/store/access.ts';
+import { addKey, addWorkspace, findKey, hashOf, settingKey } from '../../services/control-plane/store/access.ts';
+import { openDatabase as connect } from '../../services/control-plane/store/database.ts';
+import { migrate } from '../../services/control-plane/store/migrations.ts';
 import { forgetKeys } from '../../services/control-plane/store/tenants.ts';
+import { openDatabase } from '../support/database.ts';
 import { checkAnswer } from './contract.ts';
 import { KEY, openControlPlane, type Answer, type ControlPlane, type Json } from './open.ts';
 
@@ -330,9 +334,35 @@ test("the setting's key administers the organization; revoked, it stays so until
   await forgetKeys(cp.db, -1);
   assert.equal(await settingKey(cp.db, first), false);
   assert.equal((await as(first, 'GET', '/v2/deployments')).status, 401);
+  const renamed = { name: 'renamed' };
+  assert.equal((await as(wide.key, 'PATCH', `/v2/freehold/workspaces/${me.workspace.id}`, renamed)).status, 200);
   assert.equal(await settingKey(cp.db, second), true);
-  assert.equal((await as(second, 'GET', '/v2/deployments')).status, 200);
+  assert.equal((await as(second, 'GET', '/v2/freehold/me')).body.workspace.id, me.workspace.id);
   assert.equal((await as(first, 'GET', '/v2/deployments')).body.detail, 'Invalid API key');
+});
+
+test('the keys of a store from before there were organizations', async () => {
+  const database = await openDatabase();
+  const db = connect(database.url, { connections: 1, onError: () => {} });
+  try {
+    await migrate(db, '0002_receipts_that_are_read');
+    const [first, ci] = [hashOf('first'), hashOf('ci')];
+    await sql`
+      with w as (insert into workspaces (name) values ('default') returning id)
+      insert into api_keys (workspace_id, name, prefix, hash)
+      select w.id, k.name, '', k.hash from w, (values ('first', ${first}::bytea), ('ci', ${ci}::bytea)) as k (name, hash)
+    `.execute(db);
+    await migrate(db);
+    const found = async (key: string): Promise<Json> => {
+      const { role, workspaceId, home, organizationId, expired, revoked } = (await findKey(db, key, null))!;
+      return [role, workspaceId === null, home !== null, organizationId !== null, expired, revoked];
+    };
+    assert.deepEqual(await found('first'), ['admin', true, true, true, false, false], 'administers the organization');
+    assert.deepEqual(await found('ci'), ['admin', false, true, true, false, false], 'administers its workspace');
+  } finally {
+    await db.destroy();
+    await database.close();
+  }
 });
 
 // ---- what servers ask ----

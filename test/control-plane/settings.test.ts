@@ -33,3 +33,16 @@ for (const [title, env, says] of [
   ['nor one with another kind of check', { FREEHOLD_AGENT_AUTH: 'none' }, /neither "langsmith" nor "noop": "none"/],
 ] as [string, Record<string, string>, RegExp][])
   test(title, () => assert.throws(() => agentAuth(env), says));
+
+test('an OIDC provider is named whole, and over https', () => {
+  const oidc = (issuer = '', audience = '') =>
+    settingsFrom({ FREEHOLD_OIDC_ISSUER: issuer, FREEHOLD_OIDC_AUDIENCE: audience }, '/root').oidc;
+  assert.equal(oidc(), null);
+  const issuer = 'https://login.example.com/realm';
+  assert.deepEqual(oidc(issuer, 'freehold'), { issuer, audience: 'freehold' });
+  assert.equal(oidc('http://localhost:9000', 'freehold')?.issuer, 'http://localhost:9000');
+  assert.throws(() => oidc(issuer), /FREEHOLD_OIDC_AUDIENCE is needed/);
+  assert.throws(() => oidc('', 'freehold'), /FREEHOLD_OIDC_ISSUER is needed/);
+  for (const wrong of ['http://login.example.com', 'login.example.com', 'ftp://localhost'])
+    assert.throws(() => oidc(wrong, 'freehold'), /FREEHOLD_OIDC_ISSUER is not an https URL/);
+});

@@ -169,14 +169,22 @@ export const SETTING = 'FREEHOLD_API_KEY';
 export async function settingKey(db: Database, key: string): Promise<boolean> {
   return db.transaction().execute(async (tx) => {
     await sql`lock table api_keys in share row exclusive mode`.execute(tx); // of two starts, the later one's key stays
-    await tx.deleteFrom('api_keys').where('name', '=', SETTING).where('hash', '!=', hashOf(key)).execute();
-    await addKey(tx, await addWorkspace(tx, 'default'), SETTING, key, { organizationWide: true });
-    const { revoked_at } = await tx
+    const present = await tx
       .selectFrom('api_keys')
       .select('revoked_at')
       .where('hash', '=', hashOf(key))
-      .executeTakeFirstOrThrow();
-    return revoked_at === null;
+      .executeTakeFirst();
+    const ended = await tx
+      .deleteFrom('api_keys')
+      .where('name', '=', SETTING)
+      .where('hash', '!=', hashOf(key))
+      .returning('workspace_id')
+      .executeTakeFirst();
+    if (present) return present.revoked_at === null;
+    // The workspace may have another name by now.
+    const workspace = ended?.workspace_id ?? (await addWorkspace(tx, 'default'));
+    await addKey(tx, workspace, SETTING, key, { organizationWide: true });
+    return true;
   });
 }
 

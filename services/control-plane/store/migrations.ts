@@ -225,6 +225,8 @@ const steps: Record<string, Migration> = {
         where workspace_id is null or name in ('first', 'FREEHOLD_API_KEY')`.execute(db);
       await sql`
         alter table api_keys add check (organization_wide or workspace_id is not null)`.execute(db);
+      await sql`create index workspaces_listed on workspaces (organization_id, created_at desc, id)`.execute(db);
+      await sql`create index members_listed on members (organization_id, created_at desc, id)`.execute(db);
     },
   },
   '0005_lists_by_indices': {
@@ -249,9 +251,12 @@ const steps: Record<string, Migration> = {
   },
 };
 
-/** Brings the schema up to date. Safe when several processes do so at once: the migrator holds a lock. */
-export async function migrate(db: Database): Promise<void> {
+/**
+ * Brings the schema up to date. Safe when several processes do so at once: the migrator holds a lock.
+ * @param last step to take @default all
+ */
+export async function migrate(db: Database, last?: string): Promise<void> {
   const migrator = new Migrator({ db, provider: { getMigrations: () => Promise.resolve(steps) } });
-  const { error } = await migrator.migrateToLatest();
+  const { error } = await (last === undefined ? migrator.migrateToLatest() : migrator.migrateTo(last));
   if (error) throw error instanceof Error ? error : new Error('the store could not be migrated', { cause: error });
 }
