@@ -4,6 +4,7 @@ import { randomUUID } from 'node:crypto';
 import { after, before, test } from 'node:test';
 import { deployment, openControlPlane, type ControlPlane, type Json } from './open.ts';
 import { outputs, type SimulatedCloud } from './simulated.ts';
+import { countQueries } from './volume.ts';
 
 let api: ControlPlane;
 let cloud: SimulatedCloud;
@@ -400,4 +401,19 @@ test('what is being deleted is listed as such, and refuses changes without an in
     assert.deepEqual([answer.status, answer.body.detail], [409, `Deployment ID ${made.id} is being deleted.`], of);
     assert.equal(answer.headers.get('x-should-retry'), 'false');
   }
+});
+
+test('a list costs the same queries however many it shows', async () => {
+  const sent = countQueries();
+  const cost = async (path: string): Promise<number> => {
+    const before = sent();
+    assert.equal((await api.call('GET', path)).status, 200);
+    return sent() - before;
+  };
+  const made = await create();
+  await cost('/v2/deployments?limit=1'); // what is written down once a minute of the key
+  const one = await cost('/v2/deployments?limit=1');
+  assert.equal(await cost('/v2/deployments?limit=100'), one);
+  assert.equal(await cost(`/v2/deployments/${made.id}`), one);
+  assert(one <= 4, String(one));
 });
