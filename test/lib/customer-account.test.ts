@@ -116,6 +116,29 @@ for (const [name, props] of Object.entries(VARIANTS))
     rmSync(assembly.directory, { recursive: true });
   });
 
+test('uploads: encrypted, private, over TLS only, gone after days, and known by name', () => {
+  const template = synthesized({});
+  template.hasResource('AWS::S3::Bucket', {
+    DeletionPolicy: 'Delete',
+    Properties: {
+      BucketEncryption: Match.anyValue(),
+      LifecycleConfiguration: { Rules: [Match.objectLike({ Status: 'Enabled', ExpirationInDays: 3 })] },
+      OwnershipControls: { Rules: [{ ObjectOwnership: 'BucketOwnerEnforced' }] },
+      PublicAccessBlockConfiguration: {
+        BlockPublicAcls: true,
+        BlockPublicPolicy: true,
+        IgnorePublicAcls: true,
+        RestrictPublicBuckets: true,
+      },
+    },
+  });
+  const deny = { Effect: 'Deny', Principal: '*', Condition: { Bool: { 'aws:SecureTransport': 'false' } } };
+  template.hasResourceProperties('AWS::S3::BucketPolicy', {
+    PolicyDocument: { Statement: [Match.objectLike(deny)] },
+  });
+  assert.match(JSON.stringify(template.toJSON().Outputs), /uploadBucket/);
+});
+
 test('a new network: tags tell VPC, private and public subnets apart', () => {
   const template = synthesized({ zones: 3 });
   const tag = (Key: string, Value: string) => ({ Key, Value });

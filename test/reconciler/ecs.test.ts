@@ -123,6 +123,14 @@ test('the foundation: what takes long, exactly as the first revision wants it', 
   ]);
 });
 
+test('a deployment whose images are pushed for it has a repository of its own, from the first day', () => {
+  const name = 'freehold/agent-123456789abc';
+  const pushed = { ...spec, source: 'internal_docker' };
+  for (const graph of [foundation(pushed, place), ecs(pushed, place)])
+    assert.deepEqual(inputsOf({}, place, graph)['repository'], { name });
+  assert.equal('repository' in inputsOf({ source: 'internal_source' }), false);
+});
+
 const reference = (name: string, key: string | null) => ({
   name,
   arn: 'arn:aws:secretsmanager:us-east-1:222222222222:secret:theirs-AbCdEf',

@@ -34,8 +34,20 @@ describe('a place is verified', { timeout: 120_000 }, () => {
     assert.equal(verdict.ok, true);
     assert.deepEqual(
       verdict.checks.map((check) => check.name),
-      ['role', 'external id', 'network', 'cluster', 'listener', 'namespace', 'database subnets', 'permissions'],
+      [
+        'role',
+        'external id',
+        'network',
+        'cluster',
+        'listener',
+        'namespace',
+        'database subnets',
+        'uploads',
+        'permissions',
+      ],
     );
+    const { uploadBucket: _, ...before } = t.place;
+    assert.equal((await verifyPlace(t.accounts, before)).ok, true, 'a stack from before there was a bucket');
   });
 
   test('with another external id, or none such role, the account cannot be entered', async () => {
@@ -122,10 +134,12 @@ describe('a place is verified', { timeout: 120_000 }, () => {
       ...t.place,
       privateSubnetIds: [t.place.privateSubnetIds[0]!],
       publicSubnetIds: ['subnet-0000'],
+      uploadBucket: `${t.place.uploadBucket}-gone`,
     };
     const found = wrong(await verifyPlace(t.accounts, gone)).join('\n');
     assert.match(found, /network: not tagged: "vpc-.*": it needs the tag "langgraph-cloud-enabled" = "1"/);
     assert.match(found, /network: no such subnet: "subnet-0000"/);
+    assert.match(found, /uploads: .*"s3:ListBucket"|uploads: no such bucket: ".*-gone"/);
     assert.match(found, /network: too few zones: "us-east-1a"/);
     await ec2.send(new CreateTagsCommand(tag));
     assert.equal((await verifyPlace(t.accounts, t.place)).ok, true);

@@ -1,4 +1,12 @@
-/** S3's presigned requests, as the log and artefact stores of a customer use them, and Parameter Store. */
+/** S3's presigned requests, the registry's own protocol, and Parameter Store. */
+import {
+  CreateRepositoryCommand,
+  DescribeImagesCommand,
+  ECRClient,
+  GetAuthorizationTokenCommand,
+} from '@aws-sdk/client-ecr';
+import { CreateRoleCommand, IAMClient, PutRolePolicyCommand } from '@aws-sdk/client-iam';
+import { AssumeRoleCommand, STSClient } from '@aws-sdk/client-sts';
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import {
@@ -22,6 +30,7 @@ import {
   type PutParameterCommandInput,
 } from '@aws-sdk/client-ssm';
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner';
+import { push, type Push } from '../support/push.ts';
 import { startRehearsal, type Credentials, type Rehearsal } from '../../services/rehearsal/index.ts';
 
 const ACCOUNT = '370000000037';
@@ -139,6 +148,160 @@ test(`a new bucket blocks public access, so that a public policy is refused (${B
   await s3.send(new DeletePublicAccessBlockCommand({ Bucket }));
   assert.equal(await put(), 'allowed');
   await s3.send(new PutPublicAccessBlockCommand({ Bucket, PublicAccessBlockConfiguration: block }));
+});
+
+const OWNER = 'https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-policies-s3-resource-account.html';
+test(`aws:ResourceAccount is the account of the bucket's owner (${OWNER})`, async () => {
+  const theirs = new S3Client(options(rehearsal.root('370000000038')));
+  const foreign = { Bucket: 'theirs-370000000038', Key: 'x' };
+  await theirs.send(new CreateBucketCommand({ Bucket: foreign.Bucket }));
+  await theirs.send(
+    new PutBucketPolicyCommand({
+      Bucket: foreign.Bucket,
+      Policy: JSON.stringify({
+        Version: '2012-10-17',
+        Statement: [
+          {
+            Effect: 'Allow',
+            Principal: { AWS: `arn:aws:iam::${ACCOUNT}:root` },
+            Action: 's3:PutObject',
+            Resource: `arn:aws:s3:::${foreign.Bucket}/*`,
+          },
+        ],
+      }),
+    }),
+  );
+  const writer = async (user: string, Condition?: object) =>
+    new S3Client(
+      options(
+        await rehearsal.createUser(ACCOUNT, user, {
+          Version: '2012-10-17',
+          Statement: [{ Effect: 'Allow', Action: 's3:PutObject', Resource: '*', Condition }],
+        }),
+      ),
+    );
+  const anywhere = await writer('anywhere');
+  const here = await writer('here', { StringEquals: { 'aws:ResourceAccount': ACCOUNT } });
+  const at = (client: S3Client, one: object) => name(client.send(new PutObjectCommand({ ...foreign, ...one })));
+  assert.deepEqual(
+    [await at(anywhere, {}), await at(here, {}), await at(here, { Bucket })],
+    ['allowed', 'AccessDenied', 'allowed'],
+  );
+});
+
+const REGISTRY = 'https://docs.aws.amazon.com/AmazonECR/latest/userguide/registry_auth.html';
+const PUSHING = 'https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-push-iam.html';
+const HOST = `${ACCOUNT}.dkr.ecr.${REGION}.amazonaws.com`;
+const registry = (credentials: Credentials) => new ECRClient(options(credentials));
+async function login(ecr: ECRClient): Promise<Pick<Push, 'username' | 'password'>> {
+  const { authorizationData } = await ecr.send(new GetAuthorizationTokenCommand({}));
+  const [username, password] = Buffer.from(authorizationData![0]!.authorizationToken!, 'base64').toString().split(':');
+  return { username: username!, password: password! };
+}
+const pushed = (repository: string, who: Pick<Push, 'username' | 'password'>, tag = 'latest') =>
+  push(rehearsal, { repository: `${HOST}/${repository}`, tag, image: 'stub', env: { tag }, ...who });
+
+test(`docker push with a token ends in an image, also a second time (${REGISTRY})`, async () => {
+  const ecr = registry(rehearsal.root(ACCOUNT));
+  await ecr.send(new CreateRepositoryCommand({ repositoryName: 'team/app' }));
+  const digest = await pushed('team/app', await login(ecr));
+  assert.equal(await pushed('team/app', await login(ecr)), digest);
+  const found = await ecr.send(new DescribeImagesCommand({ repositoryName: 'team/app' }));
+  assert.deepEqual(
+    found.imageDetails!.map((one) => [one.imageDigest, one.imageTags]),
+    [[digest, ['latest']]],
+  );
+});
+
+test(`the registry's user is AWS, and its password a token (${REGISTRY})`, async () => {
+  const who = await login(registry(rehearsal.root(ACCOUNT)));
+  for (const wrong of [
+    { ...who, username: 'oauth2accesstoken' },
+    { ...who, password: 'x' },
+  ])
+    await assert.rejects(pushed('team/app', wrong), /GET \/v2\/: 401 .*UNAUTHORIZED/);
+  const { status, headers } = await rehearsal.fetch(`http://${HOST}/v2/`);
+  assert.equal(status, 401);
+  assert.match(headers.get('www-authenticate')!, /^Basic realm=/);
+});
+
+test(`who pushes needs the rights of each step, on that repository (${PUSHING})`, async () => {
+  const STEPS = [
+    'BatchCheckLayerAvailability',
+    'InitiateLayerUpload',
+    'UploadLayerPart',
+    'CompleteLayerUpload',
+    'PutImage',
+  ];
+  const user = async (label: string, steps: string[], on = 'team/rights') => {
+    const repository = `arn:aws:ecr:${REGION}:${ACCOUNT}:repository/${on}`;
+    const Statement = [
+      { Effect: 'Allow', Action: 'ecr:GetAuthorizationToken', Resource: '*' },
+      { Effect: 'Allow', Action: steps.map((step) => `ecr:${step}`), Resource: repository },
+    ];
+    return login(registry(await rehearsal.createUser(ACCOUNT, label, { Version: '2012-10-17', Statement })));
+  };
+  await registry(rehearsal.root(ACCOUNT)).send(new CreateRepositoryCommand({ repositoryName: 'team/rights' }));
+  for (const step of STEPS.slice(1)) {
+    const most = await user(
+      `without-${step}`,
+      STEPS.filter((one) => one !== step),
+    );
+    const why = new RegExp(`403 .*user/without-${step} is not authorized to perform: ecr:${step} on resource: `);
+    await assert.rejects(pushed('team/rights', most), why);
+  }
+  await assert.rejects(pushed('team/rights', await user('elsewhere', STEPS, 'team/app')), /403 .*InitiateLayerUpload/);
+  await pushed('team/rights', await user('pusher', STEPS));
+});
+
+test(`a repository that is not there, and a tag that cannot be moved (${PUSHING})`, async () => {
+  const ecr = registry(rehearsal.root(ACCOUNT));
+  const who = await login(ecr);
+  await assert.rejects(pushed('none', who), /404 .*NAME_UNKNOWN/);
+  const fixed = { repositoryName: 'fixed', imageTagMutability: 'IMMUTABLE' } as const;
+  await ecr.send(new CreateRepositoryCommand(fixed));
+  await pushed('fixed', who, 'v1');
+  const other = { repository: `${HOST}/fixed`, tag: 'v1', image: 'other', ...who };
+  await assert.rejects(push(rehearsal, other), /400 .*TAG_INVALID/);
+});
+
+const SESSION = 'https://docs.aws.amazon.com/IAM/latest/UserGuide/access_policies.html#policies_session';
+test(`a token has the rights of its session, cut by the session's policy, and ends with it (${SESSION})`, async () => {
+  const iam = new IAMClient(options(rehearsal.root(ACCOUNT)));
+  const user = await rehearsal.createUser(ACCOUNT, 'lender', {
+    Version: '2012-10-17',
+    Statement: [{ Effect: 'Allow', Action: 'sts:AssumeRole', Resource: '*' }],
+  });
+  const Principal = { AWS: `arn:aws:iam::${ACCOUNT}:user/lender` };
+  const allow = (Statement: object) => JSON.stringify({ Version: '2012-10-17', Statement });
+  const { Role } = await iam.send(
+    new CreateRoleCommand({
+      RoleName: 'pushes',
+      AssumeRolePolicyDocument: allow({ Effect: 'Allow', Principal, Action: 'sts:AssumeRole' }),
+    }),
+  );
+  const everything = allow({ Effect: 'Allow', Action: 'ecr:*', Resource: '*' });
+  await iam.send(new PutRolePolicyCommand({ RoleName: 'pushes', PolicyName: 'p', PolicyDocument: everything }));
+  await rehearsal.settle();
+  const session = async (Policy: string) => {
+    const { Credentials: given } = await new STSClient(options(user)).send(
+      new AssumeRoleCommand({ RoleArn: Role!.Arn!, RoleSessionName: 'lent', DurationSeconds: 900, Policy }),
+    );
+    const credentials = { accessKeyId: given!.AccessKeyId!, secretAccessKey: given!.SecretAccessKey! };
+    return login(registry({ ...credentials, sessionToken: given!.SessionToken! }));
+  };
+  const one = [
+    { Effect: 'Allow', Action: 'ecr:GetAuthorizationToken', Resource: '*' },
+    { Effect: 'Allow', Action: 'ecr:*', Resource: `arn:aws:ecr:${REGION}:${ACCOUNT}:repository/team/app` },
+  ];
+  const who = await session(allow(one));
+  await pushed('team/app', who, 'lent');
+  const why = /403 .*assumed-role\/pushes\/lent is not authorized .* because no session policy allows/;
+  await assert.rejects(pushed('team/rights', who), why);
+  const nothing = allow({ Effect: 'Allow', Action: 's3:*', Resource: '*' });
+  await assert.rejects(session(nothing), { name: 'AccessDeniedException' });
+  await rehearsal.skip(901);
+  await assert.rejects(pushed('team/app', who, 'late'), /403 .*authorization token has expired/);
 });
 
 const put = (input: Partial<PutParameterCommandInput>) =>

@@ -8,10 +8,11 @@ import { DescribeListenersCommand } from '@aws-sdk/client-elastic-load-balancing
 import { SimulatePrincipalPolicyCommand, type ContextEntry, type EvaluationResult } from '@aws-sdk/client-iam';
 import { DescribeDBSubnetGroupsCommand } from '@aws-sdk/client-rds';
 import { GetNamespaceCommand } from '@aws-sdk/client-servicediscovery';
+import { ListObjectsV2Command } from '@aws-sdk/client-s3';
 import { GetCallerIdentityCommand } from '@aws-sdk/client-sts';
 import { randomUUID } from 'node:crypto';
 import type { Account, Accounts } from './account.ts';
-import { PlaceUnavailable, explain, isDenied } from './errors.ts';
+import { PlaceUnavailable, explain, hasCode, isDenied } from './errors.ts';
 import type { Grant } from './grant.ts';
 import { grants, scopeOf } from './grants.ts';
 import { tagRecord } from './tags.ts';
@@ -49,6 +50,7 @@ export async function verifyPlace(accounts: Accounts, place: Place): Promise<Ver
     check('listener', () => listener(aws, place)),
     check('namespace', () => namespace(aws, place)),
     check('database subnets', () => databaseSubnets(aws, place)),
+    ...(place.uploadBucket === undefined ? [] : [check('uploads', () => uploads(aws, place.uploadBucket!))]),
     check('permissions', () => permissions(aws, place)),
   ]);
   return verdict(checks.flat());
@@ -152,6 +154,19 @@ async function databaseSubnets(aws: Account, place: Place): Promise<string[]> {
   return found.VpcId === place.vpcId
     ? []
     : [`in another network: "${place.databaseSubnetGroup}": it is in "${found.VpcId}"`];
+}
+
+async function uploads(aws: Account, Bucket: string): Promise<string[]> {
+  try {
+    // As archives are looked for: the role may list nothing else, and in no other account's bucket of this name.
+    await aws.s3.send(
+      new ListObjectsV2Command({ Bucket, Prefix: 'uploads/', MaxKeys: 1, ExpectedBucketOwner: aws.id }),
+    );
+    return [];
+  } catch (error) {
+    if (hasCode(error, 'NoSuchBucket')) return [missing('bucket', Bucket)];
+    throw error;
+  }
 }
 
 const missing = (what: string, which: string): string =>

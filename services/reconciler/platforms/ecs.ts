@@ -11,6 +11,7 @@ import { listenerRule } from '../kinds/listener-rule.ts';
 import { logGroup } from '../kinds/log-group.ts';
 import { rdsPostgres } from '../kinds/rds-postgres.ts';
 import { redisSecret } from '../kinds/redis-secret.ts';
+import { REPOSITORY, repository } from '../kinds/repository.ts';
 import { scalableTarget } from '../kinds/scalable-target.ts';
 import { securityGroup } from '../kinds/security-group.ts';
 import { targetGroup, type TargetHealthCheck } from '../kinds/target-group.ts';
@@ -82,6 +83,7 @@ function lay(g: Graph, spec: DeploymentSpec, place: Place) {
     ingress: [{ port: PORT, fromGroup: place.loadBalancerSecurityGroupId }],
   }));
   const logs = g.add('log-group', logGroup, {}, () => ({ name: called.logGroup, retentionDays: LOG_DAYS }));
+  if (spec.source === 'internal_docker') g.add(REPOSITORY, repository, {}, () => ({ name: called.repository }));
   const database = sets(spec, OWN_POSTGRES) ? undefined : databaseOf(g, spec, place, group);
   return { env, group, logs, database };
 }

@@ -156,12 +156,20 @@ _GLOBAL = {
 }
 
 
+def _owner(arn: str) -> str | None:
+    from ministack.services import s3
+
+    return s3._bucket_owner_account(arn.split(":")[5].partition("/")[0])
+
+
 def _keys() -> None:
     """Condition keys of our checks come from authorization.value; everything else stays ministack's."""
     resolve = iam_evaluator._resolve_condition_key
 
     def resolved(key: str, ctx: EvalContext):
         keys = ctx.service_context
+        if key.lower() in ("aws:resourceaccount", "s3:resourceaccount") and ctx.resource_arn.startswith("arn:aws:s3:"):
+            return _owner(ctx.resource_arn) or ctx.principal_account  # a bucket's ARN names no account
         if not isinstance(keys, Keys):
             return resolve(key, ctx)
         name = key.lower()
