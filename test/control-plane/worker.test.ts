@@ -228,8 +228,8 @@ test('interrupted before it began, and while the place cannot be entered: never 
   );
 });
 
-const createEmpty = (name: string, secrets: Json[] = []): Promise<Json> =>
-  create(name, { source: 'internal_docker', source_revision_config: {}, secrets });
+const createEmpty = (source: string, secrets: Json[] = []): Promise<Json> =>
+  create('agent', { source, source_revision_config: {}, secrets });
 
 /** Names an archive that was uploaded; all else is as in the newest one. */
 function toBeBuilt(id: string): Promise<string> {
@@ -239,9 +239,9 @@ function toBeBuilt(id: string): Promise<string> {
   return patch(id, { revision_source: 'internal_source', source_revision_config });
 }
 
-test('without a revision: what takes long is made at once, the status says what comes next, and a delete removes all', async () => {
+test('without a revision: what takes long is made at once, and the first one finds it ready', async () => {
   cloud.seconds = 0.5;
-  const made = await createEmpty('agent', [{ name: 'A', value: '1' }]);
+  const made = await createEmpty('external_docker', [{ name: 'A', value: '1' }]);
   await api.startWorker();
   const making = await eventually('the database is being made', async () => {
     const now = await deployment(made.id);
@@ -262,13 +262,23 @@ test('without a revision: what takes long is made at once, the status says what 
     timeline.events.map((event: Json) => [event.revision_id, event.resource, event.message]),
     ['create', 'ready'].map((message) => [null, 'database', message]),
   );
+  const none = await api.call('POST', `/v2/deployments/${made.id}/revisions`, {});
+  assert.deepEqual([none.status, /image_uri is required/.test(none.body.detail)], [400, true]);
+  await becomes(made.id, await patch(made.id, image(1)), 'DEPLOYED');
+  assert.deepEqual(cloud.acts, ['create agent/database', 'create agent/task-r1', 'create agent/service']);
+});
+
+test('a deployment that never had a revision is removed with all that was made for it', async () => {
+  const made = await createEmpty('internal_docker', [{ name: 'A', value: '1' }]);
+  await api.startWorker();
+  await eventually('it is ready', async () => (await deployment(made.id)).status === 'UNUSED');
   await api.call('DELETE', `/v2/deployments/${made.id}`);
   await eventually('it is gone', async () => (await api.call('GET', `/v2/deployments/${made.id}`)).status === 404);
   assert.deepEqual([...cloud.things.keys()], []);
 });
 
 test('what the next revision inherits is not swept: of the create, of the newest one whatever became of it', async () => {
-  const made = await createEmpty('agent', [{ name: 'A', value: '1' }]);
+  const made = await createEmpty('internal_docker', [{ name: 'A', value: '1' }]);
   const [version] = cloud.written.keys();
   assert.deepEqual(retainedVersions((await begin(api.db, made.id))!), [version]);
   const first = await patch(made.id, { ...image(1), secrets: [{ name: 'A', value: '2' }] });
@@ -279,7 +289,7 @@ test('what the next revision inherits is not swept: of the create, of the newest
 });
 
 test('a revision that is to be built ends BUILD_FAILED, and whatever serves or is on its way goes on', async () => {
-  const made = await createEmpty('agent');
+  const made = await createEmpty('internal_docker');
   const first = await patch(made.id, image(1));
   await toBeBuilt(made.id);
   await api.startWorker();
@@ -299,7 +309,7 @@ test('a revision that is to be built ends BUILD_FAILED, and whatever serves or i
 });
 
 test('the only revision is to be built: the foundation is laid all the same', async () => {
-  const made = await create('agent', { source: 'internal_source', source_revision_config: {} });
+  const made = await createEmpty('internal_source');
   assert.equal(made.latest_revision_id, null);
   await api.startWorker();
   await becomes(made.id, await toBeBuilt(made.id), 'BUILD_FAILED');

@@ -134,7 +134,7 @@ export function addDeployments(app: App, options: ApiOptions): void {
       const given = await givenOf(options, place, owner, source, body);
       const intent = (written: Written) => applied(given, nothingYet(type, source, agentAuth), type, written);
       const wanted = intent(NOT_WRITTEN);
-      if (source === 'external_docker' || isRunnable(wanted)) checkRunnable(wanted);
+      if (isRunnable(wanted)) checkRunnable(wanted);
       await checkSize(options, wanted);
 
       const drafted = await draftDeployment(db, {
