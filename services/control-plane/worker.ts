@@ -97,8 +97,8 @@ export async function carryOut(options: WorkerOptions, look: Look, memory: Memor
 }
 
 const NOT_BUILT =
-  'building from an uploaded archive is not available yet: build the image, push it (POST …/push-token gives access to ' +
-  'a repository for it) and give its image_uri';
+  "building from an uploaded archive is not available yet: build the image, push it to this account's ECR, and PATCH " +
+  'source_revision_config.image_uri with revision_source "internal_docker"';
 
 /** A verdict that needs no look at the account. */
 export function foregone(revision: SeenRevision, isDeleted: boolean): Judged<Verdict> | null {

@@ -67,7 +67,7 @@ export interface DeploymentFacts {
 }
 
 const NEXT =
-  'no revision yet: push an image (POST …/push-token gives access to a repository for it) and PATCH ' +
+  "no revision yet: what takes long is ready: push an image to this account's ECR and PATCH " +
   'source_revision_config.image_uri';
 
 /** @param rows of what the target's graph, or the foundation, wants in build order, then of what is being removed */

@@ -82,7 +82,6 @@ const refused: [why: string, more: Json, status: number, detail: RegExp][] = [
     /install_command does not apply to source "external_docker"$/,
   ],
   ['an unknown source', { source: 'ftp' }, 422, /source/],
-  ['no image', { source_revision_config: {} }, 400, /image_uri is required/],
   ['an image that is not there', { source_revision_config: { image_uri: 'repo/none:1' } }, 400, /no such image/],
   ['a name in capitals', { name: 'Agent' }, 422, /lowercase/],
   ['a name with an underscore', { name: 'my_agent' }, 422, /lowercase/],

@@ -255,7 +255,7 @@ test('without a revision: what takes long is made at once, and the first one fin
     const now = await deployment(made.id);
     return now.status === 'UNUSED' && now;
   });
-  assert.match(unused.status_message, /^no revision yet: push an image/);
+  assert.match(unused.status_message, /^no revision yet: what takes long is ready: push an image/);
   assert.deepEqual(cloud.acts, ['create agent/database']);
   const { body: timeline } = await api.call('GET', `/v2/deployments/${made.id}/timeline`);
   assert.deepEqual(
@@ -297,7 +297,10 @@ test('a revision that is to be built ends BUILD_FAILED, and whatever serves or i
   const acts = [...cloud.acts];
   const third = await toBeBuilt(made.id);
   const ended = await becomes(made.id, third, 'BUILD_FAILED');
-  assert.match(ended.status_message, /not available yet: build the image, push it .* give its image_uri$/);
+  assert.match(
+    ended.status_message,
+    /not available yet: build the image, push it .* PATCH source_revision_config.image_uri/,
+  );
   const now = await eventually('it says so', async () => {
     const shown = await deployment(made.id);
     return shown.status_message !== null && shown;

@@ -197,7 +197,7 @@ const deployments: [why: string, DeploymentFacts, Row[], status: string, message
     { ...facts, newest: null, active: null, hasTarget: false },
     [ready('database')],
     'UNUSED',
-    /no revision yet: push an image .*image_uri/,
+    /no revision yet: .* push an image .*image_uri/,
   ],
   [
     'without a revision: what hinders the next one',
