@@ -2,7 +2,7 @@
 import type { Context } from 'hono';
 import { createMiddleware } from 'hono/factory';
 import { matchedRoutes } from 'hono/route';
-import { findKey, findMemberships, noteUse, type Grant } from '../store/access.ts';
+import { findKey, findMemberships, noteUse, type Claims, type Grant } from '../store/access.ts';
 import type { Database, Role } from '../store/database.ts';
 import type { ApiOptions, App, Caller, Env } from './context.ts';
 import { ApiError } from './errors.ts';
@@ -82,6 +82,8 @@ const isGuarded = (path: string): boolean => GUARDED.some((prefix) => path.start
 
 /** These are about the organization: they need no workspace. */
 const OF_ORGANIZATION = ' /v2/freehold/';
+/** And these are asked by servers, about their own callers. */
+const OF_AGENTS = ' /auth/';
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
@@ -90,7 +92,7 @@ const REFUSED_A_MINUTE = { each: 100, all: 6000 };
 /** A server asks about a caller once a minute from each of its processes, and an agent's callers may share a key. */
 const AGENTS_SHARE = 10;
 
-export const mayDo = (role: Role, needed: Role): boolean => ORDER.indexOf(role) >= ORDER.indexOf(needed);
+const mayDo = (role: Role, needed: Role): boolean => ORDER.indexOf(role) >= ORDER.indexOf(needed);
 
 const highest = (grants: readonly Grant[]): Role | undefined =>
   ORDER.findLast((role) => grants.some((grant) => grant.role === role));
@@ -133,25 +135,26 @@ export function authenticate(app: App, { db, oidc, rateLimit = 0 }: ApiOptions):
     return withClaims(db, await readToken(token!), tenant);
   };
 
+  /** After the look-up: whoever has a good key is never held up by what others send from his address. */
+  const countRefused = async (c: Context<Env>): Promise<void> => {
+    await refusedOfAll('all');
+    await refused(addressOf(c));
+  };
+
   const guard = createMiddleware<Env>(async (c, next) => {
-    const ofAgents = c.req.path.includes('/auth/');
+    const route = matchedRoutes(c).find(({ method }) => method !== 'ALL');
+    if (route === undefined) throw new ApiError(404, 'Not Found');
+    const asked = operation(route.method, route.path);
+    const ofAgents = asked.includes(OF_AGENTS); // each sends all that its callers send, from one address
     let identity: Identity;
     try {
       identity = await identify(c);
     } catch (error) {
-      // After the look-up: who has a good key is never held up by others at his address. Agents pass on what their
-      // callers send, all from one address.
-      if (error instanceof ApiError && error.status === 401 && !ofAgents) {
-        await refusedOfAll('all');
-        await refused(addressOf(c));
-      }
+      if (error instanceof ApiError && error.status === 401 && !ofAgents) await countRefused(c);
       throw error;
     }
     c.set('callerId', identity.keyId ?? identity.user.id);
     await (ofAgents ? spendOfAgents : spend)(`${identity.keyId === null ? 'sub' : 'key'} ${c.get('callerId')}`);
-    const route = matchedRoutes(c).find(({ method }) => method !== 'ALL');
-    if (route === undefined) throw new ApiError(404, 'Not Found');
-    const asked = operation(route.method, route.path);
     const caller = placed(identity, asked.includes(OF_ORGANIZATION));
     const needed = NEEDED.get(asked);
     if (needed === undefined || !mayDo(caller.role, needed)) throw forbiddenTo(caller, needed ?? 'admin');
@@ -193,11 +196,7 @@ async function withKey(db: Database, key: string, tenant: string | null): Promis
   };
 }
 
-async function withClaims(
-  db: Database,
-  claims: Parameters<typeof findMemberships>[1],
-  tenant: string | null,
-): Promise<Identity> {
+async function withClaims(db: Database, claims: Claims, tenant: string | null): Promise<Identity> {
   const grants = await findMemberships(db, claims, tenant);
   if (grants[0] === undefined)
     throw new ApiError(
