@@ -1,7 +1,10 @@
 /** What is true of every path: prefixes, slashes, methods, bodies, the document and its page. */
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
+import { readFileSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { PROBLEMS } from '../../services/control-plane/api/problems.ts';
 import { api as application } from '../../services/control-plane/api/app.ts';
 import { openDatabase } from '../../services/control-plane/store/database.ts';
 import { openControlPlane, type ControlPlane, type Json } from './open.ts';
@@ -229,6 +232,19 @@ test('the document: every operation says what it is, and every failure what to d
   for (const { name, responses } of secured)
     for (const status of [401, 403, 429, 500, 503]) assert(responses[status], `${name} ${status}`);
   for (const one of Object.values<Json>(document.components.responses)) assert.match(one.description, /\. .+\.$/);
+});
+
+test('the sentences of docs/problems.md are those that the code has', () => {
+  const folder = join(import.meta.dirname, '..', '..', 'services', 'control-plane', 'api');
+  const code = readdirSync(folder)
+    .filter((file) => file !== 'problems.ts')
+    .map((file) => readFileSync(join(folder, file), 'utf8'))
+    .join('\n');
+  const sentences = Object.values(PROBLEMS).flatMap(({ sentences = [] }) => sentences);
+  assert(sentences.length > 15);
+  for (const sentence of sentences)
+    for (const part of sentence.split(/\{\w+\}|…/).filter((one) => one.trim().length > 3))
+      assert(code.includes(part.trim()), `${sentence}: "${part}" is nowhere`);
 });
 
 test('integrations: an honest empty list, and none to be found', async () => {

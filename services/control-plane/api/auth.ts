@@ -268,8 +268,8 @@ const unauthorized = (detail: string): ApiError => new ApiError(401, detail);
 const unspecified = (keyId: string | null): ApiError =>
   new ApiError(
     403,
-    `This ${keyId === null ? 'bearer token' : 'API key'} is good for more than one workspace and requires workspace ` +
-      'specification: set the header X-Tenant-Id to the id of one (GET /v2/freehold/workspaces lists them).',
+    `This ${keyId === null ? 'bearer token' : 'API key'} is good for more than one workspace and ` +
+      'requires workspace specification: set the header X-Tenant-Id to the id of one (GET /v2/freehold/workspaces lists them).',
   );
 
 function forbiddenTo({ workspaceId, organizationRole, role, keyId }: Caller, needed: Role): ApiError {

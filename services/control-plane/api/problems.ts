@@ -39,6 +39,8 @@ export const PROBLEMS: Readonly<Record<number, Problem>> = {
     sentences: [
       'Scale to zero deployments are not supported in AWS environments',
       "'source_config.listener_id' is required: this workspace has several listeners.",
+      'No listener is registered in this workspace: create and register one first.',
+      "Push tokens are only available for 'internal_docker' source deployments, and this one's source is '{source}'.",
     ],
   },
   401: {
@@ -59,7 +61,7 @@ export const PROBLEMS: Readonly<Record<number, Problem>> = {
     next: 'Name a workspace of theirs in `X-Tenant-Id`, or ask for a role that may do this.',
     sentences: [
       "The API key does not belong to workspace ID '{workspace_id}'.",
-      '… requires workspace specification: set the header X-Tenant-Id to the id of one (GET /v2/freehold/workspaces …',
+      '… requires workspace specification: set the header X-Tenant-Id …',
       'The role "{role}" may not do this: it takes the role "{role}".',
     ],
   },
@@ -67,7 +69,12 @@ export const PROBLEMS: Readonly<Record<number, Problem>> = {
     name: 'NotFound',
     happened: 'It is not there, has gone, or is in another workspace. An unknown path: `Not Found`.',
     next: 'Look the id up in the list. After a delete, this is the end that was waited for.',
-    sentences: ['Deployment ID {deployment_id} not found.', 'Listener ID {listener_id} not found.', 'Not Found'],
+    sentences: [
+      'Deployment ID {deployment_id} not found.',
+      'Listener ID {listener_id} not found.',
+      'Integration ID {integration_id} not found.',
+      'Not Found',
+    ],
   },
   405: {
     name: 'MethodNotAllowed',
