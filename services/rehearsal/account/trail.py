@@ -291,14 +291,14 @@ def wrap(inner):
     async def app(scope, receive, send):
         if scope["type"] != "http":
             return await inner(scope, receive, send)
-        body, more = b"", True
+        chunks, more = [], True
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
                 return
-            body += message.get("body", b"")
+            chunks.append(message.get("body", b""))
             more = message.get("more_body", False)
-        given = False
+        body, given = b"".join(chunks), False
 
         async def replay():
             nonlocal given
