@@ -294,7 +294,7 @@ describe('the logs of a build', () => {
   });
 });
 
-test('what is not there is 404 with its sentence, what is not well-formed 422, a closed account 502', async () => {
+test('404 with its sentence, 422 for what is not well-formed, 503 for a busy account, 502 for a closed one', async () => {
   const none = randomUUID();
   const sentence = (id: string): Json => ({ detail: `Deployment ID ${id} not found.` });
   for (const path of [`${none}/deploy_logs`, `${none}/revisions/${first}/deploy_logs`]) {
@@ -322,6 +322,12 @@ test('what is not there is 404 with its sentence, what is not well-formed 422, a
     `/v2/deployment-logs?deployment_id=${deployment.id}&log_type=deploy`,
   ])
     assert.equal((await api.call('GET', path)).status, 422, path);
+
+  api.cloud.reading = () => Promise.reject(Object.assign(new Error('Rate exceeded'), { name: 'ThrottlingException' }));
+  const throttled = await deployLogs();
+  api.cloud.reading = () => Promise.resolve();
+  assert.deepEqual([throttled.status, throttled.headers.get('retry-after')], [503, '2']);
+  assert.match(throttled.body.detail, /^AWS asks us to slow down/);
 
   api.cloud.closed = 'the account cannot be entered: "r": the role does not exist';
   const refused = await deployLogs();

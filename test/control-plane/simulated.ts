@@ -33,6 +33,8 @@ export class SimulatedCloud implements Cloud {
   readonly secrets = new Map<string, string>();
   /** What servers wrote; a stream is called `<deployment>/<revision number>/<task>`. */
   readonly lines: LogEvent[] = [];
+  /** Called before each page of them. */
+  reading: () => Promise<void> = () => Promise.resolve();
   /** Why the account cannot be entered. */
   closed: string | null = null;
   /** By image: why its rollout fails. */
@@ -177,8 +179,9 @@ export class SimulatedCloud implements Cloud {
   }
 
   logs(_place: Place, deployment: { name: string }, revision: number | null, query: LogQuery): Promise<LogPage> {
-    return Promise.resolve().then(() => {
+    return Promise.resolve().then(async () => {
       this.#open();
+      await this.reading();
       const streams = `${deployment.name}/${revision === null ? '' : `${revision}/`}`;
       return readLog(logOf(this.lines.filter(({ stream }) => stream.startsWith(streams))), query);
     });

@@ -30,6 +30,8 @@ export interface Account {
   readonly elb: ElasticLoadBalancingV2Client;
   readonly secrets: SecretsManagerClient;
   readonly logs: CloudWatchLogsClient;
+  /** For people who read logs: however many do, they do not slow down the calls of others. */
+  readonly logReads: CloudWatchLogsClient;
   readonly discovery: ServiceDiscoveryClient;
   readonly scaling: ApplicationAutoScalingClient;
   readonly ecr: ECRClient;
@@ -270,6 +272,11 @@ export class Accounts {
       elb: () => watched('elasticloadbalancing', new ElasticLoadBalancingV2Client(config())),
       secrets: () => watched('secretsmanager', new SecretsManagerClient(config())),
       logs: () => watched('logs', new CloudWatchLogsClient(config())),
+      logReads: () => {
+        const patience = { ...TIMEOUTS, requestTimeout: 8_000 };
+        const reading = { ...config(), retryMode: 'standard', requestHandler: patience };
+        return watched('logs', new CloudWatchLogsClient(reading));
+      },
       discovery: () => watched('servicediscovery', new ServiceDiscoveryClient(config())),
       scaling: () => watched('application-autoscaling', new ApplicationAutoScalingClient(config())),
       ecr: () => watched('ecr', new ECRClient(config())),
@@ -396,6 +403,7 @@ function as(session: RoleSession, clients: Account): Account {
     elb: () => view('elb'),
     secrets: () => view('secrets'),
     logs: () => view('logs'),
+    logReads: () => view('logReads'),
     discovery: () => view('discovery'),
     scaling: () => view('scaling'),
     ecr: () => view('ecr'),

@@ -27,7 +27,7 @@ export const cloudWatchLog =
         limit,
         nextToken,
       };
-      return aws.logs.send(new FilterLogEventsCommand(input));
+      return aws.logReads.send(new FilterLogEventsCommand(input));
     };
     try {
       const page = await read(token).catch((error: unknown) => {
