@@ -1,11 +1,11 @@
 /** Sizes by name, of the servers and of the database, and the way from a development deployment to a production one. */
 import { createRoute } from '@hono/zod-openapi';
-import { intentOf, newestRevisions } from '../store/deployments.ts';
+import { intentOf, newestRevisions, type DeploymentChange } from '../store/deployments.ts';
 import { problems, type ApiOptions, type App } from './context.ts';
 import { bad, invalid } from './errors.ts';
 import { changeableDeployment, deploymentOf } from './find.ts';
 import { dedicated, isOwnDatabase, isSized, retyped, sized, typeOf } from './intent.ts';
-import { add, changed } from './revise.ts';
+import { add } from './revise.ts';
 import * as schemas from './schemas.ts';
 import { answerOf } from './shown.ts';
 
@@ -21,8 +21,9 @@ export function addTiers(app: App, options: ApiOptions): void {
       summary: "Change a deployment's sizes",
       tags,
       description:
-        'Null leaves as it is. Another compute tier makes a revision with its size, which inherits all else; another ' +
-        'database tier moves the database.',
+        'Null leaves as it is. Another compute tier makes a revision with its size, which inherits all else. Another ' +
+        'database tier restarts the database with another class, minutes without it, and makes a revision with as many ' +
+        'connections as that has.',
       request: {
         params: schemas.deploymentPath,
         body: { required: true, content: schemas.json(schemas.resourceTiers) },
@@ -42,10 +43,11 @@ export function addTiers(app: App, options: ApiOptions): void {
       const asked = newest ? intentOf(newest) : row.base!;
       if (database && isOwnDatabase(asked))
         throw bad("database_tier does not apply: the deployment's database is the customer's own");
-      const change = database && database !== row.database_tier ? { databaseTier: database } : {};
-      if (compute && !isSized(asked, compute))
-        await add(options, row, change, { next: (before, type) => sized(before, type, compute) });
-      else await changed(options, row.id, change, null);
+      const change: DeploymentChange = database && database !== row.database_tier ? { databaseTier: database } : {};
+      const size = compute && !isSized(asked, compute) ? compute : null;
+      // How many connections a task may take follows from the database: its tasks are started anew.
+      if (size || change.databaseTier)
+        await add(options, row, change, { next: (before, type) => (size ? sized(before, type, size) : before) });
       return c.json(await answerOf(options, await deploymentOf(db, workspaceId, row.id)), 200);
     },
   );
