@@ -236,7 +236,7 @@ export function addTenants(app: App, { db }: ApiOptions): void {
       const body = c.req.valid('json');
       if (body.name === SETTING) throw invalid(['name'], `"${SETTING}" is the name of the setting's own key`);
       const expiresAt = body.expires_at ? new Date(body.expires_at) : null;
-      if (expiresAt !== null && expiresAt.getTime() <= Date.now()) throw invalid(['expires_at'], 'it is in the past');
+      if (expiresAt !== null && !(expiresAt.getTime() > Date.now())) throw invalid(['expires_at'], 'it is in the past');
       const made = await makeKey(db, {
         organizationId: caller.organizationId,
         workspaceId: await target(caller, body),
