@@ -270,14 +270,14 @@ export function addDeployments(app: App, options: ApiOptions): void {
         'a first delete: it is forgotten as it is, and what is left in the account stays there.',
       request: {
         params: schemas.deploymentPath,
-        query: z.object({ delete_tracing_project: z.string().optional(), force: z.string().optional() }),
+        query: z.object({ delete_tracing_project: schemas.flag.optional(), force: schemas.flag.optional() }),
       },
       responses: { 204: { description: 'It is being deleted' }, ...problems(400, 401, 403, 404, 422) },
     }),
     async (c) => {
       const workspaceId = c.get('workspaceId');
       const row = await deploymentOf(db, workspaceId, c.req.valid('param').deployment_id);
-      if (c.req.valid('query').force !== 'true') await deleteDeployment(db, looks, workspaceId, row.id);
+      if (!c.req.valid('query').force) await deleteDeployment(db, looks, workspaceId, row.id);
       else if (row.deleted_at === null) throw bad('force is only for a deployment whose delete was asked for before');
       else await forgetDeployment(db, row);
       return c.body(null, 204);

@@ -200,6 +200,7 @@ export interface Content {
   /** Null: what the one before ran, whatever that was. */
   readonly source: Source | null;
   readonly imageUri: string | null;
+  /** Null: the request gives neither an image nor anything to build one from. */
   readonly build: Partial<Build> | null;
 }
 
@@ -238,18 +239,19 @@ export function contentOf(own: Source, request: RevisionRequest): Content {
     const other = own === 'external_docker' ? undefined : applies.at(-1);
     throw bad(`${field} does not apply to source "${source}"${other ? `: revision_source "${other}" takes it` : ''}`);
   }
-  const tracked = request.tracked_packages ?? [];
   const build: Partial<Build> = {
     ...(revision?.source_tarball_path ? { tarball: revision.source_tarball_path } : {}),
     ...(revision?.langgraph_config_path ? { configPath: checkPath(revision.langgraph_config_path) } : {}),
     ...(config?.install_command ? { installCommand: config.install_command } : {}),
     ...(config?.build_command ? { buildCommand: config.build_command } : {}),
   };
-  const isBuilt = Object.keys(build).length > 0;
+  const imageUri = revision?.image_uri || null;
+  const isGiven = imageUri !== null || Object.keys(build).length > 0;
+  const trackedPackages = request.tracked_packages ?? [];
   return {
-    source: isBuilt || revision?.image_uri || request.revision_source ? source : null,
-    imageUri: revision?.image_uri || null,
-    build: isBuilt ? { ...build, ...(tracked.length > 0 ? { trackedPackages: tracked } : {}) } : null,
+    source: isGiven || request.revision_source ? source : null,
+    imageUri,
+    build: isGiven ? { ...build, ...(trackedPackages.length > 0 ? { trackedPackages } : {}) } : null,
   };
 }
 
@@ -310,10 +312,10 @@ export function applied(given: Given, before: RevisionIntent, type: DeploymentTy
 
 function contentAfter({ content, image }: Given, before: RevisionIntent): Partial<RevisionIntent> {
   const { source, imageUri, build } = content;
-  if (source === null) return {};
-  if (image !== null) return { source, imageUri, image, build: null };
-  if (build !== null) return { source, imageUri: null, image: null, build: { ...NO_BUILD, ...before.build, ...build } };
-  return source === before.source ? {} : { source, imageUri: null, image: null, build: null };
+  if (source === null || (build === null && source === before.source)) return {};
+  const earlier = image === null && source === before.source ? before.build : null;
+  const says = build !== null && Object.keys(build).length > 0;
+  return { source, imageUri, image, build: says ? { ...NO_BUILD, ...earlier, ...build } : null };
 }
 
 const without = <T extends { name: string }>(list: readonly T[], taken: readonly { name: string }[]): T[] =>
@@ -321,9 +323,9 @@ const without = <T extends { name: string }>(list: readonly T[], taken: readonly
 
 /** Whether a PATCH changes what runs, and not just what is said of it. */
 export function makesRevision(own: Source, request: RevisionRequest): boolean {
-  const { imageUri, build } = contentOf(own, request);
+  const { build } = contentOf(own, request);
   const variables = [...(request.secrets ?? []), ...(request.secret_references ?? [])];
-  return imageUri !== null || build !== null || Boolean(request.source_config?.resource_spec) || variables.length > 0;
+  return build !== null || Boolean(request.source_config?.resource_spec) || variables.length > 0;
 }
 
 /** @throws ApiError that says what a revision of its source still needs */

@@ -53,7 +53,7 @@ export const repeated = <S extends z.ZodType>(value: S, most: number) =>
 /** As FastAPI reads them. */
 const YES = ['true', '1', 'yes', 'on', 't', 'y'];
 const NO = ['false', '0', 'no', 'off', 'f', 'n'];
-const flag = z
+export const flag = z
   .string()
   .toLowerCase()
   .pipe(z.enum([...YES, ...NO]))
@@ -192,8 +192,13 @@ export const deploymentCreate = z
   });
 
 const trackedPackages = z
-  .array(z.string().regex(/^google-adk:[^:\s]+$/, 'not "google-adk:<version>", the only package that is tracked'))
-  .max(1)
+  .array(
+    z
+      .string()
+      .max(255)
+      .regex(/^google-adk:\S.*$/, 'not "google-adk:<version>", the only package that is tracked'),
+  )
+  .max(100)
   .nullish();
 
 export const deploymentPatch = z
@@ -206,7 +211,7 @@ export const deploymentPatch = z
     source_revision_config: sourceRevisionConfigRequest.nullish(),
     secrets: z.array(secret).max(500).nullish(),
     secret_references: references,
-    tracked_packages: trackedPackages.describe('Kept with what an image is built from.'),
+    tracked_packages: trackedPackages.describe('What is in the image: a version, or a range of them.'),
   })
   .openapi('DeploymentPatchRequest', {
     example: { display_name: 'My agent', source_revision_config: { image_uri: IMAGE } },

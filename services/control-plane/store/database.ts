@@ -133,7 +133,7 @@ export interface Reference {
   readonly arn: string;
 }
 
-/** What an image is to be built from. */
+/** What an image is to be built from; of one that came built, what was said of its packages. */
 export interface Build {
   /** The uploaded archive; null while there is none. */
   readonly tarball: string | null;
