@@ -49,7 +49,8 @@ const hash = (secrets: Record<string, string>): string =>
   createHash('sha256')
     .update(JSON.stringify(Object.fromEntries(Object.entries(secrets).sort(([a], [b]) => (a < b ? -1 : 1)))))
     .digest('hex');
-const known = (values: Json): Json => Object.fromEntries(Object.entries(values).filter(([, value]) => value != null));
+const known = (values: Json): Json =>
+  Object.fromEntries(Object.entries(values).filter(([, value]) => value !== null && value !== undefined));
 const secretsOf = (secrets: Record<string, string> = {}): Json =>
   Object.keys(secrets)
     .sort()
@@ -248,7 +249,7 @@ class Terraform {
     assert.deepEqual(this.#changes(config, state), []);
     for (const name of ['id', 'tenant_id', 'created_at']) assert.equal(state[name], before[name], name);
     for (const name of ADOPTED)
-      if (config.source_config[name] === undefined && before.source_config?.[name] != null)
+      if (config.source_config[name] === undefined && (before.source_config?.[name] ?? null) !== null)
         assert.equal(state.source_config[name], before.source_config[name], name);
   }
 }

@@ -60,7 +60,7 @@ export const PROBLEMS: Readonly<Record<number, Problem>> = {
     happened: 'The credentials are valid, but not for this workspace, or not for this.',
     next: 'Name a workspace of theirs in `X-Tenant-Id`, or ask for a role that may do this.',
     sentences: [
-      "The API key does not belong to workspace ID '{workspace_id}'.",
+      "The {API key} does not belong to workspace ID '{workspace_id}'.",
       '… requires workspace specification: set the header X-Tenant-Id …',
       'The role "{role}" may not do this: it takes the role "{role}".',
     ],
