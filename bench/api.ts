@@ -127,10 +127,10 @@ try {
   const sizes = SIZES.map((size) => `${size.toLocaleString('en')} there: /s | share | p50 | p99`).join(' | ');
   writeSection(`## The API
 
-\`bench/api.ts\`, on ${cpus().length} processors, which the API, its PostgreSQL and the sender of the requests share;
-${CONNECTIONS} connections, ${SECONDS} seconds each; answers a second, and milliseconds. The account is simulated, so that AWS
-is not measured. The share is of what the bare framework answers with a constant, as long as one deployment's JSON, over
-the same HTTP server right before: ${bare}.
+\`bench/api.ts\`, on ${cpus().length} processors, which the API, its PostgreSQL and the sender of the requests
+share; ${CONNECTIONS} connections, ${SECONDS} seconds each; answers a second, and milliseconds. The account is
+simulated: AWS is not measured. The share is of what the bare framework answers with a constant, as long as one
+deployment's JSON, over the same HTTP server right before: ${bare}.
 Queries are all that one request sends, its key's look-up and each transaction's begin and commit included.
 
 | request | queries | ${sizes} |

@@ -15,6 +15,7 @@ import { addKey, addWorkspace, findKey, hashOf, settingKey } from '../../service
 import { openDatabase as connect } from '../../services/control-plane/store/database.ts';
 import { migrate } from '../../services/control-plane/store/migrations.ts';
 import { forgetKeys } from '../../services/control-plane/store/tenants.ts';
+import { everyRow } from '../support/canary.ts';
 import { openDatabase } from '../support/database.ts';
 import { checkAnswer } from './contract.ts';
 import { KEY, openControlPlane, type Answer, type ControlPlane, type Json } from './open.ts';
@@ -424,16 +425,18 @@ class Issuer {
     this.published = [{ ...(await exportJWK(pair.publicKey)), kid: pair.kid, alg: 'RS256', use: 'sig' }];
   }
 
-  token(claims: Json, { age = 0, kid, iss = this.url, aud = AUDIENCE }: Json = {}): Promise<string> {
+  async token(claims: Json, { age = 0, kid, iss = this.url, aud = AUDIENCE }: Json = {}): Promise<string> {
     const { kid: own, privateKey } = this.#keys.at(-1)!;
     const now = Math.floor(Date.now() / 1000) - age;
-    return new SignJWT(claims)
+    const token = await new SignJWT(claims)
       .setProtectedHeader({ alg: 'RS256', kid: kid ?? own })
       .setIssuedAt(now)
       .setExpirationTime(now + 60)
       .setIssuer(iss)
       .setAudience(aud)
       .sign(privateKey);
+    issued.push(token);
+    return token;
   }
 
   publicKey(): Promise<string> {
@@ -446,6 +449,8 @@ class Issuer {
   }
 }
 const AUDIENCE = 'freehold';
+/** Every token that was ever made here. */
+const issued: string[] = [];
 const part = (value: Json): string => Buffer.from(JSON.stringify(value)).toString('base64url');
 
 async function withIssuer(
@@ -697,4 +702,10 @@ test('every failure has its request id, in the answer and in a line that names k
     assert.deepEqual(JSON.parse(JSON.stringify({ caller, workspace })), line, String(status));
   }
   assert(!cp.logged.join('').includes(key));
+});
+
+test('no token is in a table or a log line, whether it was good or not', async () => {
+  assert(issued.length > 5);
+  const kept = [...(await everyRow(cp.url)).values(), ...cp.logged].join('\n');
+  for (const token of issued) assert(!kept.includes(token.split('.')[2]!));
 });

@@ -37,6 +37,7 @@ export interface EcsServiceInputs {
     readonly port: number;
     readonly logGroup: string;
     readonly logPrefix?: string;
+    readonly discreet?: boolean;
   };
 }
 

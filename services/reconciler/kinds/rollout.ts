@@ -11,7 +11,13 @@ import { familyOf, logStreamOf } from './task-definition.ts';
 export interface Watched {
   readonly clusterArn: string;
   readonly taskDefinitionArn: string;
-  readonly container: { readonly name: string; readonly logGroup: string; readonly logPrefix?: string };
+  readonly container: {
+    readonly name: string;
+    readonly logGroup: string;
+    readonly logPrefix?: string;
+    /** Its log may hold secrets that nobody here could recognise: it is not quoted. */
+    readonly discreet?: boolean;
+  };
   readonly healthPath?: string | undefined;
   /** The service's events, newest first. */
   readonly events: readonly string[];
@@ -29,6 +35,8 @@ export async function whyTasksStopped(aws: Account, service: Watched): Promise<s
   if (task === undefined)
     return `the rollout failed: ${summary(service.events) ?? 'ECS keeps no stopped task of it any more'}`;
   const cause = classify(task, service);
+  if (cause.logs && service.container.discreet)
+    return `${cause.why}; its log says more, and is not quoted: the values of referenced secrets may be in it`;
   const lines = cause.logs ? await lastLines(aws, service, task) : [];
   return lines.length === 0 ? cause.why : `${cause.why}; last log lines: ${lines.map((line) => `"${line}"`).join(' ')}`;
 }

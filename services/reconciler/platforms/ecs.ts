@@ -153,6 +153,7 @@ export function ecs(spec: ServerSpec, place: Place): Graph {
       port: PORT,
       logGroup: got.logs.name,
       logPrefix: serverLogs(spec.revision.number),
+      ...(spec.references.length > 0 && { discreet: true }),
     },
   }));
   g.add('scalable-target', scalableTarget, { service }, (got) => ({

@@ -10,6 +10,7 @@
 //   IGNORE_SIGTERM=1                 must be killed
 //   DRAIN_MS                         after SIGTERM it serves on for so long, then ends with 0
 //   SAY                              printed at the start, one line each
+//   TELL=name,name                   the last words of CRASH=start have these variables' values
 //   PRINT_ENV=name,name              prints these variables' lengths (never values)
 import http from 'node:http';
 
@@ -27,7 +28,9 @@ const end = (why) => {
 for (const line of (env.SAY ?? '').split('\n').filter(Boolean)) console.log(line);
 for (const name of (env.PRINT_ENV ?? '').split(',').filter(Boolean))
   console.log(`${name}: ${env[name] === undefined ? 'absent' : `${env[name].length} characters`}`);
-if (env.CRASH === 'start') end('boom: cannot start with this configuration');
+const told = (env.TELL ?? '').split(',').filter(Boolean);
+if (env.CRASH === 'start')
+  end(`boom: cannot start with ${told.map((name) => `${name} ${env[name]}`).join(', ') || 'this configuration'}`);
 if (ms('CRASH_AFTER_MS') !== undefined) setTimeout(() => end('boom: crashed while running'), ms('CRASH_AFTER_MS'));
 
 function healthy() {
