@@ -264,6 +264,15 @@ STEPS = [
     ),
     ("a page of 51 groups", "logs.DescribeLogGroups", {"limit": 51}),
     ("read no stream", "logs.GetLogEvents", {"logGroupName": "/g/one", "logStreamName": "none"}),
+    ("search it", "logs.FilterLogEvents", {"logGroupName": "/g/one"}, {}, "events"),
+    ("search no group", "logs.FilterLogEvents", {"logGroupName": "/g/none"}),
+    ("search no stream", "logs.FilterLogEvents", {"logGroupName": "/g/one", "logStreamNames": ["none"]}),
+    ("search for 10,001", "logs.FilterLogEvents", {"logGroupName": "/g/one", "limit": 10001}),
+    (
+        "search streams by name and prefix",
+        "logs.FilterLogEvents",
+        {"logGroupName": "/g/one", "logStreamNames": ["a"], "logStreamNamePrefix": "a"},
+    ),
     ("delete it", "logs.DeleteLogGroup", {"logGroupName": "/g/one"}),
     ("delete it again", "logs.DeleteLogGroup", {"logGroupName": "/g/one"}),
     # ---- ELB
