@@ -13,6 +13,7 @@ import { injectable } from '../services/reconciler/aws/injected.ts';
 import { TAG } from '../services/reconciler/aws/tags.ts';
 import { checkPrefix } from './input.ts';
 import type { INetwork } from './network.ts';
+import { uploadBucketName } from './uploads.ts';
 
 export interface FoundationProps {
   /** Begins every name; at most 12 characters. Several data planes fit one account by different prefixes. */
@@ -151,6 +152,7 @@ export class Foundation extends Construct {
       ),
     );
 
+    const archives = `arn:${stack.partition}:s3:::${uploadBucketName(this, prefix)}`;
     const boundary = new iam.CfnManagedPolicy(this, 'Boundary', {
       managedPolicyName: `${prefix}-boundary`,
       // Never change it: a new description means a new policy, and the name is taken by the old one.
@@ -161,6 +163,7 @@ export class Foundation extends Construct {
           { Sid: 'GrantsNothingByItself', Effect: 'Allow', Action: '*', Resource: '*' },
           { Sid: 'NoIdentities', Effect: 'Deny', Action: ['iam:*', 'organizations:*', 'account:*'], Resource: '*' },
           { Sid: 'NoSecretsOfDeployments', Effect: 'Deny', Action: 'secretsmanager:*', Resource: secrets },
+          { Sid: 'NoSourceCodeOfDeployments', Effect: 'Deny', Action: 's3:*', Resource: [archives, `${archives}/*`] },
           {
             Sid: 'NothingOfThePlace',
             Effect: 'Deny',

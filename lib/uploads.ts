@@ -12,16 +12,20 @@ export interface UploadsProps {
   readonly prefix: string;
 }
 
+/** The names of buckets are the whole world's. */
+export function uploadBucketName(scope: Construct, prefix: string): string {
+  const { account, region } = Stack.of(scope);
+  return `${prefix}-uploads-${account}-${region}`;
+}
+
 export class Uploads extends Construct {
   readonly bucketName: string;
 
   constructor(scope: Construct, id: string, props: UploadsProps) {
     super(scope, id);
     checkPrefix(props.prefix);
-    const stack = Stack.of(this);
     const bucket = new s3.CfnBucket(this, 'Bucket', {
-      // Bucket names are the whole world's.
-      bucketName: `${props.prefix}-uploads-${stack.account}-${stack.region}`,
+      bucketName: uploadBucketName(this, props.prefix),
       publicAccessBlockConfiguration: {
         blockPublicAcls: true,
         blockPublicPolicy: true,

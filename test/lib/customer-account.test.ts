@@ -136,6 +136,14 @@ test('uploads: encrypted, private, over TLS only, gone after days, and known by 
   template.hasResourceProperties('AWS::S3::BucketPolicy', {
     PolicyDocument: { Statement: [Match.objectLike(deny)] },
   });
+  template.hasResourceProperties('AWS::IAM::ManagedPolicy', {
+    ManagedPolicyName: 'freehold-boundary',
+    PolicyDocument: {
+      Statement: Match.arrayWith([
+        Match.objectLike({ Sid: 'NoSourceCodeOfDeployments', Effect: 'Deny', Action: 's3:*' }),
+      ]),
+    },
+  });
   assert.match(JSON.stringify(template.toJSON().Outputs), /uploadBucket/);
 });
 
