@@ -101,7 +101,7 @@ const NOT_BUILT =
   'source_revision_config.image_uri with revision_source "internal_docker"';
 
 /** A verdict that needs no look at the account. */
-export function foregone(revision: SeenRevision, isDeleted: boolean): Judged<Verdict> | null {
+function foregone(revision: SeenRevision, isDeleted: boolean): Judged<Verdict> | null {
   if (revision.verdict !== null) return null;
   if (revision.isInterrupted) return { status: 'INTERRUPTED', message: 'interrupted on request' };
   if (isDeleted) return stopped(revision, 'the deployment is being deleted');
@@ -209,7 +209,9 @@ class OneLook {
     const entered = await this.#enter(place);
     if (typeof entered === 'string') return this.#settleUnreachable(entered, target);
     const failed = target !== undefined && target.verdict !== null && target.verdict.status !== 'DEPLOYED';
-    const outcome = await this.#pass(entered, graph, target?.id ?? 'foundation', failed);
+    // Another size or safety may be what mends a database that could not be made.
+    const { type, databaseTier } = this.#seen.deployment;
+    const outcome = await this.#pass(entered, graph, target?.id ?? `foundation ${type} ${databaseTier}`, failed);
     await this.#settle(target, outcome, graph.nodes.length);
   }
 
