@@ -267,6 +267,25 @@ test('another source for one revision, and what follows is made of it', async ()
   assert.deepEqual([gone.status, gone.body.detail], [400, `"${first}" was not uploaded for this deployment`]);
 });
 
+test('what was read can be sent back: nothing is lost', async () => {
+  cloud.secrets.set('theirs', 'arn:aws:secretsmanager:us-east-1:555000000001:secret:theirs-AbCdEf');
+  const variables = {
+    secrets: [{ name: 'A', value: '1' }],
+    secret_references: [{ name: 'B', secret_name: 'theirs', secret_key: '' }],
+  };
+  const namespace = { listener_config: { k8s_namespace: 'agents' } };
+  for (const made of [
+    await create({ ...variables, source_config: { resource_spec: { cpu: 1, labels: { team: 'x' } }, ...namespace } }),
+    await create({ ...variables, source: 'internal_docker', source_config: { deployment_type: 'dev' } }),
+    await create({ ...variables, source: 'internal_source', source_config: {}, source_revision_config: {} }),
+  ]) {
+    const { latest_revision_id: before, updated_at: _, ...read } = made;
+    const { latest_revision_id: after, updated_at: __, ...now } = await patched(made.id, read);
+    assert.deepEqual(now, read);
+    assert.equal(after === null, before === null);
+  }
+});
+
 test('an archive needs to be told where its configuration is', async () => {
   const made = await create({ source: 'internal_source', source_config: {}, source_revision_config: {} });
   const given = { source_revision_config: { source_tarball_path: archive(made.id, 1) } };

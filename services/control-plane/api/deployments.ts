@@ -17,7 +17,6 @@ import { problems, type ApiOptions, type App } from './context.ts';
 import { ApiError, bad, invalid } from './errors.ts';
 import { changeableDeployment, deploymentOf, noDeployment, onlyPlace, placeFor } from './find.ts';
 import {
-  NOT_WRITTEN,
   applied,
   checkCustomUrl,
   checkRunnable,
@@ -25,13 +24,13 @@ import {
   makesRevision,
   nothingYet,
   refuseImmutable,
-  typeOf,
   type Source,
-  type Written,
 } from './intent.ts';
 import { changed, checkSize, givenOf, revise, writeSecrets } from './revise.ts';
 import * as schemas from './schemas.ts';
 import { answerOf, answersOf } from './shown.ts';
+import { typeOf } from './sizes.ts';
+import { NOT_WRITTEN, type Written } from './variables.ts';
 
 const tags = ['deployments'];
 

@@ -1,187 +1,16 @@
 /** From a request and what was asked before to what a revision asks for. Pure: no store, no account. */
 import type { z } from '@hono/zod-openapi';
-import { RESERVED } from '../../reconciler/platforms/environment.ts';
-import { OWN_POSTGRES, type AgentAuth, type DatabaseTier, type ServerResources } from '../../reconciler/spec.ts';
-import { digestOf } from '../redact.ts';
-import type { Build, Reference, Variable } from '../store/database.ts';
+import type { AgentAuth } from '../../reconciler/spec.ts';
+import type { Build, Reference } from '../store/database.ts';
 import type { DeploymentRow, RevisionIntent } from '../store/deployments.ts';
 import { bad, invalid } from './errors.ts';
-import type { deploymentPatch, resourceSpec, revisionCreate, secret, secretReference } from './schemas.ts';
+import type { deploymentPatch, revisionCreate } from './schemas.ts';
+import { resourcesOf, specOf, type DeploymentType, type ResourceSpec } from './sizes.ts';
+import { variablesAfter, type Secret, type Written } from './variables.ts';
 
-export type ResourceSpec = z.infer<typeof resourceSpec>;
-export type Secret = z.infer<typeof secret>;
-export type ReferenceRequest = z.infer<typeof secretReference>;
 export type RevisionRequest = z.infer<typeof revisionCreate>;
-export type DeploymentType = 'dev' | 'prod';
 /** Whose image runs: the customer's own, one that was pushed for the deployment, one that is built from an archive. */
 export type Source = 'external_docker' | 'internal_docker' | 'internal_source';
-
-/** Versions of the secret that one revision's variables may be spread over: AWS keeps twenty, for all revisions. */
-const VERSIONS_LIMIT = 8;
-/** Of one version of a secret, by Secrets Manager's quota. */
-const SECRET_BYTES = 65_536;
-/** Of a task definition, by ECS's quota; the rest of it needs less than what is left over. */
-const DEFINITION_BYTES = 65_536;
-const REST_BYTES = 8192;
-/** `{"name":"","valueFrom":"<the secret's ARN>::<version id>"}`, at most, without the name, which is in it twice. */
-const VARIABLE_BYTES = 220;
-/** The same of a reference, without its name, its secret's ARN and its key. */
-const REFERENCE_BYTES = 40;
-
-function checkNames(list: 'secrets' | 'secret_references', given: readonly { name: string }[]): void {
-  const seen = new Set<string>();
-  for (const [i, { name }] of given.entries()) {
-    const at = [list, i, 'name'];
-    if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name))
-      throw invalid(at, `"${name}" is not a name for an environment variable`);
-    if (RESERVED.includes(name)) throw invalid(at, `"${name}" is reserved: the platform sets it`);
-    if (seen.has(name)) throw invalid(at, `"${name}" is given twice`);
-    seen.add(name);
-  }
-}
-
-/** What can be said of variables by themselves, before anything is looked up. */
-export function checkVariables(secrets: readonly Secret[], references: readonly ReferenceRequest[]): void {
-  checkNames('secrets', secrets);
-  checkNames('secret_references', references);
-  for (const [i, { name }] of references.entries())
-    if (secrets.some((one) => one.name === name))
-      throw invalid(['secret_references', i, 'name'], `"${name}" is given in secrets, too`);
-  if (Buffer.byteLength(JSON.stringify(valuesOf(secrets))) > SECRET_BYTES)
-    throw invalid(['secrets'], `the values together are larger than ${SECRET_BYTES} bytes`);
-}
-
-function checkDefinition({ environment, references }: Variables): void {
-  const bytes =
-    environment.reduce((sum, { name }) => sum + 2 * Buffer.byteLength(name) + VARIABLE_BYTES, 0) +
-    references.reduce(
-      (sum, { name, arn, secretKey }) => sum + Buffer.byteLength(name + arn + (secretKey ?? '')) + REFERENCE_BYTES,
-      0,
-    );
-  if (bytes <= DEFINITION_BYTES - REST_BYTES) return;
-  throw invalid(
-    ['secrets'],
-    `${environment.length + references.length} variables take ${bytes} bytes of the task definition, in which ECS ` +
-      `leaves ${DEFINITION_BYTES - REST_BYTES} for them: use fewer, or shorter names`,
-  );
-}
-
-/** What is to be written into the customer's account. */
-export const valuesOf = (secrets: readonly Secret[]): Record<string, string> =>
-  Object.fromEntries(secrets.flatMap(({ name, value }) => (typeof value === 'string' ? [[name, value]] : [])));
-
-/** Where the values of a request were written, and what tells them apart. */
-export interface Written {
-  /** Null: it gave none. */
-  readonly versionId: string | null;
-  readonly digestKey: Buffer;
-}
-
-/** Stands for the version in a try before anything is written. */
-export const NOT_WRITTEN: Written = { versionId: 'not written yet', digestKey: Buffer.alloc(32) };
-
-/** The whole list replaces the one before; a variable without a value keeps the one that it has. */
-function environmentOf(secrets: readonly Secret[], before: readonly Variable[], written: Written): Variable[] {
-  const environment = secrets.map(({ name, value }, i): Variable => {
-    if (typeof value === 'string')
-      return { name, versionId: written.versionId!, digest: digestOf(written.digestKey, value) };
-    const kept = before.find((variable) => variable.name === name);
-    if (!kept) throw invalid(['secrets', i, 'value'], `"${name}" has no value yet: give it one`, 'missing');
-    return kept;
-  });
-  const versions = new Set(environment.map((variable) => variable.versionId));
-  if (versions.size > VERSIONS_LIMIT)
-    throw bad(`the variables were set in more than ${VERSIONS_LIMIT} requests: give all their values in one`);
-  return environment;
-}
-
-/**
- * Where a deployment's data is cannot change under it: neither would the data move, nor would a redeploy of an earlier
- * revision find it again.
- * @param serving the revision that serves; undefined: nothing has run yet, so there is no data
- */
-export function checkDatabase(next: Variables, serving: Variables | undefined): void {
-  if (serving === undefined) return;
-  if (isOwnDatabase(next) === isOwnDatabase(serving)) return;
-  throw bad(
-    isOwnDatabase(serving)
-      ? `"${OWN_POSTGRES}" cannot be left out: the deployment's data is in that database: name it (without a value it ` +
-          `keeps the one it has), or make another deployment`
-      : `"${OWN_POSTGRES}" cannot be added: the deployment's data is in the database made for it: make another deployment`,
-  );
-}
-
-type Variables = Pick<RevisionIntent, 'environment' | 'references'>;
-
-/** Whether the user brought it: then it is not ours to change. */
-export const isOwnDatabase = ({ environment, references }: Variables): boolean =>
-  [...environment, ...references].some(({ name }) => name === OWN_POSTGRES);
-
-const SUPPORTED = new Set(['min_scale', 'max_scale', 'cpu', 'memory_mb']);
-/** Mean nothing on ECS, and clients send them: a task has no burst, images come from the place's own registry. */
-const IGNORED = new Set(['cpu_limit', 'memory_limit_mb', 'labels', 'annotations', 'image_pull_secrets']);
-
-const DEFAULTS: Record<DeploymentType, ServerResources> = {
-  dev: { cpu: 1, memoryMb: 1024, minScale: 1, maxScale: 1 },
-  prod: { cpu: 2, memoryMb: 2048, minScale: 1, maxScale: 10 },
-};
-
-/** @param spec replaces the one before as a whole; what it leaves out is the deployment type's */
-export function resourcesOf(type: DeploymentType, spec: ResourceSpec): ServerResources {
-  for (const [name, value] of Object.entries(spec)) {
-    const isEmpty = value === null || value === undefined || (Array.isArray(value) && value.length === 0);
-    if (!isEmpty && !SUPPORTED.has(name) && !IGNORED.has(name))
-      throw bad(`resource_spec.${name} is not supported on compute_type "ecs"`);
-  }
-  const base = DEFAULTS[type];
-  if (spec.min_scale === 0) throw bad(NO_SCALE_TO_ZERO);
-  const minScale = spec.min_scale ?? base.minScale;
-  const maxScale = spec.max_scale ?? Math.max(base.maxScale, minScale);
-  if (maxScale < minScale) throw bad(`resource_spec.max_scale (${maxScale}) is below min_scale (${minScale})`);
-  return { cpu: spec.cpu ?? base.cpu, memoryMb: spec.memory_mb ?? base.memoryMb, minScale, maxScale };
-}
-
-/** Without nulls, so that what was not asked is not kept. */
-const specOf = (spec: ResourceSpec): ResourceSpec =>
-  Object.fromEntries(Object.entries(spec).filter(([, value]) => value !== null && value !== undefined));
-
-/** Word for word: clients match it. */
-const NO_SCALE_TO_ZERO = 'Scale to zero deployments are not supported in AWS environments';
-
-export function typeOf(asked: string | null | undefined): DeploymentType {
-  if (asked === null || asked === undefined) return 'prod';
-  if (asked === 'dev' || asked === 'prod') return asked;
-  if (asked === 'dedicated') return 'prod';
-  if (asked.endsWith('_zero') || asked === 'serverless') throw bad(NO_SCALE_TO_ZERO);
-  throw bad(`deployment_type "${asked}" is not offered: use "dev" or "prod"`);
-}
-
-/** Of one container, by compute tier: sizes that Fargate has as they are. */
-const COMPUTE: Record<DatabaseTier, { cpu: number; memory_mb: number }> = {
-  DEDICATED_S: { cpu: 1, memory_mb: 2048 },
-  DEDICATED_M: { cpu: 2, memory_mb: 4096 },
-  DEDICATED_L: { cpu: 4, memory_mb: 8192 },
-};
-
-export function dedicated(tier: string): DatabaseTier {
-  if (tier.startsWith('SERVERLESS_')) throw bad(NO_SCALE_TO_ZERO);
-  return tier as DatabaseTier;
-}
-
-export const isSized = ({ resources }: Pick<RevisionIntent, 'resources'>, tier: DatabaseTier): boolean =>
-  resources.cpu === COMPUTE[tier].cpu && resources.memoryMb === COMPUTE[tier].memory_mb;
-
-/** The same with the size of a tier. */
-export function sized(before: RevisionIntent, type: DeploymentType, tier: DatabaseTier): RevisionIntent {
-  const spec = { ...before.resourceSpec, ...COMPUTE[tier] };
-  return { ...before, resourceSpec: spec, resources: resourcesOf(type, spec) };
-}
-
-/** The same with what its spec leaves out as another type has it. */
-export const retyped = (before: RevisionIntent, type: DeploymentType): RevisionIntent => ({
-  ...before,
-  resources: resourcesOf(type, before.resourceSpec),
-});
 
 /** The source of a new deployment, or of a revision. */
 export function checkSource(source: string): Source {
@@ -295,19 +124,12 @@ export const nothingYet = (type: DeploymentType, source: Source, agentAuth: Agen
 /** The one before with what a request gives. @throws ApiError when that cannot be */
 export function applied(given: Given, before: RevisionIntent, type: DeploymentType, written: Written): RevisionIntent {
   const { secrets, references, resourceSpec } = given;
-  const next = {
+  return {
     ...before,
     ...contentAfter(given, before),
     ...(resourceSpec ? { resourceSpec: specOf(resourceSpec), resources: resourcesOf(type, resourceSpec) } : {}),
-    // What has a name now takes it from what had it before.
-    environment: without(
-      secrets ? environmentOf(secrets, before.environment, written) : before.environment,
-      references ?? [],
-    ),
-    references: without(references ?? before.references, secrets ?? []),
+    ...variablesAfter(before, secrets, references, written),
   };
-  checkDefinition(next);
-  return next;
 }
 
 function contentAfter({ content, image }: Given, before: RevisionIntent): Partial<RevisionIntent> {
@@ -317,9 +139,6 @@ function contentAfter({ content, image }: Given, before: RevisionIntent): Partia
   const says = build !== null && Object.keys(build).length > 0;
   return { source, imageUri, image, build: says ? { ...NO_BUILD, ...earlier, ...build } : null };
 }
-
-const without = <T extends { name: string }>(list: readonly T[], taken: readonly { name: string }[]): T[] =>
-  list.filter(({ name }) => !taken.some((one) => one.name === name));
 
 /** Whether a PATCH changes what runs, and not just what is said of it. */
 export function makesRevision(own: Source, request: RevisionRequest): boolean {

@@ -22,22 +22,24 @@ import type { ApiOptions } from './context.ts';
 import { inAccount } from './errors.ts';
 import { beingDeleted, placeFor } from './find.ts';
 import {
-  NOT_WRITTEN,
   applied,
-  checkDatabase,
   checkRunnable,
-  checkVariables,
   contentOf,
   nothingYet,
-  valuesOf,
-  type DeploymentType,
   type Given,
-  type ReferenceRequest,
   type RevisionRequest,
-  type Secret,
   type Source,
-  type Written,
 } from './intent.ts';
+import type { DeploymentType } from './sizes.ts';
+import {
+  NOT_WRITTEN,
+  checkDatabase,
+  checkVariables,
+  valuesOf,
+  type ReferenceRequest,
+  type Secret,
+  type Written,
+} from './variables.ts';
 
 export interface Making {
   /** Made twice: to see whether it can be, and, when the values were written, of what is newest then. */

@@ -4,10 +4,11 @@ import { intentOf, newestRevisions, type DeploymentChange } from '../store/deplo
 import { problems, type ApiOptions, type App } from './context.ts';
 import { bad, invalid } from './errors.ts';
 import { changeableDeployment, deploymentOf } from './find.ts';
-import { dedicated, isOwnDatabase, isSized, retyped, sized, typeOf } from './intent.ts';
 import { add } from './revise.ts';
 import * as schemas from './schemas.ts';
 import { answerOf } from './shown.ts';
+import { dedicated, isSized, retyped, sized, typeOf } from './sizes.ts';
+import { isOwnDatabase } from './variables.ts';
 
 const tags = ['deployments'];
 
