@@ -1,4 +1,4 @@
-/** The variables of a revision: values that are written into the customer's account, references to secrets of his own. */
+/** The variables of a revision: values that go to the customer's account, references to secrets of his own. */
 import type { z } from '@hono/zod-openapi';
 import { RESERVED } from '../../reconciler/platforms/environment.ts';
 import { OWN_POSTGRES } from '../../reconciler/spec.ts';
