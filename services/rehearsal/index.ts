@@ -198,7 +198,7 @@ export interface Rehearsal {
     port?: number;
     service?: string;
   }): Promise<string>;
-  /** Through the balancers' proxy, for http://….elb.amazonaws.com/ URLs; the body streams. */
+  /** Through the proxy, for http://….elb.amazonaws.com/ and http://….dkr.ecr.….amazonaws.com/v2/; the body streams. */
   fetch(url: string, init?: ProxyInit): Promise<Response>;
   /**
    * Lets time pass at once: durations, windows, expiry and retention, not what belongs to processes. Answers the

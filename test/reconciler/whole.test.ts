@@ -10,8 +10,9 @@ import { Terminal } from '../../services/reconciler/aws/errors.ts';
 import { findInjectable } from '../../services/reconciler/aws/injected.ts';
 import { names, url } from '../../services/reconciler/aws/names.ts';
 import { TAG, ownerTags } from '../../services/reconciler/aws/tags.ts';
-import { writeEnvironment } from '../../services/reconciler/kinds/environment.ts';
+import { ENVIRONMENT, writeEnvironment } from '../../services/reconciler/kinds/environment.ts';
 import { kinds } from '../../services/reconciler/kinds/index.ts';
+import { REPOSITORY, pushToken } from '../../services/reconciler/kinds/repository.ts';
 import { pass, type Outcome, type Row, type Rows } from '../../services/reconciler/pass.ts';
 import { ecs } from '../../services/reconciler/platforms/ecs.ts';
 import { remaining } from '../../services/reconciler/aws/remaining.ts';
@@ -20,6 +21,7 @@ import type { ServerSpec } from '../../services/reconciler/spec.ts';
 import type { Rehearsal } from '../../services/rehearsal/index.ts';
 import { eventually } from '../support/eventually.ts';
 import { makePlace, type TestPlace } from '../support/place.ts';
+import { push } from '../support/push.ts';
 import { openRehearsal } from '../support/rehearsal.ts';
 
 const ACCOUNT = '350000000005';
@@ -41,14 +43,11 @@ describe('a whole server', { timeout: 180_000 }, () => {
   let rehearsal: Rehearsal;
   let t: TestPlace;
   let aws: Account;
-  let image: string;
 
   before(async () => {
     rehearsal = await openRehearsal();
     t = await makePlace(rehearsal, ACCOUNT);
     aws = await t.accounts.enter(t.place, { name: 'whole' });
-    image = (await rehearsal.pushImage({ account: ACCOUNT, region: 'us-east-1', repository: 'app', image: 'stub' }))
-      .uri;
   });
   after(async () => {
     t.close();
@@ -120,15 +119,17 @@ describe('a whole server', { timeout: 180_000 }, () => {
     };
 
     const versionId = await writeEnvironment(aws, t.place, deployment, { REVISION: 'one' });
+    const { repository, username, token: password } = await pushToken(t.accounts, t.place, deployment);
+    const digest = await push(rehearsal, { repository, tag: 'latest', username, password, image: 'stub' });
     const first: ServerSpec = {
       deployment,
       revision: { id: randomUUID(), number: 1 },
       type: 'prod',
       databaseTier: null,
-      source: 'external_docker',
+      source: 'internal_docker',
       references: [],
       agentAuth: { type: 'noop' },
-      image,
+      image: `${repository}@${digest}`,
       resources: { cpu: 1, memoryMb: 1024, minScale: 1, maxScale: 2 },
       environment: [{ name: 'REVISION', versionId }],
       retainedSecretVersions: [],
@@ -139,7 +140,8 @@ describe('a whole server', { timeout: 180_000 }, () => {
     assert.equal((await answer()).revision, 'one');
     const made = said.filter((line) => line.endsWith(': create')).map((line) => line.split(':')[0]);
     const nodes = ecs(first, t.place).nodes.map((node) => node.id);
-    assert.deepEqual(made.sort(), nodes.filter((id) => id !== 'environment').sort(), 'each made once');
+    const byRequest = [ENVIRONMENT, REPOSITORY];
+    assert.deepEqual(made.sort(), nodes.filter((id) => !byRequest.includes(id)).sort(), 'each made once');
 
     const idle = t.calls.length;
     await look(first.revision.id, ecs(first, t.place));
