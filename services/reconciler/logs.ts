@@ -88,11 +88,13 @@ const KNOWN = 400;
 const READS = 5;
 const READ_MS = 8_000;
 const READ_LINES = 10_000;
-const ANSWER_LENGTH = 1_000_000;
+const ANSWER_LENGTH = 500_000;
 
 export async function readLog(source: LogSource, query: LogQuery, now = Date.now()): Promise<LogPage> {
   const offset = query.offset === undefined ? undefined : decode(query.offset, query.order);
-  return query.order === 'asc' ? oldestFirst(source, query, offset, now) : newestFirst(source, query, offset, now);
+  if (query.order === 'desc') return newestFirst(source, query, offset, now);
+  const following = query.following === true && offset === undefined && query.from > now - SETTLED_MS;
+  return oldestFirst(source, { ...query, following }, offset, now);
 }
 
 interface Offset {
@@ -111,9 +113,8 @@ async function oldestFirst(
   offset: Offset | undefined,
   now: number,
 ): Promise<LogPage> {
-  const follows = query.following === true && offset === undefined && query.from > now - SETTLED_MS;
   const { from, to, began, known, token } = offset ?? {
-    from: follows ? Math.max(0, query.from - LATE_MS) : query.from,
+    from: query.following ? query.from - LATE_MS : query.from,
     to: query.to,
     began: now,
     known: new Map<string, number>(),
@@ -122,11 +123,11 @@ async function oldestFirst(
   const earlier: (LogLine & { arrivedAt: number })[] = [];
   const given: LogLine[] = [];
   const read = await readAll(source, query, { from, to, newestFirst: false, token }, known, (line, event) => {
-    if (follows && line.at < query.from) earlier.push({ ...line, arrivedAt: event.arrivedAt });
+    if (query.following && line.at < query.from) earlier.push({ ...line, arrivedAt: event.arrivedAt });
     else given.push(line);
     return given.length < query.limit;
   });
-  const lines = [...(follows ? late(earlier, query, given.length) : []), ...given];
+  const lines = [...late(earlier, query, given.length), ...given];
   const seen = new Map([...known, ...lines.map(({ id, at }) => [keyOf(id), at] as const)]);
   const last = given.at(-1)?.at;
   if (read.token !== undefined && last === undefined)

@@ -133,6 +133,10 @@ describe('a page', () => {
     const answer = await deployLogs();
     assert(!JSON.stringify(answer.body).includes('CANARY'), JSON.stringify(answer.body));
     assert.equal(answer.body.logs[0].message, 'the token is …, oh');
+    const long = `${'word '.repeat(5000)}CANARY-of-the-log ${'x'.repeat(9000)}\n\nend`;
+    write(0, long);
+    const [, line] = said(await deployLogs());
+    assert.equal(line, long.replace('CANARY-of-the-log', '…'));
   });
 });
 

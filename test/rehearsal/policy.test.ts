@@ -13,6 +13,7 @@ import {
   CreateLogGroupCommand,
   DeleteLogGroupCommand,
   DescribeLogGroupsCommand,
+  FilterLogEventsCommand,
   GetLogEventsCommand,
   ListTagsForResourceCommand,
   PutRetentionPolicyCommand,
@@ -632,6 +633,11 @@ describe('the resources that a call is authorised on', () => {
       'logs DeleteLogGroup',
       (c) => c.logs.send(new DeleteLogGroupCommand({ logGroupName: '/aws/ecs/p' })),
       [['logs:DeleteLogGroup', arn('logs', 'log-group:/aws/ecs/p:*')]],
+    ],
+    [
+      'logs FilterLogEvents',
+      (c) => c.logs.send(new FilterLogEventsCommand({ logGroupName: '/aws/ecs/p', logStreamNamePrefix: 's/' })),
+      [['logs:FilterLogEvents', arn('logs', 'log-group:/aws/ecs/p:*')]],
     ],
     [
       'logs GetLogEvents',
