@@ -4,9 +4,11 @@ import { randomUUID } from 'node:crypto';
 import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { runInNewContext } from 'node:vm';
 import { PROBLEMS } from '../../services/control-plane/api/problems.ts';
 import { api as application } from '../../services/control-plane/api/app.ts';
 import { openDatabase } from '../../services/control-plane/store/database.ts';
+import { eventually } from '../support/eventually.ts';
 import { openControlPlane, type ControlPlane, type Json } from './open.ts';
 
 let api: ControlPlane;
@@ -287,5 +289,62 @@ test('the reference page loads all that it needs from where it is, and runs no s
         for (const [, url] of text.matchAll(/url\(["']?([^"')]{0,20})/g)) assert.match(url!, /^data:/);
     }
     assert.deepEqual(types, ['image/png', 'text/css', 'text/javascript', 'text/javascript', 'application/json']);
+  }
+});
+
+test('where the CLIs send people: a page that is the same for all, and shows what its reader may see', async () => {
+  const place = await api.place('page');
+  const { body: made } = await api.call('POST', '/v2/deployments', {
+    name: 'page',
+    source: 'internal_docker',
+    source_config: { deployment_type: 'dev', listener_id: place.id },
+    source_revision_config: {},
+    secrets: [],
+  });
+  for (const [prefix, slash] of [
+    ['', ''],
+    ['/api-host', '/'],
+  ]) {
+    const at = new URL(
+      `${prefix}/o/${made.tenant_id}/host/deployments/${made.id}${slash}`,
+      'http://control-plane.test',
+    );
+    const page = await api.request(at.pathname, {});
+    assert.equal(page.status, 200);
+    assert.match(page.headers.get('content-security-policy')!, /^default-src 'none'; script-src 'self'/);
+    const html = await page.text();
+    assert.doesNotMatch(html, new RegExp(`${made.id}|${made.tenant_id}|>[^<]*page`), 'nothing of any deployment');
+    const script = await api.request(new URL(/src="([^"]+)"/.exec(html)![1]!, at).pathname, {});
+
+    // A browser, as far as the script needs one.
+    const shown: Record<string, { textContent: string; value: string }> = {};
+    const element = (id: string) => (shown[id] ??= { textContent: '', value: '' });
+    let submit = (_event: { preventDefault(): void }): void => assert.fail('nothing is to be submitted');
+    const form = { addEventListener: (_: string, act: typeof submit) => void (submit = act) };
+    const document = {
+      getElementById: element,
+      querySelector: (what: string) => (what === 'form' ? form : element(what)),
+    };
+    const fetch = (path: string, given: { headers: Record<string, string> }) => api.request(path, given);
+    runInNewContext(await script.text(), {
+      document,
+      location: at,
+      fetch,
+      setTimeout: () => 0,
+      clearTimeout: () => {},
+    });
+    assert.equal(shown['name']!.textContent, made.id);
+    const says = async (key: string, id: string): Promise<string> => {
+      element('input').value = key;
+      element(id).textContent = '';
+      submit({ preventDefault: () => {} });
+      return eventually(`${id} is shown`, () => shown[id]!.textContent || undefined);
+    };
+    assert.match(await says('fh_wrong', 'wrong'), /./);
+    assert.match(await says(api.key, 'status'), /^AWAITING_DATABASE/);
+    assert.deepEqual(
+      ['name', 'revision', 'wrong'].map((id) => shown[id]!.textContent),
+      ['page', 'none yet', ''],
+    );
   }
 });

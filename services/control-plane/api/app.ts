@@ -15,6 +15,7 @@ import { addListeners } from './listeners.ts';
 import { addLogs } from './logs.ts';
 import { addReference } from './reference.ts';
 import { addRevisions } from './revisions.ts';
+import { addStatusPage } from './status-page.ts';
 import { addAuth, addTenants } from './tenants.ts';
 import { addTiers } from './tiers.ts';
 import { addTimeline } from './timeline.ts';
@@ -64,6 +65,7 @@ export function routes(options: ApiOptions): App {
   addTenants(app, options);
   addAuth(app);
   addReference(app);
+  addStatusPage(app);
   everyRouteHasItsRole(app);
   return app;
 }

@@ -77,7 +77,7 @@ const NEEDED = new Map(ORDER.flatMap((role) => ROLES[role].map((operation) => [o
 /** Everything below these takes a key or a token; nothing else does. */
 const GUARDED = ['/auth', '/v1', '/v2'];
 /** And these are for everyone. */
-const OPEN = /^\/(ok|openapi\.json|redoc|docs(\/[\w.-]+)?)$/;
+const OPEN = /^\/(ok|openapi\.json|redoc|docs(\/[\w.-]+)?|o\/status\.js|o\/:\w+\/host\/deployments\/:\w+)$/;
 const isGuarded = (path: string): boolean => GUARDED.some((prefix) => path.startsWith(`${prefix}/`));
 
 /** These are about the organization: they need no workspace. */

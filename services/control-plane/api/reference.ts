@@ -17,7 +17,8 @@ const ASSETS: Record<string, string> = {
   'favicon-32x32.png': 'image/png',
 };
 
-const POLICY = [
+/** Of a page on which keys are typed: it loads and tells nothing elsewhere. */
+export const POLICY = [
   "default-src 'none'",
   "script-src 'self'",
   "style-src 'self'",

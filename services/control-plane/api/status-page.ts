@@ -1,0 +1,80 @@
+/**
+ * Where the CLIs send people who want to know how a deployment is doing: `/o/<workspace>/host/deployments/<id>`. One
+ * page for all, with nothing of any deployment in it: what it shows, its reader's own key asks for.
+ */
+import type { Context } from 'hono';
+import type { App, Env } from './context.ts';
+import { POLICY } from './reference.ts';
+
+const SCRIPT = `const [, root, workspace, deployment] = /^(.*)\\/o\\/([^/]+)\\/host\\/deployments\\/([^/]+)/.exec(location.pathname);
+const show = (id, text) => (document.getElementById(id).textContent = text ?? '');
+let key, next;
+
+async function ask(path) {
+  const headers = { 'X-Api-Key': key, 'X-Tenant-Id': workspace };
+  const answer = await fetch(root + '/v2/deployments/' + deployment + path, { headers });
+  const body = await answer.json();
+  if (answer.ok) return body;
+  throw new Error(typeof body.detail === 'string' ? body.detail : JSON.stringify(body.detail));
+}
+
+async function look() {
+  clearTimeout(next);
+  try {
+    const now = await ask('');
+    const [newest] = (await ask('/revisions?limit=1')).resources;
+    show('name', now.name);
+    show('status', [now.status, now.status_message].filter(Boolean).join(': '));
+    show('revision', newest ? [newest.number, newest.status, newest.status_message].filter(Boolean).join(': ') : 'none yet');
+    show('url', now.url);
+    show('wrong', '');
+  } catch (error) {
+    show('wrong', error.message);
+  }
+  next = setTimeout(look, 5000);
+}
+
+show('name', deployment);
+document.querySelector('form').addEventListener('submit', (event) => {
+  event.preventDefault();
+  key = document.querySelector('input').value.trim();
+  void look();
+});
+`;
+
+/** @param up from the page's address to that of its script */
+const page = (up: string): string => `<!doctype html>
+<html lang="en">
+  <head>
+    <meta charset="utf-8">
+    <meta name="viewport" content="width=device-width, initial-scale=1">
+    <title>Deployment</title>
+    <script defer src="${up}status.js"></script>
+  </head>
+  <body>
+    <h1 id="name"></h1>
+    <form><label>API key <input type="password" autocomplete="off" required></label> <button>Show</button></form>
+    <p id="wrong" role="alert"></p>
+    <dl>
+      <dt>Status</dt><dd id="status"></dd>
+      <dt>Newest revision</dt><dd id="revision"></dd>
+      <dt>Address</dt><dd id="url"></dd>
+    </dl>
+  </body>
+</html>
+`;
+
+export function addStatusPage(app: App): void {
+  const answer = (c: Context<Env>, body: string, type: string) =>
+    c.body(body, 200, {
+      'Content-Type': `${type}; charset=utf-8`,
+      'Content-Security-Policy': POLICY,
+      'X-Content-Type-Options': 'nosniff',
+      'Referrer-Policy': 'no-referrer',
+      'Cache-Control': 'no-cache',
+    });
+  app.get('/o/:workspace_id/host/deployments/:deployment_id', (c) =>
+    answer(c, page(new URL(c.req.url).pathname.endsWith('/') ? '../../../../' : '../../../'), 'text/html'),
+  );
+  app.get('/o/status.js', (c) => answer(c, SCRIPT, 'text/javascript'));
+}
