@@ -71,8 +71,8 @@ export interface Seen {
   /** The last that was seen while the place could be entered. */
   readonly knownStatus: DeploymentStatus | null;
   /**
-   * Newest first: the newest, the active one, the last that was begun, the last 100 without a verdict (older ones follow
-   * when these have one), and the last 25 that were deployed.
+   * Newest first: the newest, the active one, the last that was begun, the last 100 without a verdict (older ones
+   * follow when these have one), and the last 25 that were deployed.
    */
   readonly revisions: readonly SeenRevision[];
 }

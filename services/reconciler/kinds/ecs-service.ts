@@ -118,7 +118,7 @@ export const ecsService: Kind<EcsServiceInputs, Live, { arn: string; name: strin
   },
   pollSeconds: 5,
   limitSeconds: 1800,
-  // On Fargate a task starts in half a minute, and one behind a balancer is rolled out in two; a large image takes more.
+  // On Fargate a task starts in half a minute, and one behind a balancer is rolled out in two; large images take more.
   usual: () => ({ ready: '2 to 5 minutes', gone: '1 to 3 minutes' }),
 
   async observe({ aws, tags }, inputs) {
