@@ -32,7 +32,13 @@ const maybeMoment = moment.nullish().openapi({ type: ['string', 'null'], format:
 
 const order = z.enum(['asc', 'desc']);
 const level = z.enum(LEVELS).nullish().describe('This level and what is graver.');
-const offset = z.string().max(12_000).nullish().describe('Of the page before, in the same order.');
+/** In a query, 12,000 characters that needed to be escaped would be more than a server takes in a request's head. */
+const offset = z
+  .string()
+  .max(12_000)
+  .regex(/^[A-Za-z0-9._-]*$/, 'it is no offset of a page before')
+  .nullish()
+  .describe('Of the page before, in the same order.');
 const query = z.string().nullish().describe('Part of the message or of a field, whatever its case.');
 const runId = z.string().max(200).nullish();
 const limitOf = (most: number, usual: number) => z.number().int().min(1).max(most).default(usual);
