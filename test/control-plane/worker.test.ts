@@ -179,12 +179,12 @@ test('interrupted on request: the one that serves is gone back to, and nothing e
   await interrupt(made.id, second);
   const ended = await becomes(made.id, second, 'INTERRUPTED');
   assert.equal(ended.status_message, 'interrupted on request');
-  await eventually('it is as before', async () => (await deployment(made.id)).status_message !== null);
   await eventually('the first runs', () => cloud.things.get('agent/service')?.what === 'repo/agent@sha256:1');
-  const now = await deployment(made.id);
-  assert.equal(now.status, 'READY');
-  assert.equal(now.active_revision_id, made.latest_revision_id);
-  assert.equal(now.status_message, 'revision 2 INTERRUPTED: interrupted on request; revision 1 serves');
+  const now = await eventually('it says so', async () => {
+    const seen = await deployment(made.id);
+    return seen.status_message === 'revision 2 INTERRUPTED: interrupted on request; revision 1 serves' && seen;
+  });
+  assert.deepEqual([now.status, now.active_revision_id], ['READY', made.latest_revision_id]);
   await eventually('what the second made is gone', () => !cloud.things.has('agent/task-r2'));
   assert.deepEqual(rollouts(), ['create agent/service', 'change agent/service', 'change agent/service']);
   const third = await patch(made.id, image(3));
