@@ -1,6 +1,6 @@
 /**
- * `node bin/check-archive.ts <archive> [langgraph.json]`: whether an image could be built from it, as a build will look.
- * `-` is the standard input.
+ * `node bin/check-archive.ts <archive> [langgraph.json]`: whether an image could be built from it, as a build will
+ * look. `-` is the standard input.
  */
 import { createReadStream } from 'node:fs';
 import { BadArchive, checkArchive } from '../services/archive.ts';

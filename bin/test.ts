@@ -17,7 +17,14 @@ const given = process.argv.slice(2).map((file) => resolve(file));
 process.chdir(ROOT);
 process.env['NODE_COMPILE_CACHE'] ??= join(ROOT, '.cache', 'test', 'node'); // a hundred processes load the same modules
 // Those that take long, and mostly wait, first: the others fill what they leave, and the end is short ones.
-const LONG = ['test/e2e/main-job', 'test/tidy', 'test/e2e/', 'test/rehearsal/langgraph-server', 'test/lib/deploy'];
+const LONG = [
+  'test/e2e/main-job',
+  'test/control-plane/schemathesis',
+  'test/e2e/',
+  'test/tidy',
+  'test/rehearsal/langgraph-server',
+  'test/lib/deploy',
+];
 const rank = (file: string): number => {
   const at = LONG.findIndex((name) => file.startsWith(name));
   return at < 0 ? LONG.length : at;

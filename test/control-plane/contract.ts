@@ -1,4 +1,4 @@
-/** Holds what the API answers against its OpenAPI document, so that every test of the API is one of its contract, too. */
+/** Holds what the API answers against its OpenAPI document: so every test of the API is one of its contract, too. */
 import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js';
 import formats from 'ajv-formats';
 import assert from 'node:assert/strict';
