@@ -140,6 +140,7 @@ describe('deploying, in every way that the clients have', { concurrency: true },
     const result = event(ran, 'result');
     assert.equal(result.status, 'succeeded');
     agent = { id: result.deployment_id, url: result.url };
+    assert((await fetch(result.status_url)).ok, 'there is a page where it sends people for the status');
     assert.match(event(ran, 'status_change').status, /^(CREATING|QUEUED|AWAITING_DEPLOY|DEPLOYING)$/);
 
     const seen = await get(`/${agent.id}`);
