@@ -10,7 +10,15 @@ import { names, serverLogs } from '../../services/reconciler/aws/names.ts';
 import { ownerTags } from '../../services/reconciler/aws/tags.ts';
 import { logGroup } from '../../services/reconciler/kinds/log-group.ts';
 import { taskDefinition } from '../../services/reconciler/kinds/task-definition.ts';
-import { lineOf, type LogLine, type LogQuery } from '../../services/reconciler/logs.ts';
+import {
+  lineOf,
+  logOf,
+  readLog,
+  type LogEvent,
+  type LogLine,
+  type LogQuery,
+  type LogSource,
+} from '../../services/reconciler/logs.ts';
 import type { Cx } from '../../services/reconciler/resource.ts';
 import type { Rehearsal } from '../../services/rehearsal/index.ts';
 import { eventually } from '../support/eventually.ts';
@@ -39,6 +47,54 @@ for (const [text, level, message] of [
     const line = lineOf({ id: '1', at: 0, arrivedAt: 0, stream: '', text });
     assert.deepEqual([line.level, line.message], [level, message ?? text]);
   });
+
+for (const order of ['asc', 'desc'] as const)
+  test(`a search through pages of nothing goes on where the page before gave up: ${order}`, async () => {
+    const event = { id: 'e', at: Date.now() - 60_000, arrivedAt: Date.now(), stream: 's', text: 'found' };
+    const read: number[] = [];
+    const source: LogSource = ({ token }) => {
+      const page = Number(token ?? 0);
+      read.push(page);
+      return Promise.resolve(
+        page < 12 ? { events: [], token: String(page + 1) } : { events: [event], token: undefined },
+      );
+    };
+    let offset: string | undefined;
+    for (const lines of [0, 0, 1]) {
+      const page = await readLog(source, { from: 0, order, limit: 10, offset });
+      assert.equal(page.lines.length, lines);
+      offset = page.next ?? undefined;
+    }
+    assert.deepEqual(
+      read,
+      Array.from({ length: 13 }, (_, n) => n),
+    );
+  });
+
+test('lines that arrive while a search goes through pages of nothing are given after it', async () => {
+  const kept: LogEvent[] = [];
+  const say = (text: string, ago: number) =>
+    kept.push({ id: text, at: Date.now() - ago, arrivedAt: Date.now(), stream: 's', text });
+  const source: LogSource = async (range) => {
+    const page = Number(range.token ?? 0);
+    return page < 7 ? { events: [], token: String(page + 1) } : logOf(kept)({ ...range, token: undefined });
+  };
+  const query = { from: 0, order: 'asc' as const, limit: 10 };
+  const first = await readLog(source, query);
+  assert.deepEqual(first.lines, []);
+  say('prompt', 0);
+  const second = await readLog(source, { ...query, offset: first.next! });
+  assert.deepEqual(
+    second.lines.map(({ id }) => id),
+    ['prompt'],
+  );
+  say('late', 5000);
+  const third = await readLog(logOf(kept), { ...query, offset: second.next! });
+  assert.deepEqual(
+    third.lines.map(({ id }) => id),
+    ['late'],
+  );
+});
 
 const ACCOUNT = '350000000018';
 
