@@ -52,7 +52,7 @@ const asked = (ids: readonly string[], size: number): [what: string, requests: r
   ['list by a part of the name: none', [list('name_contains=nobody')]],
   ['list by status: nearly all', [list('status=READY&limit=20')]],
   ['list by status: one in a thousand', [list('status=UNKNOWN&limit=20')]],
-  ['list by status: before the first look, none', [list('status=AWAITING_DATABASE&limit=20')]],
+  ['list by status: before the first look', [list('status=AWAITING_DATABASE&limit=20')]],
   ['create', Array.from({ length: CREATES }, create)],
 ];
 

@@ -88,14 +88,16 @@ export async function answersOf(
   { db, cloud }: Pick<ApiOptions, 'db' | 'cloud'>,
   rows: readonly DeploymentRow[],
 ): Promise<z.infer<typeof schemas.deployment>[]> {
-  const newest = await newestRevisions(
-    db,
-    rows.map((row) => row.id),
-  );
-  const places = await placesOf(
-    db,
-    rows.map((row) => row.place_id),
-  );
+  const [newest, places] = await Promise.all([
+    newestRevisions(
+      db,
+      rows.map((row) => row.id),
+    ),
+    placesOf(
+      db,
+      rows.map((row) => row.place_id),
+    ),
+  ]);
   return rows.map((row) => shownDeployment(cloud, row, newest.get(row.id), placeOf(places.get(row.place_id)!)));
 }
 
