@@ -1,11 +1,11 @@
 /** The control plane as a process: store, API, worker. The only reader of the environment. */
-import { serve, type ServerType } from '@hono/node-server';
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pino, type Logger } from 'pino';
 import { Accounts } from '../reconciler/aws/account.ts';
 import { startPostgres } from '../postgres.ts';
 import { api } from './api/app.ts';
+import { listen } from './api/server.ts';
 import { awsCloud } from './aws.ts';
 import { settingsFrom, type Settings } from './settings.ts';
 import { digestKey, firstKey, settingKey } from './store/access.ts';
@@ -192,9 +192,3 @@ function keepUp(db: Database, looks: Looks, settings: Settings, log: Logger): ()
     await running;
   };
 }
-
-const listen = (fetch: Parameters<typeof serve>[0]['fetch'], { port, host: hostname }: Settings): Promise<ServerType> =>
-  new Promise((resolve, reject) => {
-    const server = serve({ fetch, port, hostname }, () => resolve(server));
-    server.once('error', reject);
-  });

@@ -1,10 +1,10 @@
 /** A whole control plane over a real PostgreSQL and a simulated cloud: the API in-process, the worker when started. */
-import { serve, type ServerType } from '@hono/node-server';
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
+import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { pino, type Logger } from 'pino';
 import { api } from '../../services/control-plane/api/app.ts';
+import { listen } from '../../services/control-plane/api/server.ts';
 import { startWorker } from '../../services/control-plane/worker.ts';
 import { addKey, addWorkspace, digestKey } from '../../services/control-plane/store/access.ts';
 import { openDatabase as connect, type Database } from '../../services/control-plane/store/database.ts';
@@ -95,7 +95,7 @@ export async function openControlPlane(): Promise<ControlPlane> {
     digestKey: secretsKey,
   });
 
-  let server: ServerType | undefined;
+  let server: Server | undefined;
   const call: ControlPlane['call'] = async (method, path, body, headers = {}) => {
     const response = await app.request(path, {
       method,
@@ -122,8 +122,7 @@ export async function openControlPlane(): Promise<ControlPlane> {
     log,
     logged,
     async listen() {
-      server = serve({ fetch: app.fetch, port: 0, hostname: '127.0.0.1' });
-      await once(server, 'listening');
+      server = await listen(app.fetch, { port: 0, host: '127.0.0.1' });
       return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
     },
     request: (path, init) => app.request(path, init),

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { readFileSync, readdirSync } from 'node:fs';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { runInNewContext } from 'node:vm';
@@ -212,6 +213,30 @@ test('a defect of ours is 500 with the id that the log has; a store that is away
     assert.equal(away.headers.get('retry-after'), '5');
   }
   await db.destroy();
+});
+
+test('what is no request fails in the same shape', async () => {
+  const url = new URL(await api.listen());
+  const send = async (head: string): Promise<{ status: number; body: Json }> => {
+    const socket = connect(Number(url.port), url.hostname);
+    socket.write(`${head}\r\nConnection: close\r\n\r\n`);
+    let said = '';
+    for await (const chunk of socket) said += String(chunk);
+    const [, status, body] = /^HTTP\/1\.1 (\d+)[^]*?\r\n\r\n([^]*)$/.exec(said)!;
+    return { status: Number(status), body: JSON.parse(body!) };
+  };
+  for (const [head, status] of [
+    ['GET /ok HTTP/1.1\r\nHost: x', 200],
+    ['TRACE /ok HTTP/1.1\r\nHost: x', 405],
+    ['NONSENSE', 400],
+    ['GET /ok HTTP/1.1\r\nHost: a b', 400],
+    ['GET /v2\\x HTTP/1.1\r\nHost: x', 400],
+    [`GET /ok?${'x'.repeat(20_000)} HTTP/1.1\r\nHost: x`, 431],
+  ] as const) {
+    const answer = await send(head);
+    assert.equal(answer.status, status, head.slice(0, 40));
+    if (status !== 200) assert.equal(typeof answer.body.detail, 'string');
+  }
 });
 
 test('the document: every operation says what it is, and every failure what to do', async () => {
