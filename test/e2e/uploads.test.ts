@@ -1,6 +1,13 @@
 /** Source code and images on their way into the customer's account, as the clients send them; and nothing is left. */
 import { DescribeRepositoriesCommand, ECRClient } from '@aws-sdk/client-ecr';
-import { DeleteBucketCommand, ListObjectsV2Command, S3Client } from '@aws-sdk/client-s3';
+import {
+  DeleteBucketCommand,
+  GetBucketEncryptionCommand,
+  GetBucketLifecycleConfigurationCommand,
+  GetBucketOwnershipControlsCommand,
+  ListObjectsV2Command,
+  S3Client,
+} from '@aws-sdk/client-s3';
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
@@ -30,6 +37,18 @@ const create = (name: string, source: string): Promise<Json> =>
     // A database of their own, so that none is made and waited for.
     secrets: [{ name: 'POSTGRES_URI_CUSTOM', value: 'postgresql://user:password@db.example.com/agent' }],
   });
+
+test("the stack's bucket is encrypted, the owner's alone, and empties itself", async () => {
+  const { Rules } = await s3.send(new GetBucketLifecycleConfigurationCommand({ Bucket }));
+  assert.deepEqual(
+    Rules!.map((rule) => [rule.Status, rule.Expiration?.Days]),
+    [['Enabled', 3]],
+  );
+  const { ServerSideEncryptionConfiguration: encryption } = await s3.send(new GetBucketEncryptionCommand({ Bucket }));
+  assert.equal(encryption!.Rules![0]!.ApplyServerSideEncryptionByDefault!.SSEAlgorithm, 'AES256');
+  const { OwnershipControls: owner } = await s3.send(new GetBucketOwnershipControlsCommand({ Bucket }));
+  assert.equal(owner!.Rules![0]!.ObjectOwnership, 'BucketOwnerEnforced');
+});
 
 test('an archive is uploaded and named by a revision, which says that it cannot be built yet; it goes with the deployment', async () => {
   const { id } = await create('from-source', 'internal_source');

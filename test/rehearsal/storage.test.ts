@@ -14,6 +14,8 @@ import {
   DeletePublicAccessBlockCommand,
   GetObjectCommand,
   GetPublicAccessBlockCommand,
+  ListObjectsV2Command,
+  PutBucketLifecycleConfigurationCommand,
   PutBucketPolicyCommand,
   PutObjectCommand,
   PutPublicAccessBlockCommand,
@@ -186,6 +188,27 @@ test(`aws:ResourceAccount is the account of the bucket's owner (${OWNER})`, asyn
   assert.deepEqual(
     [await at(anywhere, {}), await at(here, {}), await at(here, { Bucket })],
     ['allowed', 'AccessDenied', 'allowed'],
+  );
+});
+
+const LIFECYCLE = 'https://docs.aws.amazon.com/AmazonS3/latest/userguide/intro-lifecycle-rules.html';
+test(`a lifecycle rule expires what is older than its days, below its prefix, at midnight (${LIFECYCLE})`, async () => {
+  const rule = { Status: 'Enabled', Filter: { Prefix: 'uploads/' }, Expiration: { Days: 3 } } as const;
+  await s3.send(
+    new PutBucketLifecycleConfigurationCommand({ Bucket, LifecycleConfiguration: { Rules: [{ ...rule, ID: 'x' }] } }),
+  );
+  for (const Key of ['uploads/a', 'kept']) await s3.send(new PutObjectCommand({ Bucket, Key, Body: 'x' }));
+  const there = async () =>
+    (await s3.send(new ListObjectsV2Command({ Bucket })))
+      .Contents!.map((one) => one.Key)
+      .filter((key) => key !== 'a.txt');
+  await rehearsal.skip(2 * 86_400);
+  await s3.send(new PutObjectCommand({ Bucket, Key: 'uploads/b', Body: 'x' }));
+  assert.ok((await there()).includes('uploads/a'));
+  await rehearsal.skip(2 * 86_400);
+  assert.deepEqual(
+    (await there()).filter((key) => key === 'kept' || key!.startsWith('uploads/')),
+    ['kept', 'uploads/b'],
   );
 });
 

@@ -155,6 +155,55 @@ def _between(text: str, tag: str) -> str:
     return text.split(f"<{tag}>")[1].split(f"</{tag}>")[0]
 
 
+def _bucket_rules(props: dict) -> bytes:
+    def rule(one: dict) -> str:
+        days = one.get("ExpirationInDays")
+        parts = (one.get("AbortIncompleteMultipartUpload") or {}).get("DaysAfterInitiation")
+        return (
+            f"<Rule><Status>{one.get('Status')}</Status><Filter><Prefix>{one.get('Prefix', '')}</Prefix></Filter>"
+            + (f"<Expiration><Days>{days}</Days></Expiration>" if days else "")
+            + (
+                f"<AbortIncompleteMultipartUpload><DaysAfterInitiation>{parts}</DaysAfterInitiation>"
+                "</AbortIncompleteMultipartUpload>"
+                if parts
+                else ""
+            )
+            + "</Rule>"
+        )
+
+    rules = "".join(rule(one) for one in props.get("Rules") or [])
+    return f"<LifecycleConfiguration>{rules}</LifecycleConfiguration>".encode()
+
+
+def _bucket_owner(props: dict) -> bytes:
+    rules = "".join(
+        f"<Rule><ObjectOwnership>{one.get('ObjectOwnership')}</ObjectOwnership></Rule>" for one in props["Rules"]
+    )
+    return f"<OwnershipControls>{rules}</OwnershipControls>".encode()
+
+
+def _bucket_encryption(props: dict) -> bytes:
+    rules = "".join(
+        "<Rule><ApplyServerSideEncryptionByDefault><SSEAlgorithm>"
+        f"{(one.get('ServerSideEncryptionByDefault') or {}).get('SSEAlgorithm')}"
+        "</SSEAlgorithm></ApplyServerSideEncryptionByDefault></Rule>"
+        for one in props["ServerSideEncryptionConfiguration"]
+    )
+    return f"<ServerSideEncryptionConfiguration>{rules}</ServerSideEncryptionConfiguration>".encode()
+
+
+def _buckets() -> None:
+    """What ministack leaves out of a bucket's properties."""
+    from ministack.services import s3
+    from ministack.services.cloudformation import provisioners
+
+    provisioners._S3_BUCKET_CONFIGURATIONS += (
+        ("LifecycleConfiguration", _bucket_rules, s3._put_bucket_lifecycle, s3._delete_bucket_lifecycle),
+        ("BucketEncryption", _bucket_encryption, s3._put_bucket_encryption, s3._delete_bucket_encryption),
+        ("OwnershipControls", _bucket_owner, s3._put_bucket_ownership_controls, s3._delete_bucket_ownership_controls),
+    )
+
+
 def _types() -> None:
     from ministack.services import alb, ec2, ecs, iam
     from ministack.services.cloudformation import provisioners
@@ -492,6 +541,7 @@ def _parameters() -> None:
 
 def install() -> None:
     _waits()
+    _buckets()
     _types()
     _refusals()
     _parameters()

@@ -1,4 +1,5 @@
-"""What goes, or comes, by itself after days: deleted secrets, automated backups, the records of deleted things.
+"""What goes, or comes, by itself after days: deleted secrets, automated backups, the records of deleted things, objects
+of buckets with lifecycle rules.
 
 Worked out when somebody asks, from the account's clock, so that a skip of thirty days costs nothing.
 """
@@ -6,7 +7,7 @@ Worked out when somebody asks, from the account's clock, so that a skip of thirt
 from datetime import UTC, datetime
 
 from ministack.core.responses import get_account_id, get_region
-from ministack.services import ec2, rds, secretsmanager
+from ministack.services import ec2, rds, s3, secretsmanager
 from ministack.services.cloudformation import _stacks, handlers
 
 from account import clock, databases, durations, network
@@ -77,6 +78,27 @@ def stacks() -> None:
             del _stacks[name]
 
 
+def objects() -> None:
+    """An object goes at the midnight (UTC) after the days of its bucket's lifecycle rule.
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/intro-lifecycle-rules.html
+    """
+    for name, rules in list(s3._bucket_lifecycle.items()):
+        bucket = s3._buckets.get(name)
+        for rule in rules if bucket and isinstance(rules, list) else []:
+            days = (rule.get("Expiration") or {}).get("Days")
+            prefix = (rule.get("Filter") or {}).get("Prefix") or rule.get("Prefix") or ""
+            if not days or rule.get("Status") != "Enabled" or s3._bucket_versioning.get(name):
+                continue
+            for key, one in list(bucket["objects"].items()):
+                written = datetime.fromisoformat(one["last_modified"]).timestamp()
+                if key.startswith(prefix) and clock.now() >= ((written + days * DAY) // DAY + 1) * DAY:
+                    del bucket["objects"][key]
+
+
+def _now_iso() -> str:
+    return f"{datetime.fromtimestamp(clock.now(), UTC):%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"
+
+
 def _first(actions: dict, names: str, work) -> None:
     """Bring things up to date before these calls."""
     for name in names.split():
@@ -96,6 +118,13 @@ def install() -> None:
         return await answer(method, path, headers, body, query_params)
 
     secretsmanager.handle_request = handle_request
+    store = s3.handle_request
+
+    async def stored(*given, **named):
+        objects()
+        return await store(*given, **named)
+
+    s3.handle_request, s3.now_iso = stored, _now_iso
     _first(rds._ACTION_MAP, "DescribeDBSnapshots DeleteDBSnapshot CreateDBSnapshot", backups)
     _first(ec2._ACTION_MAP, "DescribeNatGateways DescribeTags", gateways)
     _first(handlers._ACTION_HANDLERS, "DescribeStacks ListStacks DescribeStackEvents", stacks)
