@@ -7,6 +7,7 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { api as apiOf } from '../../services/control-plane/api/app.ts';
 import { openControlPlane, type ControlPlane, type Json } from './open.ts';
 
 /** As written in a `.tf` file. */
@@ -57,6 +58,8 @@ const secretsOf = (secrets: Record<string, string> = {}): Json =>
     .map((name) => ({ name, value: secrets[name] }));
 
 class Terraform {
+  /** What `Retry-After` said, in seconds. */
+  readonly waits: number[] = [];
   /** Before it tries again. */
   retrying: () => void = () => {};
   /** Each try: `POST /v2/deployments 201`. */
@@ -82,7 +85,9 @@ class Terraform {
         throw new Refusal(answer.status, JSON.stringify(answer.body.detail));
       }
       this.retrying();
-      await sleep(RETRY_MS * 2 ** tries);
+      const after = answer.headers.get('retry-after');
+      if (after) this.waits.push(Number(after));
+      await sleep(after ? Number(after) : RETRY_MS * 2 ** tries); // a millisecond for a second
     }
   }
 
@@ -435,4 +440,21 @@ test('an account that cannot be entered for a moment: the next try makes it, and
   const { body } = await api.call('GET', '/v2/deployments?name=second-try');
   assert.equal(body.resources.length, 1);
   await terraform.destroy(state);
+});
+
+test('too many requests: it waits for as long as it is told, and gives up after the third', async () => {
+  const { db, looks, cloud, log, digestKey } = api;
+  const agentAuth = { type: 'noop' } as const;
+  const limited = apiOf({ db, looks, cloud, log, digestKey, principalArn: null, agentAuth, rateLimit: 1 });
+  const call: ControlPlane['call'] = async (method, path, body, headers) => {
+    const sent = { ...headers, 'X-Api-Key': api.key, 'Content-Type': 'application/json' };
+    const answer = await limited.request(path, { method, headers: sent, body: body ? JSON.stringify(body) : null });
+    return { status: answer.status, body: await answer.json(), headers: answer.headers };
+  };
+  const terraform = new Terraform({ ...api, call }, '');
+  await terraform.request('GET', '?limit=1');
+  await assert.rejects(terraform.request('GET', '?limit=1'), /^Error: 429: /);
+  assert.equal(terraform.sent.length, 4);
+  assert.equal(terraform.waits.length, 2);
+  for (const seconds of terraform.waits) assert(seconds >= 1 && seconds <= 60, `${seconds} s`);
 });

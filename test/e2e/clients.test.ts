@@ -293,7 +293,7 @@ describe('reading', { concurrency: true }, () => {
   });
 
   test('deploy logs, and logs -f during a run: its lines appear, and none twice', async () => {
-    const follow = start(PYTHON_CLI, ['deploy', 'logs', '--deployment-id', agent.id, '-f']);
+    const follow = start(PYTHON_CLI, ['deploy', 'logs', '--deployment-id', agent.id, '--limit', '1000', '-f']);
     await eventually('what was there is printed', () => follow.said().includes('Uvicorn running'), { seconds: 30 });
     const printed = follow.said().length;
     const [{ status }] = await Promise.all([
