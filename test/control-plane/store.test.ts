@@ -12,6 +12,9 @@ import {
   rowsOf,
   setDeploymentStatus,
 } from '../../services/control-plane/store/observed.ts';
+import { openDatabase as connect } from '../../services/control-plane/store/database.ts';
+import { migrate } from '../../services/control-plane/store/migrations.ts';
+import { openDatabase } from '../support/database.ts';
 import { openControlPlane, type ControlPlane } from './open.ts';
 
 let api: ControlPlane;
@@ -102,4 +105,31 @@ test('a connection that is lost in the middle of a transaction fails that transa
     }),
   );
   assert.equal((await api.call('GET', '/ok')).status, 200);
+});
+
+test('a role that may make tables in its database, and no extension, has a store without that index', async () => {
+  const role = `guest_${randomUUID().slice(0, 8)}`;
+  const database = await openDatabase();
+  const as = (user: string) => {
+    const url = new URL(database.url);
+    if (user !== '') [url.username, url.password] = [user, 'x'];
+    return connect(url.href, { connections: 1, onError: () => {} });
+  };
+  const [owner, guest] = [as(''), as(role)];
+  try {
+    await sql.raw(`create role ${role} login password 'x'`).execute(owner);
+    await sql.raw(`grant create on schema public to ${role}`).execute(owner);
+    await migrate(guest);
+    const { rows: found } = await sql<{ name: string }>`
+      select indexname as name from pg_indexes where tablename = 'deployments'`.execute(guest);
+    const names = found.map(({ name }) => name);
+    assert(names.includes('deployments_listed'), names.join());
+    assert(!names.includes('deployments_by_part_of_name'), names.join());
+  } finally {
+    await guest.destroy();
+    await sql.raw(`drop owned by ${role} cascade`).execute(owner);
+    await sql.raw(`drop role ${role}`).execute(owner);
+    await owner.destroy();
+    await database.close();
+  }
 });

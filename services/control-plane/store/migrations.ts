@@ -245,7 +245,7 @@ const steps: Record<string, Migration> = {
         do $$ begin
           create extension if not exists pg_trgm;
           create index deployments_by_part_of_name on deployments using gin (name gin_trgm_ops);
-        exception when insufficient_privilege or undefined_file or feature_not_supported then null;
+        exception when insufficient_privilege or undefined_object or undefined_file or feature_not_supported then null;
         end $$`.execute(db);
     },
   },
