@@ -245,6 +245,7 @@ test('the document: every operation says what it is, and every failure what to d
     Object.entries<Json>(item).map(([method, operation]) => ({ ...operation, name: `${method} ${path}` })),
   );
   const described = new Set(document.tags.map((tag: Json) => tag.name));
+  assert.deepEqual(described, new Set(operations.flatMap(({ tags }) => tags)), 'tags');
   const ids = new Set(operations.map(({ operationId }) => operationId));
   assert.equal(ids.size, operations.length);
   for (const { name, summary, tags, responses } of operations) {

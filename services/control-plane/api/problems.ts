@@ -151,6 +151,8 @@ export function problemsPage(): string {
     '',
     ...table(['Status', 'What happened', 'What the caller does next'], rows),
     '',
+    'A 207 of a bulk delete is half a success: its `failed` has a sentence for each deployment that stays. Ask again for those.',
+    '',
     '## Sentences that clients may match',
     '',
     'They stay as they are; `{…}` is what differs. Other sentences may change.',

@@ -9,7 +9,7 @@ import { add, resolve, revise } from './revise.ts';
 import * as schemas from './schemas.ts';
 import { answerOf, shownReference, shownRevision } from './shown.ts';
 
-const tags = ['deployments'];
+const tags = ['revisions'];
 
 export function addRevisions(app: App, options: ApiOptions): void {
   const { db, looks, cloud } = options;
