@@ -105,6 +105,20 @@ async function readEverything(id: string, revisions: readonly string[]): Promise
     await ask('POST', `/v1/projects/${id}${path}/deploy_logs`, { limit: 1000 });
 }
 
+test('the search finds what is there, in whatever form', () => {
+  const { value } = first;
+  for (const [form, text] of [
+    ['plain', `{"message":"${value}"}`],
+    ['plain', JSON.stringify({ message: JSON.stringify({ value }) })],
+    ['plain', `?value=${encodeURIComponent(value)}`],
+    ['plain', value.toUpperCase()],
+    ['hexadecimal', `\\x${Buffer.from(`a${value}`).toString('hex')}`],
+    ...['', 'a', 'ab'].map((before) => ['base64', Buffer.from(`${before}${value} after`).toString('base64url')]),
+  ] as [string, string][])
+    assert.deepEqual(formsIn(`before ${text} after`, first), [form], text);
+  assert.deepEqual(formsIn(second.value, first), []);
+});
+
 test('nothing that is secret is in a table, a log line or an answer', async () => {
   const made = await stage.createDeployment(api, {
     name: 'agent',
