@@ -43,6 +43,7 @@ function start(command: string[], args: string[], env: Record<string, string> = 
     env: {
       PATH: [dirname(process.execPath), '/usr/bin', '/bin'].join(':'),
       HOME: folder,
+      NODE_COMPILE_CACHE: process.env['NODE_COMPILE_CACHE'],
       LANGGRAPH_CLI_NO_ANALYTICS: '1',
       LANGGRAPH_HOST_API_KEY: on.api.apiKey,
       LANGGRAPH_HOST_URL: on.api.url,
@@ -132,6 +133,7 @@ async function ask(url: string, headers: Record<string, string>, graph = 'echo',
 const key = (value: string) => ({ 'X-Api-Key': value });
 const get = (path: string): Promise<Json> => on.api.call('GET', `/v2/deployments${path}`);
 let agent: { id: string; url: string };
+let pushed: string;
 const others: string[] = [];
 
 describe('deploying, in every way that the clients have', { concurrency: true }, () => {
@@ -204,7 +206,7 @@ describe('deploying, in every way that the clients have', { concurrency: true },
     const args = deploy('pushed', '--image', 'local-image', '--deployment-type', 'dev', '--json');
     const ran = await good(python(args, env));
     const { deployment_id: id, status } = event(ran, 'result');
-    others.push(id);
+    pushed = id;
     assert.equal(status, 'succeeded');
     const seen = await get(`/${id}`);
     assert.equal(seen.source, 'internal_docker');
@@ -360,20 +362,16 @@ test('the agent lets in who has a key of its workspace, and nobody else', async 
 });
 
 test('langgraph deploy delete --force, langgraphjs deploy delete --force: everything goes', async () => {
-  const first = agent.id;
-  const deleted = [
-    good(npm(['deploy', 'delete', first, '--force'])),
-    ...others.map((id) => good(python(['deploy', 'delete', id, '--force']))),
-  ];
+  const all = [agent.id, pushed, ...others];
+  const deleted = all.map((id, i) => good((i === 0 ? npm : python)(['deploy', 'delete', id, '--force'])));
   for (const [i, ran] of (await Promise.all(deleted)).entries())
-    assert(ran.out.includes(`Deleted deployment ${[first, ...others][i]}.`));
-  await stage.gone(on.api, first, 120);
-  await bad(python(['deploy', 'delete', first, '--force']), new RegExp(`404: Deployment ID ${first} not found`));
-  const left = await stage.tagged(on.rehearsal, ACCOUNT, first);
-  // AWS's own habits, and a production database's last snapshot.
-  const meant = /:secret:|:task-definition\/|:snapshot:/;
+    assert(ran.out.includes(`Deleted deployment ${all[i]}.`));
+  for (const { id, status } of (await get('')).resources) assert.equal(status, 'AWAITING_DELETE', id);
+  await stage.gone(on.api, pushed, 120); // the one that takes least: no last snapshot, no runs to wait for
+  await bad(python(['deploy', 'delete', pushed, '--force']), new RegExp(`404: Deployment ID ${pushed} not found`));
+  const left = await stage.tagged(on.rehearsal, ACCOUNT, pushed);
   assert.deepEqual(
-    left.filter((arn) => !meant.test(arn)),
+    left.filter((arn) => !/:secret:|:task-definition\//.test(arn)), // AWS's own habits
     [],
   );
 });
