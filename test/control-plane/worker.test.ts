@@ -228,6 +228,29 @@ test('interrupted before it began, and while the place cannot be entered: never 
   );
 });
 
+test('interrupted while the look that finds it ready is under way: it is stopped, as was answered', async () => {
+  let release = (): void => {};
+  const held = new Promise<void>((resolve) => (release = resolve));
+  let isHeld = false;
+  cloud.onObserve = async ({ name }) => {
+    if (name !== 'agent/service' || isHeld || !cloud.things.has(name)) return;
+    isHeld = true;
+    await held;
+  };
+  const made = await create();
+  await api.startWorker();
+  await eventually('it is about to be found ready', () => isHeld);
+  await interrupt(made.id, made.latest_revision_id);
+  release();
+  await eventually('it has ended', async () => {
+    const { status } = await revision(made.id, made.latest_revision_id);
+    return status !== 'CREATING' && status !== 'DEPLOYING';
+  });
+  assert.equal((await revision(made.id, made.latest_revision_id)).status, 'INTERRUPTED');
+  await eventually('nothing of it runs', () => [...cloud.things.keys()].join() === 'agent/database');
+  assert.equal((await deployment(made.id)).active_revision_id, null);
+});
+
 const createEmpty = (source: string, secrets: Json[] = []): Promise<Json> =>
   create('agent', { source, source_revision_config: {}, secrets });
 
@@ -530,6 +553,25 @@ test('another pass has begun: the older one writes nothing more, to the cloud or
   assert.deepEqual(cloud.acts, acts);
   assert.deepEqual(await api.db.selectFrom('resources').selectAll().orderBy('seq').execute(), before);
   assert.match(api.logged.join(''), /another pass has begun/);
+});
+
+test('a look begins with one state of what is asked: a revision and the type that came with it', async () => {
+  const made = await create();
+  await begin(api.db, made.id);
+  const begun = await api.db.transaction().execute(async (tx) => {
+    await sql`select from deployment_statuses where deployment_id = ${made.id} for update`.execute(tx);
+    const beginning = begin(api.db, made.id);
+    await eventually('it waits', async () => {
+      const { rows } = await sql<{ waits: boolean }>`
+        select exists (select from pg_locks where not granted) as waits`.execute(api.db);
+      return rows[0]!.waits;
+    });
+    const tier = await api.call('PATCH', `/v2/deployments/${made.id}/deployment-tier`, { deployment_type: 'prod' });
+    assert.equal(tier.status, 200);
+    return { beginning };
+  });
+  const seen = (await begun.beginning)!;
+  assert.deepEqual([seen.revisions[0]?.number, seen.deployment.type], [2, 'prod']);
 });
 
 test('secret versions that a revision may need are retained, newest first, and no more than AWS keeps', async () => {

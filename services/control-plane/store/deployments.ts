@@ -1,7 +1,7 @@
 /** Intent: what the API writes of deployments and revisions, and what it reads back. */
 import { sql, type RawBuilder } from 'kysely';
 import type { AgentAuth, DatabaseTier, ServerResources } from '../../reconciler/spec.ts';
-import type { DeploymentStatus, RevisionStatus } from '../../reconciler/status.ts';
+import { isVerdict, type DeploymentStatus, type RevisionStatus } from '../../reconciler/status.ts';
 import {
   json,
   now,
@@ -457,25 +457,17 @@ export async function deleteDeployment(db: Database, looks: Looks, workspaceId: 
  */
 export async function interruptRevision(db: Database, looks: Looks, row: RevisionRow): Promise<boolean> {
   return db.transaction().execute(async (tx) => {
-    const found = await tx
-      .updateTable('revisions as r')
+    // A look that is about to end it is waited for, and one that comes later sees this.
+    await tx.selectFrom('revisions').select('id').where('id', '=', row.id).forNoKeyUpdate().execute();
+    const found = await findRevision(tx, row.deployment_id, row.id);
+    if (found === undefined || isVerdict(found.status)) return false;
+    await tx
+      .updateTable('revisions')
       .set({ interrupted_at: sql`coalesce(interrupted_at, now())` })
-      .where('r.id', '=', row.id)
-      .where((e) =>
-        e.not(
-          e.exists(
-            e
-              .selectFrom('revision_statuses as s')
-              .select('s.revision_id')
-              .whereRef('s.revision_id', '=', 'r.id')
-              .where('s.ended_at', 'is not', null),
-          ),
-        ),
-      )
-      .returning('r.id')
-      .executeTakeFirst();
-    if (found) await looks.ask(tx, row.deployment_id);
-    return found !== undefined;
+      .where('id', '=', row.id)
+      .execute();
+    await looks.ask(tx, row.deployment_id);
+    return true;
   });
 }
 

@@ -80,15 +80,29 @@ export interface Seen {
 /** Begins a pass: from now on an older one writes nothing. Undefined: no such deployment. */
 export async function begin(db: Database, deploymentId: string): Promise<Seen | undefined> {
   return db.transaction().execute(async (tx) => {
-    const deployment = await tx.selectFrom('deployments').selectAll().where('id', '=', deploymentId).executeTakeFirst();
-    if (deployment === undefined) return undefined;
-    const { epoch, active_revision_id, known_status } = await tx
+    const begun = await tx
       .insertInto('deployment_statuses')
-      .values({ deployment_id: deploymentId, epoch: 1, status: 'AWAITING_DATABASE' })
+      .columns(['deployment_id', 'epoch', 'status'])
+      .expression((e) =>
+        e
+          .selectFrom('deployments')
+          .where('id', '=', deploymentId)
+          .select(['id', sql<number>`1`.as('epoch'), sql<DeploymentStatus>`'AWAITING_DATABASE'`.as('status')]),
+      )
       .onConflict((conflict) =>
         conflict.column('deployment_id').doUpdateSet({ epoch: sql`deployment_statuses.epoch + 1`, looked_at: now }),
       )
       .returning(['epoch', 'active_revision_id', 'known_status'])
+      .executeTakeFirst();
+    if (begun === undefined) return undefined;
+    const { epoch, active_revision_id, known_status } = begun;
+    // Held until all is read: a revision that comes with another type or tier is never seen with the one before, which
+    // its task definition would keep for good.
+    const deployment = await tx
+      .selectFrom('deployments')
+      .selectAll()
+      .where('id', '=', deploymentId)
+      .forShare()
       .executeTakeFirstOrThrow();
     const place = await tx
       .selectFrom('places')
@@ -275,6 +289,17 @@ export async function startRevision(db: Database, deploymentId: string, revision
       conflict.column('revision_id').doUpdateSet({ started_at: sql`coalesce(revision_statuses.started_at, now())` }),
     )
     .execute();
+}
+
+/** Whether a user has asked that it be stopped; until the transaction ends, nobody does. */
+export async function isInterrupted(tx: Tx, revisionId: string): Promise<boolean> {
+  const row = await tx
+    .selectFrom('revisions')
+    .select('interrupted_at')
+    .where('id', '=', revisionId)
+    .forNoKeyUpdate()
+    .executeTakeFirst();
+  return row !== undefined && row.interrupted_at !== null;
 }
 
 /** @returns whether it changed */
