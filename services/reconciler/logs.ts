@@ -242,14 +242,18 @@ const SAYS_LEVEL = new RegExp(`^[^A-Za-z]*(?:T[\\d:.,]+(?:Z|[+-][\\d:]+)?\\W+)?(
 const TRACEBACK =
   /^[\s+|]*(?:Exception Group )?Traceback \(most recent call last\)|^[\s+|]+File ".*", line \d+|^[\w.]+(?:Error|Exception)(?::|$)/;
 
+/** What is looked at for a level: to go back and forth in a whole line of 256 kB would take minutes. */
+const BEGINNING = 500;
+
 /** Pure. Servers write one JSON object a line (`LOG_JSON`); what is none is a message of level INFO, or as it looks. */
 export function lineOf(event: LogEvent): LogLine {
   const { id, at, stream, text } = event;
   const json = objectIn(text);
   if (json === undefined) {
-    const [, word = '', mark] = SAYS_LEVEL.exec(text) ?? [];
+    const beginning = text.slice(0, BEGINNING);
+    const [, word = '', mark] = SAYS_LEVEL.exec(beginning) ?? [];
     const says = mark !== undefined || word === word.toUpperCase() ? CALLED[word.toLowerCase()] : undefined;
-    const level = says ?? (TRACEBACK.test(text) ? 'ERROR' : 'INFO');
+    const level = says ?? (TRACEBACK.test(beginning) ? 'ERROR' : 'INFO');
     return { id, at, level, message: text, runId: null, logger: null, stream };
   }
   const level = string(json['level'] ?? json['severity'] ?? json['levelname']);

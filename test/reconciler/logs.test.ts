@@ -48,6 +48,15 @@ for (const [text, level, message] of [
     assert.deepEqual([line.level, line.message], [level, message ?? text]);
   });
 
+// An agent's line is looked at while everybody else's requests wait.
+for (const text of [`T${':'.repeat(256_000)}x`, `T${'1.'.repeat(128_000)}`, ' '.repeat(256_000), 'a.'.repeat(128_000)])
+  test(`a line of 256 kB takes no time: ${text.slice(0, 5)}…`, () => {
+    const before = process.cpuUsage();
+    assert.equal(lineOf({ id: '1', at: 0, arrivedAt: 0, stream: '', text }).level, 'INFO');
+    const { user } = process.cpuUsage(before);
+    assert(user < 1_000_000, `${user} microseconds`);
+  });
+
 for (const order of ['asc', 'desc'] as const)
   test(`a search through pages of nothing goes on where the page before gave up: ${order}`, async () => {
     const event = { id: 'e', at: Date.now() - 60_000, arrivedAt: Date.now(), stream: 's', text: 'found' };
