@@ -5,7 +5,13 @@ import { allServerLogs, names, serverLogs, shortId, url } from '../reconciler/aw
 import { ownerTags } from '../reconciler/aws/tags.ts';
 import { resolveImage } from '../reconciler/aws/image.ts';
 import { findInjectable } from '../reconciler/aws/injected.ts';
-import { ENVIRONMENT, environment, writeEnvironment, type EnvironmentInputs } from '../reconciler/kinds/environment.ts';
+import {
+  ENVIRONMENT,
+  environment,
+  lostVersions,
+  writeEnvironment,
+  type EnvironmentInputs,
+} from '../reconciler/kinds/environment.ts';
 import { fargateSize } from '../reconciler/kinds/fargate.ts';
 import { kinds } from '../reconciler/kinds/index.ts';
 import { REPOSITORY, pushToken, repository } from '../reconciler/kinds/repository.ts';
@@ -60,6 +66,8 @@ export function awsCloud(accounts: Accounts): Cloud {
     },
     writeEnvironment: async (place: Place, deployment: Owner, values) =>
       writeEnvironment(await enter(place, shortId(deployment.id)), place, deployment, values),
+    lostVersions: async (place, deployment, versionIds) =>
+      lostVersions(await enter(place, shortId(deployment.id)), place, deployment, versionIds),
     byRequest(place, { source, ...deployment }) {
       const called = names(place, deployment);
       const secret: EnvironmentInputs = { name: called.secret('environment'), versions: {}, keep: [] };

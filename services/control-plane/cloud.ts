@@ -56,6 +56,8 @@ export interface Cloud {
   logs(place: Place, deployment: Owner, revision: number | null, query: LogQuery): Promise<LogPage>;
   /** Writes values into the deployment's secret in the customer's account: answers the version that they are in. */
   writeEnvironment(place: Place, deployment: Owner, values: Readonly<Record<string, string>>): Promise<string>;
-  /** The resources that requests make themselves (the three above), as a pass keeps them. */
+  /** Which of these versions of that secret are there no more. */
+  lostVersions(place: Place, deployment: Owner, versionIds: readonly string[]): Promise<readonly string[]>;
+  /** The resources that requests make themselves (secret, repository, uploads), as a pass keeps them. */
   byRequest(place: Place, deployment: Owner & { readonly source: string }): Pick<Row, 'id' | 'kind' | 'inputs'>[];
 }

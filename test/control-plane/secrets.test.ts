@@ -45,6 +45,19 @@ const reference = (name: string, secret_name = 'theirs', secret_key = 'key'): Js
   secret_key,
 });
 
+test('redeploy: refused when values of that revision are kept no more, and says which', async () => {
+  const made = await create({ secrets: [{ name: 'A', value: '1' }] });
+  const [first] = [...cloud.written.keys()].slice(-1);
+  const next = await patched(made.id, { secrets: [{ name: 'A' }, { name: 'B', value: '2' }] });
+  cloud.written.delete(first!);
+  const path = `/v2/deployments/${made.id}/revisions`;
+  const refused = await api.call('POST', `${path}/${made.latest_revision_id}/redeploy`);
+  assert.equal(refused.status, 400);
+  assert.match(refused.body.detail, /^revision 1 cannot be redeployed: its values of "A" are kept no more: PATCH/);
+  const { body } = await api.call('GET', `/v2/deployments/${made.id}`);
+  assert.equal(body.latest_revision_id, next.latest_revision_id);
+});
+
 test('references: found in the account, inherited, answered as given', async () => {
   const arn = cloud.secrets.get('other')!;
   const made = await create({ secret_references: [reference('A'), reference('B', arn, '')] });

@@ -199,6 +199,10 @@ export class SimulatedCloud implements Cloud {
     });
   }
 
+  lostVersions(_place: Place, _deployment: unknown, versionIds: readonly string[]): Promise<string[]> {
+    return Promise.resolve(versionIds.filter((id) => !this.written.has(id)));
+  }
+
   byRequest(_place: Place, deployment: { name: string; source: string }) {
     const rows = [{ id: 'environment', kind: 'thing', inputs: this.#secret(deployment) }];
     if (deployment.source === 'internal_docker')

@@ -4,7 +4,11 @@
  * refused when it is not ours → removed, twice → absent.
  */
 import { DescribeDBSnapshotsCommand, RDSClient } from '@aws-sdk/client-rds';
-import { PutSecretValueCommand } from '@aws-sdk/client-secrets-manager';
+import {
+  DescribeSecretCommand,
+  PutSecretValueCommand,
+  UpdateSecretVersionStageCommand,
+} from '@aws-sdk/client-secrets-manager';
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
@@ -15,7 +19,7 @@ import { ownerTags } from '../../services/reconciler/aws/tags.ts';
 import { cloudMapService } from '../../services/reconciler/kinds/cloud-map-service.ts';
 import { databaseUri } from '../../services/reconciler/kinds/database-uri.ts';
 import { ecsService, type EcsServiceInputs } from '../../services/reconciler/kinds/ecs-service.ts';
-import { environment, writeEnvironment } from '../../services/reconciler/kinds/environment.ts';
+import { environment, lostVersions, writeEnvironment } from '../../services/reconciler/kinds/environment.ts';
 import { kinds } from '../../services/reconciler/kinds/index.ts';
 import { listenerRule } from '../../services/reconciler/kinds/listener-rule.ts';
 import { logGroup } from '../../services/reconciler/kinds/log-group.ts';
@@ -248,10 +252,22 @@ describe('kinds', { timeout: 240_000 }, () => {
     };
     await keeps(environment, cx, { inputs, there: true, ready: (out) => assert.match(out.arn, /:secret:/) });
 
-    const lost = { ...inputs, versions: { ...inputs.versions, [randomUUID()]: ['TOKEN'] } };
+    const never = randomUUID();
+    const lost = { ...inputs, versions: { ...inputs.versions, [never]: ['TOKEN'] } };
     const now = await environment.observe(cx, lost);
     assert.equal(now.is, 'broken');
     assert.match(now.is === 'broken' ? now.why : '', /"TOKEN".*give it again/);
+    assert.deepEqual(await lostVersions(aws, t.place, d, [first, second, never]), [never]);
+
+    // Swept, and then needed again: AWS may delete what has no label.
+    const swept = { SecretId: inputs.name, VersionStage: `freehold-${first}`, RemoveFromVersionId: first };
+    await aws.secrets.send(new UpdateSecretVersionStageCommand(swept));
+    const fading = await environment.observe(cx, inputs);
+    assert(fading.is === 'ready');
+    assert.deepEqual(environment.diff(inputs, fading.live), [{ field: 'versions without a label', from: 1, to: 0 }]);
+    await untilReady(environment, cx, inputs);
+    const { VersionIdsToStages } = await aws.secrets.send(new DescribeSecretCommand({ SecretId: inputs.name }));
+    assert(VersionIdsToStages?.[first]?.includes(`freehold-${first}`));
 
     await goes(environment, cx, inputs);
     await assert.rejects(

@@ -19,7 +19,7 @@ import {
   type RevisionRow,
 } from '../store/deployments.ts';
 import type { ApiOptions } from './context.ts';
-import { inAccount } from './errors.ts';
+import { bad, inAccount } from './errors.ts';
 import { beingDeleted, placeFor } from './find.ts';
 import {
   applied,
@@ -149,6 +149,19 @@ export const checkSize = ({ cloud }: ApiOptions, { resources }: RevisionIntent):
 async function checkThere({ cloud }: ApiOptions, place: Place, owner: Owner, { image, build }: RevisionIntent) {
   if (image !== null) await inAccount(cloud.image(place, image));
   else if (build?.tarball) await inAccount(cloud.upload(place, owner, build.tarball));
+}
+
+/** @throws ApiError when values that an earlier revision had are kept no more */
+export async function checkValues({ cloud }: ApiOptions, place: Place, owner: Owner, old: RevisionRow): Promise<void> {
+  const versions = [...new Set(old.environment.map((variable) => variable.versionId))];
+  if (versions.length === 0) return;
+  const lost = await inAccount(cloud.lostVersions(place, owner, versions));
+  const names = old.environment.filter(({ versionId }) => lost.includes(versionId)).map(({ name }) => `"${name}"`);
+  if (names.length > 0)
+    throw bad(
+      `revision ${old.number} cannot be redeployed: its values of ${names.join(', ')} are kept no more: ` +
+        'PATCH the deployment with its image and with these values instead',
+    );
 }
 
 /** @returns the version that the values are in; null: none was given */

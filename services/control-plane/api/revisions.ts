@@ -5,7 +5,7 @@ import { problems, type ApiOptions, type App } from './context.ts';
 import { ApiError } from './errors.ts';
 import { changeableDeployment, deploymentOf, placeFor, revisionOf } from './find.ts';
 import { refuseImmutable } from './intent.ts';
-import { add, resolve, revise } from './revise.ts';
+import { add, checkValues, resolve, revise } from './revise.ts';
 import * as schemas from './schemas.ts';
 import { answerOf, shownReference, shownRevision } from './shown.ts';
 
@@ -112,6 +112,7 @@ export function addRevisions(app: App, options: ApiOptions): void {
       const row = await changeableDeployment(db, workspaceId, deployment_id);
       const old = await revisionOf(db, row.id, revision_id);
       const place = await placeFor(db, workspaceId, row.place_id);
+      await checkValues(options, place, row, old);
       const references = await resolve(options, place, old.secret_references.map(shownReference));
       await add(options, row, {}, { next: () => ({ ...intentOf(old), references }) });
       return c.json(await answerOf(options, await deploymentOf(db, workspaceId, row.id)), 200);

@@ -23,6 +23,8 @@ export interface EnvironmentInputs {
 interface Live {
   readonly arn: string;
   readonly missing: readonly string[];
+  /** Needed, and there, but without its label: it was swept before a later revision came to need it. */
+  readonly fading: readonly string[];
   readonly unused: readonly string[];
 }
 
@@ -54,30 +56,36 @@ export const environment: Kind<EnvironmentInputs, Live, { arn: string }> = {
     const found = await findOurs(cx, inputs.name);
     if (found === undefined) return { is: 'absent' };
     const versions = await listVersions(cx.aws, inputs.name);
-    const ids = new Set(versions.map((version) => version.VersionId));
+    const labelled = versions.filter((version) => version.VersionStages?.includes(labelOf(version.VersionId!)));
+    const there = new Set(versions.map((version) => version.VersionId!));
+    const kept = new Set(labelled.map((version) => version.VersionId!));
     const used = new Set([...Object.keys(inputs.versions), ...inputs.keep]);
     const oldEnough = Date.now() - YOUNG_SECONDS * 1000;
-    const unused = versions
-      .filter(
-        (version) => version.VersionStages?.includes(labelOf(version.VersionId!)) && !used.has(version.VersionId!),
-      )
-      .filter((version) => (version.CreatedDate?.getTime() ?? 0) < oldEnough)
+    const unused = labelled
+      .filter((version) => !used.has(version.VersionId!) && (version.CreatedDate?.getTime() ?? 0) < oldEnough)
       .map((version) => version.VersionId!);
-    const missing = Object.entries(inputs.versions).flatMap(([id, names]) => (ids.has(id) ? [] : names));
-    const live = { arn: found.ARN!, missing, unused };
+    const missing = Object.entries(inputs.versions).flatMap(([id, names]) => (there.has(id) ? [] : names));
+    const fading = Object.keys(inputs.versions).filter((id) => there.has(id) && !kept.has(id));
+    const live = { arn: found.ARN!, missing, fading, unused };
     return missing.length > 0
       ? { is: 'broken', live, why: deleted(missing) }
       : { is: 'ready', live, out: { arn: live.arn } };
   },
 
-  diff: (_, live) => (live.unused.length > 0 ? [{ field: 'unused versions', from: live.unused.length, to: 0 }] : []),
+  diff: (_, live) => [
+    ...(live.fading.length > 0 ? [{ field: 'versions without a label', from: live.fading.length, to: 0 }] : []),
+    ...(live.unused.length > 0 ? [{ field: 'unused versions', from: live.unused.length, to: 0 }] : []),
+  ],
 
   async converge({ aws }, inputs, live) {
     if (live === undefined) throw new Terminal(deleted(Object.values(inputs.versions).flat()));
-    for (const id of live.unused) {
-      const version = { VersionStage: labelOf(id), RemoveFromVersionId: id };
-      await aws.secrets.send(new UpdateSecretVersionStageCommand({ SecretId: inputs.name, ...version }));
-    }
+    for (const [id, to] of [
+      ...live.unused.map((id) => [id, { RemoveFromVersionId: id }] as const),
+      ...live.fading.map((id) => [id, { MoveToVersionId: id }] as const),
+    ])
+      await aws.secrets.send(
+        new UpdateSecretVersionStageCommand({ SecretId: inputs.name, VersionStage: labelOf(id), ...to }),
+      );
   },
 
   remove: ({ aws }, inputs) => remove(aws, inputs.name),
@@ -98,6 +106,19 @@ async function listVersions(aws: Account, name: string): Promise<SecretVersionsL
     NextToken = page.NextToken;
   } while (NextToken !== undefined);
   return versions;
+}
+
+/** Which of these versions are there no more: swept and then deleted by AWS, or deleted by somebody. */
+export async function lostVersions(
+  aws: Account,
+  place: { readonly prefix: string },
+  deployment: { readonly id: string },
+  versionIds: readonly string[],
+): Promise<string[]> {
+  const name = secretName(place, deployment.id, ENVIRONMENT);
+  const found = await findOurs({ aws, tags: ownerTags(place, deployment.id, ENVIRONMENT) }, name);
+  const there = found === undefined ? [] : (await listVersions(aws, name)).map((version) => version.VersionId);
+  return versionIds.filter((id) => !there.includes(id));
 }
 
 /**
