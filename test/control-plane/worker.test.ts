@@ -652,3 +652,24 @@ test('where the data is cannot change once a revision has served', async () => {
   assert.match(left.body.detail, /POSTGRES_URI_CUSTOM.*cannot be left out/);
   assert.equal((await change(theirs.id, [{ name: own.name }, { name: 'A', value: '1' }])).status, 200);
 });
+
+test('where the data is cannot change either when the first revision comes to serve during the request', async () => {
+  const made = await create();
+  let release = (): void => {};
+  const held = new Promise<void>((resolve) => (release = resolve));
+  let isWriting = false;
+  cloud.onObserve = ({ name }) => {
+    if (name !== 'agent/environment') return Promise.resolve();
+    isWriting = true;
+    return held;
+  };
+  const secrets = [{ name: 'POSTGRES_URI_CUSTOM', value: 'postgresql://user:pw@theirs:5432/db' }];
+  const added = api.call('PATCH', `/v2/deployments/${made.id}`, { secrets });
+  await eventually('the values are being written', () => isWriting);
+  await api.startWorker();
+  await becomes(made.id, made.latest_revision_id, 'DEPLOYED');
+  release();
+  const { status, body: refused } = await added;
+  assert.equal(status, 400);
+  assert.match(refused.detail, /POSTGRES_URI_CUSTOM.*cannot be added/);
+});

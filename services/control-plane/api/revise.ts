@@ -9,10 +9,10 @@ import type { Reference } from '../store/database.ts';
 import {
   BeingDeleted,
   changeDeployment,
-  findRevision,
   intentOf,
   isRunnable,
-  newestRevisions,
+  revisionsBefore,
+  type Before,
   type DeploymentChange,
   type DeploymentRow,
   type RevisionIntent,
@@ -64,8 +64,7 @@ export async function add(
 ): Promise<string | null> {
   const { db, digestKey, agentAuth } = options;
   const place = await placeFor(db, row.workspace_id, row.place_id);
-  const serving = row.active_revision_id === null ? undefined : await findRevision(db, row.id, row.active_revision_id);
-  const make = (newest: RevisionRow | undefined, now: Pick<DeploymentRow, 'type' | 'base'>, written: Written) => {
+  const make = ({ newest, serving }: Before, now: Pick<DeploymentRow, 'type' | 'base'>, written: Written) => {
     const before = newest
       ? intentOf(newest)
       : { ...nothingYet(now.type, row.source as Source, agentAuth), ...now.base };
@@ -75,11 +74,11 @@ export async function add(
     checkDatabase(intent, serving && intentOf(serving));
     return intent;
   };
-  const intent = make((await newestRevisions(db, [row.id])).get(row.id), row, NOT_WRITTEN);
+  const intent = make(await revisionsBefore(db, row.id), row, NOT_WRITTEN);
   await checkSize(options, intent);
   if (!isFresh) await checkThere(options, place, row, intent);
   const written = { versionId: await writeSecrets(options, place, row, secrets ?? []), digestKey };
-  return changed(options, row.id, change, (newest, now) => make(newest, now, written));
+  return changed(options, row.id, change, (before, now) => make(before, now, written));
 }
 
 /** Adds the revision that a request asks for. */

@@ -324,6 +324,22 @@ export interface DeploymentChange {
   readonly databaseTier?: DatabaseTier;
 }
 
+/** What the next revision is made of, and held against. */
+export interface Before {
+  readonly newest: RevisionRow | undefined;
+  /** The one that serves. */
+  readonly serving: RevisionRow | undefined;
+}
+
+export async function revisionsBefore(db: Database | Tx, deploymentId: string): Promise<Before> {
+  const newest = (await newestRevisions(db, [deploymentId])).get(deploymentId);
+  const serving = await revisions(db)
+    .innerJoin('deployment_statuses as d', 'd.active_revision_id', 'r.id')
+    .where('d.deployment_id', '=', deploymentId)
+    .executeTakeFirst();
+  return { newest, serving };
+}
+
 /** Its delete was asked for, perhaps while a request was under way. */
 export class BeingDeleted extends Error {}
 
@@ -338,7 +354,7 @@ export async function changeDeployment(
   looks: Looks,
   id: string,
   change: DeploymentChange,
-  next: ((newest: RevisionRow | undefined, now: Pick<DeploymentRow, 'type' | 'base'>) => RevisionIntent) | null,
+  next: ((before: Before, now: Pick<DeploymentRow, 'type' | 'base'>) => RevisionIntent) | null,
 ): Promise<string | null> {
   return db.transaction().execute(async (tx) => {
     const row = await tx
@@ -348,7 +364,7 @@ export async function changeDeployment(
       .forUpdate()
       .executeTakeFirst();
     if (row === undefined || row.deleted_at !== null) throw new BeingDeleted(id);
-    const intent = next === null ? null : next((await newestRevisions(tx, [id])).get(id), row);
+    const intent = next === null ? null : next(await revisionsBefore(tx, id), row);
     const { displayName, customUrl, type, databaseTier } = change;
     await tx
       .updateTable('deployments')
