@@ -73,13 +73,15 @@ test('references: found in the account, inherited, answered as given', async () 
   ]);
   const { latest_revision_id: first } = made;
   assert.equal((await patched(made.id, { secret_references: [] })).latest_revision_id, first, 'empty is unchanged');
-  const next = await patched(made.id, { secrets: [{ name: 'C', value: '3' }] });
+  const next = await patched(made.id, { secrets: [{ name: 'C', value: '3' }], secret_references: [] });
   assert.deepEqual([next.secret_names, next.secret_references], [['C'], made.secret_references]);
   const replaced = await patched(made.id, { secret_references: [reference('D', 'other')] });
   assert.notEqual(replaced.latest_revision_id, next.latest_revision_id);
   assert.deepEqual([replaced.secret_names, replaced.secret_references], [['C'], [reference('D', 'other')]]);
   const back = await api.call('POST', `/v2/deployments/${made.id}/revisions/${first}/redeploy`);
   assert.deepEqual([back.body.secret_names, back.body.secret_references], [[], made.secret_references]);
+  const without = await api.call('POST', `/v2/deployments/${made.id}/revisions`, { secret_references: [] });
+  assert.deepEqual(without.body.secret_references, []);
 });
 
 test('a name is either a secret or a reference: what is given now takes it', async () => {

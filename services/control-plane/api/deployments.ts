@@ -26,7 +26,7 @@ import {
   refuseImmutable,
   type Source,
 } from './intent.ts';
-import { changed, checkSize, givenOf, revise, writeSecrets } from './revise.ts';
+import { changed, checkSize, givenOf, revise, unlessEmpty, writeSecrets } from './revise.ts';
 import * as schemas from './schemas.ts';
 import { answerOf, answersOf } from './shown.ts';
 import { typeOf } from './sizes.ts';
@@ -241,7 +241,8 @@ export function addDeployments(app: App, options: ApiOptions): void {
     }),
     async (c) => {
       const workspaceId = c.get('workspaceId');
-      const body = c.req.valid('json');
+      const given = c.req.valid('json');
+      const body = { ...given, secret_references: unlessEmpty(given.secret_references) };
       const row = await changeableDeployment(db, workspaceId, c.req.valid('param').deployment_id);
       refuseImmutable(row, body);
       // Clients send back what they were shown, which is our URL when they set none.

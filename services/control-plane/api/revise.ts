@@ -110,7 +110,7 @@ export async function givenOf(
   const { cloud } = options;
   const content = contentOf(source, request);
   const secrets = unlessEmpty(request.secrets);
-  const references = request.secret_references ?? null; // an empty list takes all of them away, as clients mean it
+  const references = request.secret_references ?? null;
   checkVariables(secrets ?? [], references ?? []);
   const image = content.imageUri === null ? null : await inAccount(cloud.image(place, content.imageUri));
   if (content.build?.tarball) await inAccount(cloud.upload(place, owner, content.build.tarball));
@@ -123,7 +123,7 @@ export async function givenOf(
   };
 }
 
-const unlessEmpty = <T>(list: readonly T[] | null | undefined): readonly T[] | null =>
+export const unlessEmpty = <T>(list: T[] | null | undefined): T[] | null =>
   list && list.length > 0 ? list : null;
 
 /** Finds the secrets of the customer's own. */

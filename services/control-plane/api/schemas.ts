@@ -134,8 +134,8 @@ const references = z
   .max(500)
   .nullish()
   .describe(
-    "Variables whose values are in secrets of the customer's own, which are never read here. In a new revision an " +
-      'empty list takes all of them away; without the list they are as before.',
+    "Variables whose values are in secrets of the customer's own, which are never read here. Without the " +
+      'list they are as before; `POST …/revisions` with an empty one takes all of them away.',
   );
 
 const sourceConfigFields = {
