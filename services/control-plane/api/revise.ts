@@ -123,8 +123,7 @@ export async function givenOf(
   };
 }
 
-export const unlessEmpty = <T>(list: T[] | null | undefined): T[] | null =>
-  list && list.length > 0 ? list : null;
+export const unlessEmpty = <T>(list: T[] | null | undefined): T[] | null => (list && list.length > 0 ? list : null);
 
 /** Finds the secrets of the customer's own. */
 export const resolve = (
