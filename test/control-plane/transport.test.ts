@@ -10,7 +10,7 @@ import { PROBLEMS } from '../../services/control-plane/api/problems.ts';
 import { api as application } from '../../services/control-plane/api/app.ts';
 import { openDatabase } from '../../services/control-plane/store/database.ts';
 import { eventually } from '../support/eventually.ts';
-import { openControlPlane, type ControlPlane, type Json } from './open.ts';
+import { deployment, openControlPlane, type ControlPlane, type Json } from './open.ts';
 
 let api: ControlPlane;
 
@@ -148,6 +148,28 @@ test('values that no field is meant to hold: never a 500', async () => {
     const answer = await api.call(method, path, body);
     assert(answer.status < 500, `${method} ${path}: ${answer.status}`);
     if (answer.status === 422) for (const { loc, msg, type } of answer.body.detail) assert(loc && msg && type);
+  }
+});
+
+test("what is wrong is named as FastAPI's clients know it", async () => {
+  const none = randomUUID();
+  for (const [method, path, body, loc, type] of [
+    ['POST', '/v2/deployments', {}, ['body', 'source'], 'missing'],
+    ['POST', '/v2/deployments', deployment({ source: 'gitlab' }), ['body', 'source'], 'enum'],
+    ['POST', '/v2/deployments', deployment({ secrets: null }), ['body', 'secrets'], 'list_type'],
+    ['POST', '/v2/listeners', {}, ['body', 'compute_type'], 'missing'],
+    ['GET', `/v2/deployments/${none}/revisions/${none}/logs`, undefined, ['query', 'type'], 'missing'],
+    ['GET', '/v2/deployments?limit=x', undefined, ['query', 'limit'], 'int_parsing'],
+    ['GET', '/v2/deployments?limit=0', undefined, ['query', 'limit'], 'greater_than_equal'],
+    ['GET', '/v2/deployments?remote_reconciled=maybe', undefined, ['query', 'remote_reconciled'], 'bool_parsing'],
+    ['DELETE', '/v2/deployments', undefined, ['query', 'deployment_ids'], 'missing'],
+    ['DELETE', '/v2/deployments?deployment_ids=x', undefined, ['query', 'deployment_ids', 0], 'uuid_parsing'],
+    ['GET', '/v2/deployments/x', undefined, ['path', 'deployment_id'], 'uuid_parsing'],
+  ] as const) {
+    const { status, body: said } = await api.call(method, path, body);
+    assert.equal(status, 422, `${method} ${path}`);
+    assert.deepEqual([said.detail[0].loc, said.detail[0].type], [loc, type], JSON.stringify(said));
+    assert.equal(said.detail[0].msg === 'Field required', type === 'missing');
   }
 });
 

@@ -165,7 +165,7 @@ export function addDeployments(app: App, options: ApiOptions): void {
       summary: 'Delete several deployments',
       tags,
       description: 'The same as deleting each of them.',
-      request: { query: z.object({ deployment_ids: schemas.repeated(schemas.id, 100) }) },
+      request: { query: z.object({ deployment_ids: schemas.repeatedIds(100) }) },
       responses: {
         200: { description: 'All are being deleted', content: schemas.json(schemas.deleted) },
         207: { description: 'Some are, and why the others are not', content: schemas.json(schemas.deleted) },

@@ -1,4 +1,5 @@
 /** Errors as the wire has them: `{detail: "<sentence>"}`, and for what is wrong with the request itself a list. */
+import { z } from '@hono/zod-openapi';
 import type { ZodError } from 'zod';
 import { explain, isThrottled } from '../../reconciler/aws/errors.ts';
 
@@ -32,17 +33,18 @@ export const bad = (detail: string): ApiError => new ApiError(400, detail);
 export const invalid = (loc: readonly (string | number)[], msg: string, type = 'value_error'): ApiError =>
   new ApiError(422, [{ loc: ['body', ...loc], msg, type }]);
 
+/** Of whatever is not there at all, also where one of several values was expected. */
+const REQUIRED = 'Field required';
+z.config({ customError: ({ input }) => (input === undefined ? REQUIRED : undefined) });
+
 const PLACES: Record<string, string> = { json: 'body', query: 'query', param: 'path', header: 'header' };
 
 export function fromZod(target: string, error: ZodError): ApiError {
-  const detail = error.issues.map((issue) => {
-    const type = typeOf(issue);
-    return {
-      loc: [PLACES[target] ?? target, ...issue.path.map((part) => (typeof part === 'symbol' ? String(part) : part))],
-      msg: type === 'missing' ? 'Field required' : issue.message,
-      type,
-    };
-  });
+  const detail = error.issues.map((issue) => ({
+    loc: [PLACES[target] ?? target, ...issue.path.map((part) => (typeof part === 'symbol' ? String(part) : part))],
+    msg: issue.message,
+    type: typeOf(issue),
+  }));
   return new ApiError(422, detail);
 }
 
@@ -50,8 +52,8 @@ type Issue = ZodError['issues'][number];
 
 /** https://docs.pydantic.dev/latest/errors/validation_errors/: the names that FastAPI's clients know. */
 function typeOf(issue: Issue): string {
-  if (issue.code === 'invalid_type')
-    return /received undefined/.test(issue.message) ? 'missing' : (TYPES[issue.expected] ?? 'value_error');
+  if (issue.message === REQUIRED) return 'missing';
+  if (issue.code === 'invalid_type') return TYPES[issue.expected] ?? 'value_error';
   if (issue.code === 'invalid_format') return FORMATS[issue.format] ?? 'value_error';
   if (issue.code === 'invalid_value') return 'enum';
   if (issue.code === 'too_big') return SIZES[issue.origin]?.[0] ?? 'less_than_equal';

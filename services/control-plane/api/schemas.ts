@@ -25,11 +25,17 @@ export const validationErrorBody = z
     example: { detail: [{ loc: ['body', 'name'], msg: 'Field required', type: 'missing' }] },
   });
 
+/** Says that a query's text is nothing of a kind. */
+function unlike(expected: 'int' | 'boolean', input: string, context: z.RefinementCtx): never {
+  context.addIssue({ code: 'invalid_type', expected, input, message: `"${input}" is not of type ${expected}` });
+  return z.NEVER;
+}
+
 /** An integer of a query. One that is empty or not in decimals is refused, and none at all is `fallback`. */
 export const integerQuery = (minimum: number, maximum: number, fallback: number) =>
   z
     .string()
-    .transform((text) => (/^[+-]?\d+$/.test(text) ? Number(text) : text))
+    .transform((text, context) => (/^[+-]?\d+$/.test(text) ? Number(text) : unlike('int', text, context)))
     .pipe(z.number().int().min(minimum).max(maximum))
     .default(fallback)
     .openapi({ type: 'integer', minimum, maximum });
@@ -44,10 +50,12 @@ export const csv = (text: string | undefined): string[] | undefined =>
 export const deploymentPath = z.object({ deployment_id: id });
 export const revisionPath = deploymentPath.extend({ revision_id: id });
 
-/** A parameter that is given once for each of its values. */
-export const repeated = <S extends z.ZodType>(value: S, most: number) =>
+/** Ids in a parameter that is given once for each. */
+export const repeatedIds = (most: number) =>
   z
-    .union([value.transform((one) => [one]), z.array(value).min(1).max(most)])
+    .union([z.string(), z.array(z.string())])
+    .transform((given) => [given].flat())
+    .pipe(z.array(id).max(most))
     .openapi({ type: 'array', items: { type: 'string', format: 'uuid' }, minItems: 1, maxItems: most });
 
 /** As FastAPI reads them. */
@@ -55,9 +63,10 @@ const YES = ['true', '1', 'yes', 'on', 't', 'y'];
 const NO = ['false', '0', 'no', 'off', 'f', 'n'];
 export const flag = z
   .string()
-  .toLowerCase()
-  .pipe(z.enum([...YES, ...NO]))
-  .transform((text) => YES.includes(text))
+  .transform((text, context) => {
+    const said = text.toLowerCase();
+    return YES.includes(said) || (!NO.includes(said) && unlike('boolean', text, context));
+  })
   .openapi({ type: 'boolean' });
 export const remoteReconciled = flag
   .optional()
