@@ -20,6 +20,7 @@ export interface Limits {
   readonly unpackedBytes: number;
   /** How many times larger than the archive all that may be; source code gets 3 to 10 times smaller. */
   readonly ratio: number;
+  /** Files and directories, those included that only paths name. */
   readonly entries: number;
 }
 
@@ -32,6 +33,12 @@ export const LIMITS: Limits = {
 /** Whatever the ratio: a small archive may hold one long file of spaces. */
 const ALWAYS_BYTES = 10 * 1024 * 1024;
 const PATH_BYTES = 1024;
+const NAME_BYTES = 255;
+const BLOCK = 512;
+/** What may stand before one file: a long name, attributes. The reader copies what is said of all files for each. */
+const EXTRA_BYTES = 16 * 1024;
+/** What may stand anywhere without any file, zeros at the end included. The reader is never so far ahead of us. */
+const FILLING_BYTES = 1024 * 1024;
 
 export interface Contents {
   readonly files: number;
@@ -79,12 +86,13 @@ async function read(
 ): Promise<Contents> {
   const seen = new Names();
   const wanted = pathOf(configPath);
-  let [entries, files, bytes] = [0, 0, 0];
+  let [entries, files, bytes, end] = [0, 0, 0, 0];
   const packed = new Counted((count) =>
     count > limits.bytes ? `too large: more than ${limits.bytes} bytes` : undefined,
   );
   const unpacked = new Counted((count) => {
     if (count > limits.unpackedBytes) return `too large when unpacked: more than ${limits.unpackedBytes} bytes`;
+    if (count > end + FILLING_BYTES) return TOO_MUCH_BETWEEN;
     return count > ALWAYS_BYTES && count > limits.ratio * packed.count
       ? `too large when unpacked: more than ${limits.ratio} times the archive`
       : undefined;
@@ -93,15 +101,20 @@ async function read(
   const reading = pipeline(Readable.from(archive), packed, createGunzip(), unpacked, tar);
   const taking = (async () => {
     for await (const entry of tar) {
-      if (++entries > limits.entries) throw new BadArchive(`too many files: more than ${limits.entries}`);
-      const path = harmless(entry.header);
-      if (entry.header.type === 'directory') seen.folder(path);
-      else {
-        seen.file(path);
+      const { byteOffset, size, type, mode } = entry.header as Head;
+      if (byteOffset > end + BLOCK + EXTRA_BYTES) throw new BadArchive(TOO_MUCH_BETWEEN);
+      const isFile = type !== 'directory';
+      end = byteOffset + (isFile ? Math.ceil(size / BLOCK) * BLOCK : 0);
+      const path = harmless(entry.header as Head);
+      if (isFile) seen.file(path);
+      else seen.folder(path);
+      if (++entries > limits.entries || seen.count > limits.entries)
+        throw new BadArchive(`too many files and directories: more than ${limits.entries}`);
+      if (isFile) {
         files += 1;
-        bytes += entry.header.size ?? 0;
+        bytes += size;
         // No owner, no set-user-id: a program or not.
-        await take(path, entry as unknown as Readable, (entry.header.mode ?? 0) & 0o100 ? 0o755 : 0o644);
+        await take(path, entry as unknown as Readable, mode & 0o100 ? 0o755 : 0o644);
       }
       entry.resume();
     }
@@ -117,19 +130,33 @@ async function read(
   return { files, bytes };
 }
 
+/** What tar-stream tells besides. */
+interface Head extends Header {
+  /** Where the content begins. */
+  readonly byteOffset: number;
+  readonly pax: Readonly<Record<string, string>> | null;
+}
+
+const TOO_MUCH_BETWEEN = 'too much between two files: more than names and attributes need';
+
 /** Its path within the archive. */
-function harmless({ name, type, linkname }: Header): string {
+function harmless({ name, type, linkname, pax }: Head): string {
   const shown = JSON.stringify(name.slice(0, 200));
   if (type === 'symlink' || type === 'link')
     throw new BadArchive(`a link in the archive: ${shown} to ${JSON.stringify(linkname)}: archive the file itself`);
   if (type !== 'file' && type !== 'contiguous-file' && type !== 'directory')
     throw new BadArchive(`neither a file nor a directory: ${shown} (${type ?? 'of no known type'})`);
+  // Its content would be taken as it is packed, and its name would be another one.
+  if (Object.keys(pax ?? {}).some((key) => key.startsWith('GNU.sparse.')))
+    throw new BadArchive(`a sparse file: ${shown}: archive it without --sparse`);
   if (Buffer.byteLength(name) > PATH_BYTES) throw new BadArchive(`too long a path: ${shown}…`);
   // eslint-disable-next-line no-control-regex
   if (/[\\\x00-\x1f\x7f]/.test(name)) throw new BadArchive(`a character that paths must not have: ${shown}`);
   if (/^\/|^[A-Za-z]:/.test(name))
     throw new BadArchive(`an absolute path: ${shown}: archive what is below the project`);
   if (name.split('/').includes('..')) throw new BadArchive(`a path that leads out of the archive: ${shown}`);
+  if (name.split('/').some((part) => Buffer.byteLength(part) > NAME_BYTES))
+    throw new BadArchive(`too long a name: ${shown}…`);
   const path = pathOf(name);
   if (path === '' && type !== 'directory') throw new BadArchive(`a file without a name: ${shown}`);
   return path;
@@ -159,6 +186,10 @@ class Names {
     const parent = dirname(path);
     if (parent !== '.') this.folder(parent);
     this.#files.add(path);
+  }
+
+  get count(): number {
+    return this.#files.size + this.#folders.size;
   }
 
   hasFile(path: string): boolean {

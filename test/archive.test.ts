@@ -9,6 +9,7 @@ import { after, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { pack, type Header } from 'tar-stream';
 import { BadArchive, LIMITS, checkArchive, unpackArchive } from '../services/archive.ts';
+import { ARCHIVE_BYTES } from '../services/reconciler/kinds/uploads.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'archive-'));
 after(() => rmSync(directory, { recursive: true }));
@@ -22,6 +23,13 @@ async function tar(...entries: Entry[]): Promise<Buffer> {
     packing.entry({ ...header, size: Buffer.byteLength(content) }, content);
   packing.finalize();
   return buffer(packing);
+}
+/** The header at `at` is of this type. */
+function typed(bytes: Buffer, at: number, type: string): Buffer {
+  bytes.write(type, at + 156);
+  const sum = bytes.subarray(at, at + 512).reduce((total, byte, n) => total + (n >= 148 && n < 156 ? 32 : byte), 0);
+  bytes.write(`${sum.toString(8).padStart(6, '0')}\0 `, at + 148);
+  return bytes;
 }
 const archive = async (...entries: Entry[]): Promise<Buffer> => gzipSync(await tar(...entries));
 const chunks = (bytes: Buffer) => Readable.from(bytes.length > 0 ? [bytes.subarray(0, 700), bytes.subarray(700)] : []);
@@ -71,6 +79,7 @@ const BAD: [string, Entry[], RegExp][] = [
   ['has a backslash', [{ name: 'a\\..\\b' }], /^a character that paths must not have/],
   ['has a control character', [{ name: 'a\nb' }], /^a character that paths must not have/],
   ['is too long', [{ name: 'a/'.repeat(600) + 'b' }], /^too long a path/],
+  ['has too long a name', [{ name: `${'é'.repeat(128)}/a` }], /^too long a name/],
   ['is there twice', [{ name: 'a' }, { name: './a' }], /^twice in the archive: "a"/],
   ['is below a file', [{ name: 'a' }, { name: 'a/b' }], /^both a file and a directory: "a"/],
   ['is a directory, too', [{ name: 'a/b' }, { name: 'a' }], /^both a file and a directory: "a"/],
@@ -86,11 +95,10 @@ for (const type of ['symlink', 'link', 'character-device', 'block-device', 'fifo
 
 test('a type that is not known is refused', async () => {
   const bytes = await tar(CONFIG, { name: 'sparse' });
-  const at = bytes.indexOf('sparse');
-  bytes[at + 156] = 'S'.charCodeAt(0);
-  const sum = bytes.subarray(at, at + 512).reduce((total, byte, n) => total + (n >= 148 && n < 156 ? 32 : byte), 0);
-  bytes.write(`${sum.toString(8).padStart(6, '0')}\0 `, at + 148);
-  await refused(check(gzipSync(bytes)), /^neither a file nor a directory: "sparse"/);
+  await refused(
+    check(gzipSync(typed(bytes, bytes.indexOf('sparse'), 'S'))),
+    /^neither a file nor a directory: "sparse"/,
+  );
 });
 
 test('a bomb is refused, by its size and by its ratio', async () => {
@@ -102,10 +110,47 @@ test('a bomb is refused, by its size and by its ratio', async () => {
 
 test('too many files, and too large an archive, are refused', async () => {
   const many = await archive(CONFIG, ...Array.from({ length: 20 }, (_, n) => ({ name: `f${n}` })));
-  await refused(check(many, { ...LIMITS, entries: 20 }), /^too many files: more than 20/);
+  await refused(check(many, { ...LIMITS, entries: 20 }), /^too many files and directories: more than 20/);
   await check(many, { ...LIMITS, entries: 21 });
   await refused(check(many, { ...LIMITS, bytes: many.length - 1 }), /^too large: more than/);
 });
+
+test('directories count, those included that only paths name', async () => {
+  const deep = await archive(CONFIG, { name: 'd/'.repeat(30) + 'f' });
+  await refused(check(deep, { ...LIMITS, entries: 31 }), /^too many files and directories: more than 31/);
+  await check(deep, { ...LIMITS, entries: 32 });
+});
+
+/** What is said of the file after it, or with `g` of all files, without any file. */
+async function said(bytes: number, type: 'x' | 'g' = 'x'): Promise<Buffer> {
+  const whole = await tar({ ...CONFIG, content: '', pax: { comment: 'x'.repeat(bytes) } });
+  return typed(whole.subarray(0, whole.length - 3 * 512), 0, type);
+}
+
+test('what is said of a file is bounded: the reader keeps it, and copies what is said of all', async () => {
+  const good = await tar(CONFIG);
+  for (const type of ['x', 'g'] as const) {
+    await check(gzipSync(Buffer.concat([await said(10_000, type), good])));
+    await refused(check(gzipSync(Buffer.concat([await said(100_000, type), good]))), /^too much between two files/);
+  }
+  const many = Buffer.concat([...Array.from<Buffer>({ length: 100 }).fill(await said(900_000)), good]);
+  const before = process.cpuUsage();
+  await refused(check(gzipSync(many)), /^too much between two files/);
+  assert.ok(process.cpuUsage(before).user < 10_000_000);
+});
+
+test('zeros at the end are read over, but not for long', async () => {
+  const good = await tar(CONFIG);
+  await check(gzipSync(Buffer.concat([good, Buffer.alloc(512 * 1024)])));
+  await refused(check(gzipSync(Buffer.concat([good, Buffer.alloc(2 * 1024 * 1024)]))), /^too much between two files/);
+});
+
+test('a sparse file is refused, whose content would be taken for another', async () => {
+  const sparse = { name: 'x', content: '1', pax: { 'GNU.sparse.name': '../y' } };
+  await refused(check(await archive(CONFIG, sparse)), /^a sparse file: "x"/);
+});
+
+test('as large as what may be uploaded', () => assert.equal(LIMITS.bytes, ARCHIVE_BYTES));
 
 test('what is cut off, not gzip, or no tar is refused', async () => {
   const text = Array.from({ length: 5000 }, (_, n) => `line ${n * 7919}`).join('\n');
