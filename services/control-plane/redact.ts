@@ -3,6 +3,7 @@
  * what they should not: in their last words, which become the cause of a failed revision, and in their logs.
  */
 import { hash } from 'node:crypto';
+import { setImmediate } from 'node:timers/promises';
 
 /** Shorter ones are words and numbers like any other: to blank them would hide the cause and no secret. */
 const SHORTEST = 4;
@@ -27,11 +28,34 @@ function digester(key: Buffer): (value: string) => string {
 }
 
 /** @param digests of the values that must not be seen, by `digestOf` */
-export const redact = (text: string, key: Buffer, digests: ReadonlySet<string>): string => redactor(key, digests)(text);
+export const redact = (text: string, key: Buffer, digests: ReadonlySet<string>): string =>
+  without(text, finder(key, digests)(text));
 
-/** The same for many texts. */
-export function redactor(key: Buffer, digests: ReadonlySet<string>): (text: string) => string {
-  if (digests.size === 0) return (text) => text;
+/** The same for many texts, however long: a line with a whole document in it does not hold up everybody else. */
+export function redactor(key: Buffer, digests: ReadonlySet<string>): (text: string) => Promise<string> {
+  if (digests.size === 0) return (text) => Promise.resolve(text);
+  const find = finder(key, digests);
+  let since = performance.now();
+  return async (text) => {
+    const found = new Set<string>();
+    // Pieces overlap, or a secret that is cut would not be known in either.
+    for (let start = 0; start === 0 || start + OVERLAP < text.length; start += PIECE - OVERLAP) {
+      for (const secret of find(text.slice(start, start + PIECE))) found.add(secret);
+      if (performance.now() - since < TURN_MS) continue;
+      await setImmediate();
+      since = performance.now();
+    }
+    return without(text, found);
+  };
+}
+
+/** Characters looked at at once, those that are looked at twice, and for how long before it is others' turn. */
+const PIECE = 12_000;
+const OVERLAP = 4_000;
+const TURN_MS = 20;
+
+/** Which values are in a text. */
+function finder(key: Buffer, digests: ReadonlySet<string>): (text: string) => string[] {
   const digest = digester(key);
   const known = new Map<string, boolean>();
   const isSecret = (candidate: string): boolean => {
@@ -43,27 +67,34 @@ export function redactor(key: Buffer, digests: ReadonlySet<string>): (text: stri
     }
     return found;
   };
-  return (text) =>
-    [...candidates(text)]
-      .filter(isSecret)
-      // The longest first: one secret may be part of another.
-      .toSorted((a, b) => b.length - a.length)
-      .reduce((left, secret) => left.replaceAll(secret, '…'), text);
+  return (text) => (digests.size === 0 ? [] : [...candidates(text)].filter(isSecret));
 }
+
+/** The longest first: one secret may be part of another. */
+const without = (text: string, secrets: Iterable<string>): string =>
+  [...secrets].toSorted((a, b) => b.length - a.length).reduce((left, secret) => left.replaceAll(secret, '…'), text);
 
 /** What may be a value: what stands in quotes, words, runs of words, and words without the marks around them. */
 function candidates(text: string): Set<string> {
   const found = new Set<string>();
   for (const [, quoted] of text.matchAll(/(?=(?:"([^"]*)"))/g)) if (quoted) found.add(quoted);
   for (const [, quoted] of text.matchAll(/(?=(?:'([^']*)'))/g)) if (quoted) found.add(quoted);
-  for (const part of text.split(/[\s"'`=,;()[\]{}<>|]+/)) found.add(part).add(part.replace(/^[:.!?]+|[:.!?]+$/g, ''));
+  for (const part of text.split(/[\s"'`=,;()[\]{}<>|]+/)) found.add(part).add(trimmed(part, ':.!?', ':.!?'));
   for (const part of text.split(/[\s"'`=,;:/@?&()[\]{}<>|]+/)) found.add(part);
   const words = [...text.matchAll(/\S+/g)];
   words.forEach((from, i) => {
     for (const to of words.slice(i, i + LONGEST_IN_WORDS)) {
       const run = text.slice(from.index, to.index + to[0].length);
-      found.add(run).add(run.replace(/^["'`([{<=:]+|["'`)\]}>.,;:!?]+$/g, ''));
+      found.add(run).add(trimmed(run, '"\'`([{<=:', '"\'`)]}>.,;:!?'));
     }
   });
   return found;
+}
+
+/** Without these characters at its ends. A regular expression would go back and forth in a long row of them. */
+function trimmed(text: string, before: string, after: string): string {
+  let [start, end] = [0, text.length];
+  while (start < end && before.includes(text[start]!)) start += 1;
+  while (start < end && after.includes(text[end - 1]!)) end -= 1;
+  return text.slice(start, end);
 }

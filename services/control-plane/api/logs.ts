@@ -1,6 +1,5 @@
 /** Logs: of servers from the customer's account, read when they are asked for and never stored; of builds from here. */
 import { createRoute, z } from '@hono/zod-openapi';
-import { setImmediate } from 'node:timers/promises';
 import { BadOffset, LEVELS, logOf, readLog, type LogQuery } from '../../reconciler/logs.ts';
 import { redactor } from '../redact.ts';
 import { newestRevisions, secretDigests, type DeploymentRow, type RevisionRow } from '../store/deployments.ts';
@@ -96,7 +95,7 @@ export function addLogs(app: App, options: ApiOptions): void {
     const following = isFollowed && Boolean(request.start_time) && !request.end_time;
     const wanted = { ...queryOf(request, since), following };
     const page = await inAccount(cloud.logs(place, row, revision?.number ?? null, wanted));
-    const conceal = inTurns(redactor(digestKey, await secretDigests(db, row.id)));
+    const conceal = redactor(digestKey, await secretDigests(db, row.id));
     const shown: z.infer<typeof entry>[] = [];
     for (const line of page.lines) {
       shown.push({
@@ -272,24 +271,6 @@ const queryOf = (request: Omit<Request, 'run_id'> & Partial<Request>, since: num
   text: request.query || undefined,
   runId: request.run_id || undefined,
 });
-
-/** At most so many characters at once, so that a line with a whole document in it does not hold up everybody else. */
-const PIECE = /[^]{1,4000}(?=\s|$)|[^]{4000}/g;
-const TURN_MS = 20;
-
-function inTurns(conceal: (text: string) => string): (text: string) => Promise<string> {
-  let since = performance.now();
-  return async (text) => {
-    let concealed = '';
-    for (const [piece] of text.matchAll(PIECE)) {
-      concealed += conceal(piece);
-      if (performance.now() - since < TURN_MS) continue;
-      await setImmediate();
-      since = performance.now();
-    }
-    return concealed;
-  };
-}
 
 /** @throws ApiError 422 for an offset that is none */
 async function reading<Page>(page: Promise<Page>, loc: string[]): Promise<Page> {
