@@ -342,6 +342,16 @@ test("the setting's key administers the organization; revoked, it stays so until
   assert.equal((await as(first, 'GET', '/v2/deployments')).body.detail, 'Invalid API key');
 });
 
+test("a key that was there becomes the setting's, and ends with it", async () => {
+  const first = 'printed'.repeat(5);
+  await addKey(cp.db, cp.workspaceId, 'first', first, { role: 'viewer', expiresAt: new Date(0) });
+  assert.equal(await settingKey(cp.db, first), true);
+  const me = (await as(first, 'GET', '/v2/freehold/me')).body;
+  assert.deepEqual([me.organization_role, me.workspace.id], ['admin', cp.workspaceId]);
+  assert.equal(await settingKey(cp.db, 'another'.repeat(5)), true);
+  assert.equal((await as(first, 'GET', '/v2/deployments')).body.detail, 'Invalid API key');
+});
+
 test('the keys of a store from before there were organizations', async () => {
   const database = await openDatabase();
   const db = connect(database.url, { connections: 1, onError: () => {} });

@@ -163,28 +163,31 @@ export async function addKey(
 export const SETTING = 'FREEHOLD_API_KEY';
 
 /**
- * The setting's key, which another value of the setting ends. It administers the organization, as the first key does.
+ * The setting's key, which another value of the setting ends. It administers the organization, as the first key does;
+ * one that was made otherwise becomes the setting's.
  * @returns false when it was revoked: it stays so
  */
 export async function settingKey(db: Database, key: string): Promise<boolean> {
   return db.transaction().execute(async (tx) => {
     await sql`lock table api_keys in share row exclusive mode`.execute(tx); // of two starts, the later one's key stays
-    const present = await tx
-      .selectFrom('api_keys')
-      .select('revoked_at')
-      .where('hash', '=', hashOf(key))
-      .executeTakeFirst();
+    const hash = hashOf(key);
+    const present = await tx.selectFrom('api_keys').select('workspace_id').where('hash', '=', hash).executeTakeFirst();
     const ended = await tx
       .deleteFrom('api_keys')
       .where('name', '=', SETTING)
-      .where('hash', '!=', hashOf(key))
+      .where('hash', '!=', hash)
       .returning('workspace_id')
       .executeTakeFirst();
-    if (present) return present.revoked_at === null;
     // The workspace may have another name by now.
-    const workspace = ended?.workspace_id ?? (await addWorkspace(tx, 'default'));
-    await addKey(tx, workspace, SETTING, key, { organizationWide: true });
-    return true;
+    const home = present?.workspace_id ?? ended?.workspace_id ?? (await addWorkspace(tx, 'default'));
+    await addKey(tx, home, SETTING, key, { organizationWide: true });
+    const { revoked_at } = await tx
+      .updateTable('api_keys')
+      .set({ name: SETTING, role: 'admin', organization_wide: true, workspace_id: home, expires_at: null })
+      .where('hash', '=', hash)
+      .returning('revoked_at')
+      .executeTakeFirstOrThrow();
+    return revoked_at === null;
   });
 }
 
