@@ -408,12 +408,13 @@ class Issuer {
   readonly asked: string[] = [];
   published: JWK[] = [];
   url = '';
+  keysAt = '';
 
   private constructor() {
     this.#server = createServer((request, response) => {
       this.asked.push(request.url!);
       const answers: Record<string, Json> = {
-        '/realm/.well-known/openid-configuration': { issuer: this.url, jwks_uri: `${this.url}/keys` },
+        '/realm/.well-known/openid-configuration': { issuer: this.url, jwks_uri: this.keysAt || `${this.url}/keys` },
         '/realm/keys': { keys: this.published },
       };
       response.setHeader('content-type', 'application/json').end(JSON.stringify(answers[request.url!] ?? {}));
@@ -503,6 +504,8 @@ test('tokens: what is wrong with one is 401, and says what', async () => {
       ['too old', await issuer.token({ sub: 'ada' }, { age: 100 }), /it has expired/],
       ['too new', await issuer.token({ sub: 'ada', nbf: payload.exp }), /it is not valid yet/],
       ['nobody', await issuer.token({}), /its claim "sub" is not/],
+      ['a number', await issuer.token({ sub: 7 }), /its claim "sub" is not/],
+      ['no name', await issuer.token({ sub: '' }), /its claim "sub" is not/],
       ['unsigned', `${part({ alg: 'none' })}.${part(payload)}.`, /its algorithm is none of RS256/],
       [
         'the public key as a shared secret',
@@ -558,12 +561,32 @@ test('tokens: a provider that cannot be asked is 503, and is asked again', async
     issuer.published = nothing;
     assert.equal((await request('/v2/deployments', { headers })).status, 200);
   });
+  const elsewhere = await Issuer.start();
+  elsewhere.keysAt = 'ftp://127.0.0.1/keys';
+  const insecure = another({ oidc: { issuer: elsewhere.url, audience: AUDIENCE } });
+  const headers = { Authorization: `Bearer ${await elsewhere.token({ sub: 'ada' })}` };
+  assert.equal((await insecure('/v2/deployments', { headers })).status, 503);
+  assert(
+    cp.logged.some((line) => line.includes('has its keys at ftp://127.0.0.1/keys')),
+    'the operator is told why',
+  );
+  await elsewhere.close();
   const gone = another({ oidc: { issuer: 'http://127.0.0.1:9/realm', audience: AUDIENCE } });
   const { status, body } = await gone('/v2/deployments', { headers: { Authorization: `Bearer ${token}` } });
   assert.equal(status, 503);
   assert.match(body.detail, /^The OIDC provider http:\/\/127\.0\.0\.1:9\/realm cannot be asked/);
   assert.equal((await gone('/v2/deployments', { headers: { 'X-Api-Key': KEY } })).status, 200, 'keys work on');
 });
+
+test('tokens: while the provider is away, the keys that are known go on working, whatever else is sent', () =>
+  withIssuer(0, async (issuer, asBearer) => {
+    const good = await issuer.token({ sub: 'ada' });
+    const unknown = await issuer.token({ sub: 'ada' }, { kid: 'unknown' });
+    assert.equal((await asBearer(good)).status, 200);
+    await issuer.close();
+    assert.equal((await asBearer(unknown)).status, 503);
+    assert.equal((await asBearer(good)).status, 200);
+  }));
 
 test('tokens: what their bearers may do is in members', async () => {
   await member('email', 'Eve@Example.com', 'viewer', { workspace_id: cp.workspaceId });

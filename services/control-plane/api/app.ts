@@ -90,7 +90,10 @@ export function api(options: ApiOptions): Hono<Env> {
       return c.json({ detail: 'internal error', request_id: c.get('requestId') }, 500);
     }
     if (known.status >= 502)
-      options.log.warn({ requestId: c.get('requestId'), cause: error.message }, 'the account or the store refused');
+      options.log.warn(
+        { requestId: c.get('requestId'), cause: reasons(error) },
+        'what was asked does not answer, or refuses',
+      );
     if (known.status === 401) c.header('www-authenticate', 'Bearer');
     // What is left of the body is not read: the next request needs another connection.
     if (known.status === 413) c.header('connection', 'close');
@@ -111,6 +114,12 @@ function failure(error: Error, c: Context<Env>): ApiError | undefined {
   if (isAway(error)) return new ApiError(503, 'The store does not answer: try again', { retryAfter: STORE_SECONDS });
   return undefined;
 }
+
+/** With what is behind it: "fetch failed" by itself helps nobody. */
+const reasons = (error: unknown): string => {
+  const { message, code, cause } = error as { message?: string; code?: string; cause?: unknown };
+  return [message || code, ...(cause instanceof Error ? [reasons(cause)] : [])].join(': ');
+};
 
 /** PostgreSQL's text has every character but NUL: `character_not_in_repertoire`, `untranslatable_character`. */
 const isUnstorable = (error: Error): boolean => ['22021', '22P05'].includes((error as { code?: string }).code ?? '');

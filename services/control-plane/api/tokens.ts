@@ -23,7 +23,7 @@ const RETRY_SECONDS = 5;
  * @returns the claims of a token; throws ApiError 401 when it is not good, 503 when the provider does not say
  */
 export function tokenReader({ issuer, audience, cooldownSeconds = 30 }: Oidc): (token: string) => Promise<Claims> {
-  let keys: Promise<JWTVerifyGetKey> | undefined;
+  let keys: Promise<Keys> | undefined;
   const keyOf: JWTVerifyGetKey = async (header, token) => {
     keys ??= keysOf(issuer, cooldownSeconds);
     return (await keys)(header, token);
@@ -38,8 +38,10 @@ export function tokenReader({ issuer, audience, cooldownSeconds = 30 }: Oidc): (
         requiredClaims: ['sub', 'exp'],
       });
       const { sub, email, email_verified: verified, groups } = payload;
+      if (typeof sub !== 'string' || sub === '')
+        throw new errors.JWTClaimValidationFailed('it is not a string', payload, 'sub', 'check_failed');
       return {
-        sub: sub!,
+        sub,
         // Else anybody could say that he is somebody else.
         email: typeof email === 'string' && verified === true ? email.toLowerCase() : null,
         groups: [groups].flat().filter((group) => typeof group === 'string'),
@@ -47,7 +49,9 @@ export function tokenReader({ issuer, audience, cooldownSeconds = 30 }: Oidc): (
     } catch (error) {
       const why = whatIsWrong(error);
       if (why !== undefined) throw new ApiError(401, `Invalid bearer token: ${why}`);
-      keys = undefined;
+      // Keys that are still fresh stay: a token that names another one must not take them away from those that do not.
+      const fresh = await keys?.then((had) => had.fresh).catch(() => false);
+      if (!fresh) keys = undefined;
       throw new ApiError(503, `The OIDC provider ${issuer} cannot be asked about this token. Try again later.`, {
         cause: error,
         retryAfter: RETRY_SECONDS,
@@ -56,14 +60,18 @@ export function tokenReader({ issuer, audience, cooldownSeconds = 30 }: Oidc): (
   };
 }
 
+type Keys = ReturnType<typeof createRemoteJWKSet>;
+
 /** OpenID Connect Discovery 1.0, section 4. */
-async function keysOf(issuer: string, cooldownSeconds: number): Promise<JWTVerifyGetKey> {
+async function keysOf(issuer: string, cooldownSeconds: number): Promise<Keys> {
   const url = `${issuer.replace(/\/$/, '')}/.well-known/openid-configuration`;
   const response = await fetch(url, { redirect: 'error', signal: AbortSignal.timeout(TIMEOUT_MS) });
   if (!response.ok) throw new Error(`${url} answers ${response.status}`);
   const said = (await response.json()) as { issuer?: unknown; jwks_uri?: unknown };
   if (said.issuer !== issuer) throw new Error(`${url} is of the issuer ${String(said.issuer)}`);
-  return createRemoteJWKSet(new URL(String(said.jwks_uri)), {
+  const keysUrl = new URL(String(said.jwks_uri));
+  if (keysUrl.protocol !== new URL(issuer).protocol) throw new Error(`${url} has its keys at ${keysUrl.href}`);
+  return createRemoteJWKSet(keysUrl, {
     timeoutDuration: TIMEOUT_MS,
     cooldownDuration: cooldownSeconds * 1000,
   });
