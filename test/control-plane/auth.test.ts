@@ -664,6 +664,24 @@ test('requests a minute: 429 with Retry-After, for each key, and for servers apa
   assert.equal((await get('/auth/public', 'bad')).status, 401, "agents pass on their callers' keys");
 });
 
+test('requests a minute of whoever has a token, and no role', () =>
+  withIssuer(30, async (issuer) => {
+    const request = another({ rateLimit: 3, oidc: { issuer: issuer.url, audience: AUDIENCE } });
+    const headers = { Authorization: `Bearer ${await issuer.token({ sub: 'stranger' })}` };
+    for (let i = 0; i < 100; i++) assert.equal((await request('/v2/deployments', { headers })).status, 403);
+    assert.equal((await request('/v2/deployments', { headers })).status, 429);
+  }));
+
+test('no answer about a tenant is kept on the way', async () => {
+  for (const [path, key] of [
+    ['/v2/deployments', KEY],
+    ['/auth/public', KEY],
+    [`/v2/deployments/${randomUUID()}`, KEY],
+    ['/v2/deployments', 'bad'],
+  ] as const)
+    assert.equal((await as(key, 'GET', path)).headers.get('cache-control'), 'no-store', path);
+});
+
 test('bodies: 413 by their length, said or not', async () => {
   const { db, looks, cloud, log, digestKey } = cp;
   const app = apiOf({ db, looks, cloud, log, digestKey, principalArn: null, agentAuth: { type: 'noop' } });

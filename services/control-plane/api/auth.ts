@@ -142,6 +142,8 @@ export function authenticate(app: App, { db, oidc, rateLimit = 0 }: ApiOptions):
   };
 
   const guard = createMiddleware<Env>(async (c, next) => {
+    // What one caller gets is not for the next one, whatever stands between.
+    c.header('cache-control', 'no-store');
     const route = matchedRoutes(c).find(({ method }) => method !== 'ALL');
     if (route === undefined) throw new ApiError(404, 'Not Found');
     const asked = operation(route.method, route.path);
@@ -150,7 +152,7 @@ export function authenticate(app: App, { db, oidc, rateLimit = 0 }: ApiOptions):
     try {
       identity = await identify(c);
     } catch (error) {
-      if (error instanceof ApiError && error.status === 401 && !ofAgents) await countRefused(c);
+      if (error instanceof ApiError && [401, 403].includes(error.status) && !ofAgents) await countRefused(c);
       throw error;
     }
     c.set('callerId', identity.keyId ?? identity.user.id);
