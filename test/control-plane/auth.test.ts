@@ -18,7 +18,8 @@ import { forgetKeys } from '../../services/control-plane/store/tenants.ts';
 import { everyRow } from '../support/canary.ts';
 import { openDatabase } from '../support/database.ts';
 import { checkAnswer } from './contract.ts';
-import { KEY, openControlPlane, type Answer, type ControlPlane, type Json } from './open.ts';
+import { KEY, deployment, openControlPlane, type Answer, type ControlPlane, type Json } from './open.ts';
+import { outputs } from './simulated.ts';
 
 let cp: ControlPlane;
 let other: { id: string; key: string };
@@ -85,6 +86,7 @@ const BODIES: Record<string, Json> = {
   'PATCH /v2/deployments/{deployment_id}/resource-tiers': { database_tier: 'DEDICATED_S' },
 };
 const QUERIES: Record<string, string> = {
+  'DELETE /v2/deployments': '?deployment_ids={deployment_id}',
   'GET /v2/deployment-logs': '?deployment_id={deployment_id}',
   'GET /v2/deployments/{deployment_id}/revisions/{revision_id}/logs': '?type=deploy',
 };
@@ -187,13 +189,7 @@ for (const role of ['viewer', 'deployer'] as const)
 
 test("every operation × another workspace's ids: 404, and its lists have none of them", async () => {
   const { id: listener_id } = await cp.place('foreign');
-  const made = await cp.call('POST', '/v2/deployments', {
-    name: 'foreign',
-    source: 'external_docker',
-    source_config: { resource_spec: {}, listener_id },
-    source_revision_config: { image_uri: 'repo/agent:1' },
-    secrets: [],
-  });
+  const made = await cp.call('POST', '/v2/deployments', deployment({ source_config: { listener_id } }));
   const member = await cp.call('POST', '/v2/freehold/members', { claim: 'sub', value: 'foreign', role: 'viewer' });
   const ids: Record<string, string> = {
     listener_id,
@@ -211,6 +207,19 @@ test("every operation × another workspace's ids: 404, and its lists have none o
     const { status, body } = await ask(operation, ids, { 'X-Api-Key': other.key });
     if (names) assert.equal(status, 404, `${name}: ${status} ${JSON.stringify(body)}`);
     else for (const id of Object.values(ids)) assert(!JSON.stringify(body).includes(id), name);
+  }
+
+  // Nor by way of what is their own: a place for a deployment, a deployment for a revision.
+  const inOther = (method: string, path: string, body: Json) => as(other.key, method, path, body);
+  const abroad = await inOther('POST', '/v2/deployments', deployment({ source_config: { listener_id } }));
+  assert.deepEqual([abroad.status, abroad.body.detail], [404, `Listener ID ${listener_id} not found.`]);
+  const place = await inOther('POST', '/v2/listeners', { compute_type: 'ecs', compute_id: 'own', compute_config: {} });
+  await inOther('PATCH', `/v2/listeners/${place.body.id}`, { compute_config: { place: outputs() } });
+  const own = await inOther('POST', '/v2/deployments', deployment());
+  assert.equal(own.status, 201);
+  for (const operation of operations.filter(({ path }) => path.includes('{revision_id}'))) {
+    const { status } = await ask(operation, { ...ids, deployment_id: own.body.id }, { 'X-Api-Key': other.key });
+    assert.equal(status, 404, `${operation.method} ${operation.path}`);
   }
   assert.equal((await cp.call('GET', `/v2/deployments/${ids['deployment_id']}`)).status, 200);
   assert.equal((await cp.call('GET', '/v2/freehold/me')).body.workspace.name, 'test');
