@@ -696,11 +696,11 @@ test('bodies: 413 by their length, said or not', async () => {
   const app = apiOf({ db, looks, cloud, log, digestKey, principalArn: null, agentAuth: { type: 'noop' } });
   const server = serve({ fetch: app.fetch, port: 0, hostname: '127.0.0.1' });
   await once(server, 'listening');
-  const post = (chunks: string[], headers: Record<string, string>): Promise<Json> =>
+  const post = (chunks: string[], headers: Record<string, string>, path = '/v2/listeners'): Promise<Json> =>
     new Promise((resolve, reject) => {
       const { port } = server.address() as AddressInfo;
       const request = send(
-        { port, host: '127.0.0.1', method: 'POST', path: '/v2/listeners', headers: { 'X-Api-Key': KEY, ...headers } },
+        { port, host: '127.0.0.1', method: 'POST', path, headers: { 'X-Api-Key': KEY, ...headers } },
         (response) => {
           let text = '';
           response.on('data', (data: Buffer) => (text += data.toString()));
@@ -720,10 +720,16 @@ test('bodies: 413 by their length, said or not', async () => {
       assert.deepEqual([status, body.detail], [413, 'the request is larger than 1048576 bytes']);
       assert.match(id, /^[\w-]+$/);
     }
+    // Nobody is read from before it is known who he is, and what a route does not take is not read at all.
+    for (const headers of [{ 'Content-Length': '1200000' }, { 'Transfer-Encoding': 'chunked' }]) {
+      assert.equal((await post(large, { ...headers, 'X-Api-Key': 'bad' } as Json)).status, 401);
+      assert.equal((await post(large, headers as Json, `/v2/listeners/${randomUUID()}/verify`)).status, 404);
+    }
     const small = JSON.stringify({ compute_type: 'k8s', compute_id: 'x', compute_config: {} });
     const chunked = await post([small.slice(0, 5), small.slice(5)], { 'Transfer-Encoding': 'chunked' });
     assert.equal(chunked.status, 400, JSON.stringify(chunked.body));
   } finally {
+    (server as Server).closeAllConnections();
     await new Promise((resolve) => server.close(resolve));
   }
 });
@@ -736,6 +742,7 @@ test('every failure has its request id, in the answer and in a line that names k
   const plain = (path: string, init: RequestInit = {}) => Promise.resolve(cp.request(path, init));
   const mine = { 'X-Api-Key': key };
   const known = { caller: id, workspace: cp.workspaceId };
+  const { id: testKey } = (await cp.call('GET', '/v2/freehold/me')).body.key;
   for (const [status, line, ask] of [
     [401, {}, (headers: Json) => plain('/v2/deployments', { headers })],
     [
@@ -746,7 +753,16 @@ test('every failure has its request id, in the answer and in a line that names k
     [404, known, (headers: Json) => plain(`/v2/deployments/${randomUUID()}`, { headers: { ...headers, ...mine } })],
     [404, {}, (headers: Json) => plain('/nowhere', { headers })],
     [405, {}, (headers: Json) => plain('/v2/deployments', { method: 'PUT', headers })],
-    [413, {}, (headers: Json) => plain('/v2/deployments', { method: 'POST', headers, body: 'x'.repeat(1_100_000) })],
+    [
+      413,
+      { ...known, caller: testKey },
+      (headers: Json) =>
+        plain('/v2/deployments', {
+          method: 'POST',
+          headers: { ...headers, 'X-Api-Key': KEY },
+          body: 'x'.repeat(1_100_000),
+        }),
+    ],
     [422, known, (headers: Json) => plain('/v2/deployments/x', { headers: { ...headers, ...mine } })],
     [429, { caller: id }, (headers: Json) => limited('/v2/deployments', { headers: { ...headers, ...mine } })],
     [500, {}, (headers: Json) => broken('/v2/deployments', { headers: { ...headers, ...mine } })],

@@ -1,7 +1,6 @@
 /** The HTTP API: `/…` and, for clients of a self-hosted LangSmith, the same under `/api-host/…`. No redirects. */
 import { OpenAPIHono, createRoute, z } from '@hono/zod-openapi';
 import { Hono, type Context } from 'hono';
-import { bodyLimit } from 'hono/body-limit';
 import { createMiddleware } from 'hono/factory';
 import { randomUUID } from 'node:crypto';
 import type { Logger } from 'pino';
@@ -22,7 +21,6 @@ import { addTimeline } from './timeline.ts';
 import { mount, readBody } from './transport.ts';
 import { addUploads } from './uploads.ts';
 
-const BODY_BYTES = 1024 * 1024;
 /** How soon a caller may see whether the store is back. */
 const STORE_SECONDS = 5;
 
@@ -73,15 +71,6 @@ export function routes(options: ApiOptions): App {
 export function api(options: ApiOptions): Hono<Env> {
   const app = new Hono<Env>({ strict: false });
   app.use('*', observe(options.log));
-  app.use(
-    '*',
-    bodyLimit({
-      maxSize: BODY_BYTES,
-      onError: () => {
-        throw new ApiError(413, `the request is larger than ${BODY_BYTES} bytes`);
-      },
-    }),
-  );
   mount(app, routes(options));
   app.onError((error, c) => {
     const known = failure(error, c);

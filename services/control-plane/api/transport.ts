@@ -1,5 +1,6 @@
 /** What comes before any route: which paths and methods there are, and what a body is. As FastAPI has it. */
 import { Hono } from 'hono';
+import { bodyLimit } from 'hono/body-limit';
 import { createMiddleware } from 'hono/factory';
 import { TrieRouter } from 'hono/router/trie-router';
 import type { App, Env } from './context.ts';
@@ -50,6 +51,14 @@ export function mount(app: Hono<Env>, routes: App): void {
 
 const unreadable = (invalid: Omit<Invalid, 'loc'>): ApiError => new ApiError(422, [{ loc: ['body'], ...invalid }]);
 
+const BODY_BYTES = 1024 * 1024;
+const bounded = bodyLimit({
+  maxSize: BODY_BYTES,
+  onError: () => {
+    throw new ApiError(413, `the request is larger than ${BODY_BYTES} bytes`);
+  },
+});
+
 /**
  * Leaves the routes nothing but a JSON body, or none: whatever is sent to a route that takes none is ignored, and JSON
  * needs no content type.
@@ -57,6 +66,7 @@ const unreadable = (invalid: Omit<Invalid, 'loc'>): ApiError => new ApiError(422
 export const readBody = createMiddleware<Env>(async (c, next) => {
   const wanted = c.get('body');
   if (wanted === 'none') return next();
+  await bounded(c, () => Promise.resolve());
   const bytes = await c.req.arrayBuffer();
   const headers = new Headers(c.req.raw.headers);
   const type = headers.get('content-type');
