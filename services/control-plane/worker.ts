@@ -366,11 +366,10 @@ class OneLook {
     for (const revision of revisions) {
       if (revision.verdict !== null) continue;
       // None is newer than the last word without a verdict: it is the target until it has one.
-      const isTarget = revision.id === target?.id;
       judged.set(
         revision.id,
-        isTarget
-          ? revisionStatus({ ...revision, isTarget }, built, this.#now())
+        revision.id === target?.id
+          ? revisionStatus(revision.id, built, this.#now())
           : stopped(revision, `superseded by revision ${last!.number}`),
       );
     }

@@ -55,5 +55,10 @@ export interface ServerResources {
 export const OWN_POSTGRES = 'POSTGRES_URI_CUSTOM';
 export const OWN_REDIS = 'REDIS_URI_CUSTOM';
 
-export const sets = (spec: Pick<DeploymentSpec, 'environment' | 'references'>, name: string): boolean =>
-  [...spec.environment, ...spec.references].some((variable) => variable.name === name);
+interface Variables {
+  readonly environment: readonly { readonly name: string }[];
+  readonly references: readonly { readonly name: string }[];
+}
+
+export const sets = ({ environment, references }: Variables, name: string): boolean =>
+  [...environment, ...references].some((variable) => variable.name === name);

@@ -23,22 +23,14 @@ export const isVerdict = (status: RevisionStatus): status is Verdict =>
 
 export const isFailure = (verdict: Verdict): boolean => verdict.endsWith('_FAILED');
 
-export interface RevisionFacts {
-  readonly id: string;
-  /** What was seen before, if anything was: it stands. */
-  readonly verdict: Judged<Verdict> | null;
-  /** Whether this is the one being carried out. */
-  readonly isTarget: boolean;
-}
-
-/** @param rows of what the target's graph wants, in build order */
-export function revisionStatus(revision: RevisionFacts, rows: readonly Row[], now: Date): Judged<RevisionStatus> {
-  if (revision.verdict) return revision.verdict;
-  if (!revision.isTarget) return { status: 'QUEUED', message: 'another revision is being carried out' };
-
-  const seen = rows.filter((row) => row.generation === revision.id);
+/**
+ * Of the revision that is carried out: every other one has ended, or ends when this one is seen.
+ * @param rows of what its graph wants, in build order
+ */
+export function revisionStatus(revisionId: string, rows: readonly Row[], now: Date): Judged<RevisionStatus> {
+  const seen = rows.filter((row) => row.generation === revisionId);
   const rollout = rows.findIndex((row) => row.id === ROLLOUT);
-  const failed = rows.findIndex((row) => row.generation === revision.id && row.state.state === 'failed');
+  const failed = rows.findIndex((row) => row.generation === revisionId && row.state.state === 'failed');
   if (failed >= 0) {
     const status = rollout >= 0 && failed >= rollout ? 'DEPLOY_FAILED' : 'CREATE_FAILED';
     return { status, message: sentence(rows[failed]!) };
@@ -48,7 +40,7 @@ export function revisionStatus(revision: RevisionFacts, rows: readonly Row[], no
   if (database && !isReady(database)) return { status: 'CREATING', message: trouble(seen, now) };
   if (seen.length === rows.length && rows.every(isReady)) return { status: 'DEPLOYED', message: null };
   const before = rollout < 0 ? rows : rows.slice(0, rollout);
-  const isRolling = before.every((row) => isReady(row) && row.generation === revision.id);
+  const isRolling = before.every((row) => isReady(row) && row.generation === revisionId);
   return { status: isRolling ? 'DEPLOYING' : 'AWAITING_DEPLOY', message: trouble(seen, now) };
 }
 

@@ -1,7 +1,7 @@
 /** The variables of a revision: values that go to the customer's account, references to secrets of his own. */
 import type { z } from '@hono/zod-openapi';
 import { RESERVED } from '../../reconciler/platforms/environment.ts';
-import { OWN_POSTGRES } from '../../reconciler/spec.ts';
+import { OWN_POSTGRES, sets } from '../../reconciler/spec.ts';
 import { digestOf } from '../redact.ts';
 import type { Reference, Variable } from '../store/database.ts';
 import { bad, invalid } from './errors.ts';
@@ -112,8 +112,7 @@ export function checkDatabase(next: Variables, serving: Variables | undefined): 
 }
 
 /** Whether the user brought it: then it is not ours to change. */
-export const isOwnDatabase = ({ environment, references }: Variables): boolean =>
-  [...environment, ...references].some(({ name }) => name === OWN_POSTGRES);
+export const isOwnDatabase = (variables: Variables): boolean => sets(variables, OWN_POSTGRES);
 
 /**
  * What there was before with what is given now. What has a name now takes it from what had it before.
