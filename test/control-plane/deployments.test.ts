@@ -354,12 +354,18 @@ test('delete: 204, then AWAITING_DELETE', async () => {
 });
 
 test('a forced delete: only after a first one, then it is forgotten', async () => {
-  const made = await create();
+  const made = await create({ secrets: [{ name: 'A', value: '1' }] });
   const early = await api.call('DELETE', `/v2/deployments/${made.id}?force=true`);
   assert.equal(early.status, 400);
   await api.call('DELETE', `/v2/deployments/${made.id}`);
   assert.equal((await api.call('DELETE', `/v2/deployments/${made.id}?force=True`)).status, 204, 'as Python writes it');
   assert.equal((await api.call('GET', `/v2/deployments/${made.id}`)).status, 404);
+  const { body: receipt } = await api.call('GET', `/v2/deployments/${made.id}/receipt`);
+  assert.deepEqual(
+    receipt.kept,
+    [`perhaps left in the account by a forced delete: thing ${made.name}/environment`],
+    'also what a request made and no look has seen',
+  );
 });
 
 test('deletes at once: all, some, none', async () => {

@@ -13,6 +13,7 @@ import {
   nameIsTaken,
   type DeploymentChange,
 } from '../store/deployments.ts';
+import { findPlace, placeOf } from '../store/places.ts';
 import { problems, type ApiOptions, type App } from './context.ts';
 import { ApiError, bad, invalid } from './errors.ts';
 import { changeableDeployment, deploymentOf, noDeployment, onlyPlace, placeFor } from './find.ts';
@@ -35,7 +36,7 @@ import { NOT_WRITTEN, type Written } from './variables.ts';
 const tags = ['deployments'];
 
 export function addDeployments(app: App, options: ApiOptions): void {
-  const { db, looks, digestKey, agentAuth } = options;
+  const { db, looks, cloud, digestKey, agentAuth } = options;
 
   app.openapi(
     createRoute({
@@ -279,7 +280,10 @@ export function addDeployments(app: App, options: ApiOptions): void {
       const row = await deploymentOf(db, workspaceId, c.req.valid('param').deployment_id);
       if (!c.req.valid('query').force) await deleteDeployment(db, looks, workspaceId, row.id);
       else if (row.deleted_at === null) throw bad('force is only for a deployment whose delete was asked for before');
-      else await forgetDeployment(db, row);
+      else {
+        const place = placeOf((await findPlace(db, workspaceId, row.place_id))!);
+        await forgetDeployment(db, row, place === undefined ? [] : cloud.byRequest(place, row));
+      }
       return c.body(null, 204);
     },
   );

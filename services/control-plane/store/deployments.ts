@@ -7,6 +7,7 @@ import {
   now,
   type Build,
   type Database,
+  type Made,
   type Reference,
   type RevisionBase,
   type Tx,
@@ -14,7 +15,7 @@ import {
 } from './database.ts';
 import type { Looks } from './looks.ts';
 import { beginReceipt, endReceipt } from './receipts.ts';
-import { madeFor } from './resources.ts';
+import { madeFor, madeOf, type ResourceRow } from './resources.ts';
 
 /** Of each deployment, beside the one that serves. */
 export const REVISIONS_KEPT = 1000;
@@ -487,12 +488,24 @@ export async function interruptRevision(db: Database, looks: Looks, row: Revisio
   });
 }
 
-/** Forgets a deployment as it is: what is in the account stays there. */
-export async function forgetDeployment(db: Database, row: DeploymentRow): Promise<void> {
+/**
+ * Forgets a deployment as it is: what is in the account stays there.
+ * @param byRequest what requests may have made, and no look has seen
+ */
+export async function forgetDeployment(
+  db: Database,
+  row: DeploymentRow,
+  byRequest: readonly Pick<ResourceRow, 'id' | 'kind' | 'inputs'>[],
+): Promise<void> {
   await db.transaction().execute(async (tx) => {
-    const remainders = (await madeFor(tx, row.id)).map(
-      ({ id, kind, name, arn }) => `left in the account by a forced delete: ${kind} ${arn ?? name ?? id}`,
-    );
+    const seen = await madeFor(tx, row.id);
+    const unseen = byRequest
+      .filter(({ id }) => !seen.some((one) => one.id === id))
+      .map((one) => madeOf({ ...one, outputs: null }));
+    const remainders = [
+      ...seen.map((one) => `left in the account by a forced delete: ${called(one)}`),
+      ...unseen.map((one) => `perhaps left in the account by a forced delete: ${called(one)}`),
+    ];
     await beginReceipt(tx, { ...row, workspaceId: row.workspace_id });
     await endReceipt(tx, row.id, remainders);
     await tx
@@ -503,6 +516,8 @@ export async function forgetDeployment(db: Database, row: DeploymentRow): Promis
     await tx.deleteFrom('deployments').where('id', '=', row.id).execute();
   });
 }
+
+const called = ({ id, kind, name, arn }: Made): string => `${kind} ${arn ?? name ?? id}`;
 
 export interface EventRow {
   readonly id: number;

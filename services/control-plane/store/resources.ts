@@ -5,7 +5,12 @@ import type { Database, Made, Resources, Tx } from './database.ts';
 export type ResourceRow = Selectable<Resources>;
 
 /** What it is called in the account, as far as that is known. */
-export const madeOf = ({ id, kind, inputs, outputs }: ResourceRow): Made => ({
+export const madeOf = ({
+  id,
+  kind,
+  inputs,
+  outputs,
+}: Pick<ResourceRow, 'id' | 'kind' | 'inputs' | 'outputs'>): Made => ({
   id,
   kind,
   // What has no name of its own is called by its family, by the service that it scales, or by its route.
