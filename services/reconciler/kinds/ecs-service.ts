@@ -257,8 +257,8 @@ const balancers = ({ balanced, container }: EcsServiceInputs) =>
   ];
 
 /**
- * Pure: how far a rollout is, in counts, so that people see it move; and why ECS cannot place more tasks. How long it has
- * lasted is the row's to say.
+ * Pure: how far a rollout is, in counts, so that people see it move, and why ECS cannot place more tasks. How long it
+ * has lasted is the row's to say.
  */
 export function progress(found: Service, primary: Deployment): string {
   const { runningCount: running = 0, desiredCount: desired = 0, failedTasks: failures = 0 } = primary;
