@@ -9,6 +9,7 @@ import type { Place } from '../reconciler/place.ts';
 import { Graph } from '../reconciler/resource.ts';
 import type { DeploymentSpec, ServerSpec } from '../reconciler/spec.ts';
 import {
+  INSTEAD_OF_BUILDING,
   deploymentStatus,
   isFailure,
   isVerdict,
@@ -99,7 +100,7 @@ export async function carryOut(options: WorkerOptions, look: Look, memory: Memor
 
 const NOT_BUILT =
   "building from an uploaded archive is not available yet: build the image, push it to this account's ECR, and PATCH " +
-  'source_revision_config.image_uri with revision_source "internal_docker"';
+  INSTEAD_OF_BUILDING;
 
 /** A verdict that needs no look at the account. */
 function foregone(revision: SeenRevision, isDeleted: boolean): Judged<Verdict> | null {
@@ -414,6 +415,7 @@ class OneLook {
     const active = revisions.find((revision) => revision.id === activeId);
     return deploymentStatus(
       {
+        source: this.#seen.deployment.source,
         isDeleted,
         unreachable,
         newest: newest ? { number: newest.number, verdict: verdict ?? null } : null,

@@ -45,6 +45,7 @@ export function revisionStatus(revisionId: string, rows: readonly Row[], now: Da
 }
 
 export interface DeploymentFacts {
+  readonly source: string;
   readonly isDeleted: boolean;
   /** Why the place cannot be entered, when it cannot. */
   readonly unreachable: string | null;
@@ -58,9 +59,12 @@ export interface DeploymentFacts {
   readonly lastKnown: DeploymentStatus | null;
 }
 
-const NEXT =
+/** What takes an image when building from an archive, which is what that source is for, is not available. */
+export const INSTEAD_OF_BUILDING = 'source_revision_config.image_uri with revision_source "internal_docker"';
+
+const next = (source: string): string =>
   "no revision yet: what takes long is ready: push an image to this account's ECR and PATCH " +
-  'source_revision_config.image_uri';
+  (source === 'internal_source' ? INSTEAD_OF_BUILDING : 'source_revision_config.image_uri');
 
 /** @param rows of what the target's graph, or the foundation, wants in build order, then of what is being removed */
 export function deploymentStatus(facts: DeploymentFacts, rows: readonly Row[], now: Date): Judged<DeploymentStatus> {
@@ -77,7 +81,7 @@ export function deploymentStatus(facts: DeploymentFacts, rows: readonly Row[], n
     : trouble(rows, now);
   const database = rows.find((row) => row.id === DATABASE);
   if (active === null && database && !isReady(database)) return { status: 'AWAITING_DATABASE', message };
-  return facts.hasTarget ? { status: 'READY', message } : { status: 'UNUSED', message: message ?? NEXT };
+  return facts.hasTarget ? { status: 'READY', message } : { status: 'UNUSED', message: message ?? next(facts.source) };
 }
 
 /** The first resource that went wrong, else the first that waits for AWS rather than for another resource. */

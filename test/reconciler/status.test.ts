@@ -110,6 +110,7 @@ const facts: DeploymentFacts = {
   unreachable: null,
   newest: { number: 2, verdict: null },
   active: { number: 1 },
+  source: 'external_docker',
   hasTarget: true,
   lastKnown: null,
 };
@@ -167,6 +168,13 @@ const deployments: [why: string, DeploymentFacts, Row[], status: string, message
     [ready('database')],
     'UNUSED',
     /no revision yet: .* push an image .*image_uri/,
+  ],
+  [
+    'without a revision, of a source that is built: what comes next until it is',
+    { ...facts, source: 'internal_source', newest: null, active: null, hasTarget: false },
+    [ready('database')],
+    'UNUSED',
+    /no revision yet: .*image_uri with revision_source "internal_docker"$/,
   ],
   [
     'without a revision: what hinders the next one',
