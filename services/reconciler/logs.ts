@@ -102,8 +102,10 @@ interface Offset {
   readonly to: number | undefined;
   /** When the range began to be read: with `token` that was some pages ago. */
   readonly began: number;
-  /** Given already, by `keyOf`, with their times. */
+  /** Given already, by `keyOf`, with their times, in the order in which they were given. */
   readonly known: ReadonlyMap<string, number>;
+  /** More were given than are known: of the first moment of the range, all that come before the first known one. */
+  readonly more: boolean;
   readonly token: string | undefined;
 }
 
@@ -113,16 +115,11 @@ async function oldestFirst(
   offset: Offset | undefined,
   now: number,
 ): Promise<LogPage> {
-  const { from, to, began, known, token } = offset ?? {
-    from: query.following ? query.from - LATE_MS : query.from,
-    to: query.to,
-    began: now,
-    known: new Map<string, number>(),
-    token: undefined,
-  };
+  const start = offset ?? startOf({ ...query, from: query.following ? query.from - LATE_MS : query.from }, now);
+  const { from, to, began, known } = start;
   const earlier: (LogLine & { arrivedAt: number })[] = [];
   const given: LogLine[] = [];
-  const read = await readAll(source, query, { from, to, newestFirst: false, token }, known, (line, event) => {
+  const read = await readAll(source, query, start, (line, event) => {
     if (query.following && line.at < query.from) earlier.push({ ...line, arrivedAt: event.arrivedAt });
     else given.push(line);
     return given.length < query.limit;
@@ -131,15 +128,15 @@ async function oldestFirst(
   const seen = new Map([...known, ...lines.map(({ id, at }) => [keyOf(id), at] as const)]);
   const last = given.at(-1)?.at;
   if (read.token !== undefined && last === undefined)
-    return { lines, next: encode('asc', { from, to, began, known: seen, token: read.token }) };
+    return { lines, next: encode('asc', { ...start, known: seen, more: read.more, token: read.token }) };
   if (read.token === undefined && !read.isFull && to !== undefined && to < began - SETTLED_MS)
     return { lines, next: null };
   // Up to `position` all that was there was given; what may still arrive is later than `settled`.
   const isDone = read.token === undefined && !read.isFull;
   const position = isDone ? Math.max(...seen.values(), from) : (last ?? from);
   const settled = isDone ? began - SETTLED_MS : Math.min(position, began - SETTLED_MS);
-  const next = { from: Math.max(from, settled, position - LATE_MS), to, began: now, known: seen, token: undefined };
-  return { lines, next: encode('asc', forgetful(next)) };
+  const next = { ...startOf({ from: Math.max(from, settled, position - LATE_MS), to }, now), known: seen };
+  return { lines, next: encode('asc', forgetful('asc', next)) };
 }
 
 /**
@@ -151,7 +148,7 @@ function late(
   { from, limit }: LogQuery,
   given: number,
 ): LogLine[] {
-  const room = limit - 1 - given;
+  const room = Math.min(KNOWN, limit - 1 - given);
   return room <= 0 ? [] : earlier.slice(-room).filter(({ arrivedAt }) => arrivedAt >= from);
 }
 
@@ -161,63 +158,77 @@ async function newestFirst(
   offset: Offset | undefined,
   now: number,
 ): Promise<LogPage> {
-  const { from, to, began, known, token } = offset ?? {
-    from: query.from,
-    to: query.to,
-    began: now,
-    known: new Map<string, number>(),
-    token: undefined,
-  };
+  const start = offset ?? startOf(query, now);
   const lines: LogLine[] = [];
-  const read = await readAll(source, query, { from, to, newestFirst: true, token }, known, (line) => {
+  const read = await readAll(source, query, start, (line) => {
     lines.push(line);
     return lines.length < query.limit;
   });
   const last = lines.at(-1)?.at;
   if (read.token === undefined && !read.isFull) return { lines, next: null };
-  if (last === undefined) return { lines, next: encode('desc', { from, to, began, known, token: read.token }) };
-  const seen = new Map([...known, ...lines.map(({ id, at }) => [keyOf(id), at] as const)]);
-  for (const [key, at] of seen) if (at > last) seen.delete(key);
-  return { lines, next: encode('desc', { from, to: last, began, known: seen, token: undefined }) };
+  if (last === undefined) return { lines, next: encode('desc', { ...start, more: read.more, token: read.token }) };
+  const known = new Map([...start.known, ...lines.map(({ id, at }) => [keyOf(id), at] as const)]);
+  const next = { ...startOf({ from: start.from, to: last }, start.began), known };
+  return { lines, next: encode('desc', forgetful('desc', next)) };
 }
+
+const startOf = ({ from, to }: Pick<LogQuery, 'from' | 'to'>, now: number): Offset => ({
+  from,
+  to,
+  began: now,
+  known: new Map(),
+  more: false,
+  token: undefined,
+});
 
 /**
  * Reads on until `take` wants no more, or for as long as one page may take.
- * @returns whether `take` wanted no more, and else where it goes on; without a token the range was read to its end
+ * @returns whether `take` wanted no more, and else where it goes on; without a token the range was read to its end.
+ *   `more` as in the offset
  */
 async function readAll(
   source: LogSource,
   query: LogQuery,
-  range: Pick<LogRange, 'from' | 'to' | 'newestFirst' | 'token'>,
-  known: ReadonlyMap<string, number>,
+  start: Offset,
   take: (line: LogLine, event: LogEvent) => boolean,
-): Promise<{ isFull: boolean; token: string | undefined }> {
+): Promise<{ isFull: boolean; more: boolean; token: string | undefined }> {
+  const { from, to, known } = start;
   const wanted = filterOf(query);
   const hint = hintOf(query);
-  const limit = Math.min(READ_LINES, wanted === undefined && !query.following ? query.limit + known.size : READ_LINES);
+  const newestFirst = query.order === 'desc';
+  const first = newestFirst ? to : from;
+  const isShort = wanted === undefined && !query.following && !start.more;
+  const limit = isShort ? Math.min(READ_LINES, query.limit + known.size) : READ_LINES;
   const until = performance.now() + READ_MS;
-  let { token } = range;
+  let { more, token } = start;
   let length = 0;
   for (let reads = 0; reads < READS && (reads === 0 || performance.now() < until); reads++) {
-    const page = await source({ ...range, hint, limit, token });
+    const page = await source({ from, to, newestFirst, hint, limit, token });
     for (const event of page.events) {
-      if (known.has(keyOf(event.id))) continue;
+      const isKnown = known.has(keyOf(event.id));
+      if (isKnown || event.at !== first) more = false;
+      if (isKnown || more) continue;
       const line = lineOf(event);
       if (wanted !== undefined && !wanted(line, event.text)) continue;
       length += event.text.length;
-      if (!take(line, event) || length >= ANSWER_LENGTH) return { isFull: true, token: undefined };
+      if (!take(line, event) || length >= ANSWER_LENGTH) return { isFull: true, more, token: undefined };
     }
     token = page.token;
     if (token === undefined) break;
   }
-  return { isFull: false, token };
+  return { isFull: false, more, token };
 }
 
-/** With a bounded number of lines: the earliest are forgotten, and what is before those that are left is not read. */
-function forgetful(offset: Offset): Offset {
-  const kept = [...offset.known].filter(([, at]) => at >= offset.from).toSorted(([, a], [, b]) => b - a);
-  const from = kept.length > KNOWN ? kept[KNOWN - 1]![1] : offset.from;
-  return { ...offset, from, known: new Map(kept.filter(([, at]) => at >= from)) };
+/** With a bounded number of lines, those that were given last: the range begins with them. */
+function forgetful(order: LogQuery['order'], offset: Offset): Offset {
+  const { from, to = Infinity } = offset;
+  const later = order === 'asc' ? 1 : -1;
+  const known = [...offset.known]
+    .filter(([, at]) => at >= from && at <= to)
+    .toSorted(([, a], [, b]) => later * (a - b));
+  const kept = known.slice(-KNOWN);
+  const more = kept.length < known.length;
+  return { ...offset, ...(more && order === 'asc' && { from: kept[0]![1] }), known: new Map(kept), more };
 }
 
 // What a line says ---------------------------------------------------------------------------------------------------
@@ -339,7 +350,7 @@ const baseOf = (order: LogQuery['order'], { from, to }: Pick<Offset, 'from' | 't
   order === 'desc' ? (to ?? from) : from;
 
 function encode(order: LogQuery['order'], offset: Offset): string {
-  const { from, to, began, known, token } = offset;
+  const { from, to, began, known, more, token } = offset;
   const bytes = Buffer.alloc(known.size * (KEY_BYTES + TIME_BYTES));
   let place = 0;
   for (const [key, at] of known) {
@@ -349,13 +360,13 @@ function encode(order: LogQuery['order'], offset: Offset): string {
   }
   const after = token === undefined ? '' : Buffer.from(token).toString('base64url');
   const times = [from, to, began].map((time) => time?.toString(36) ?? '');
-  return [order, ...times, bytes.toString('base64url'), after].join('.');
+  return [order, ...times, more ? 'more' : '', bytes.toString('base64url'), after].join('.');
 }
 
-const SHAPE = /^(asc|desc)\.([0-9a-z]{1,10})\.([0-9a-z]{0,10})\.([0-9a-z]{1,10})\.([\w-]*)\.([\w-]*)$/;
+const SHAPE = /^(asc|desc)\.([0-9a-z]{1,10})\.([0-9a-z]{0,10})\.([0-9a-z]{1,10})\.(more)?\.([\w-]*)\.([\w-]*)$/;
 
 function decode(offset: string, order: LogQuery['order']): Offset {
-  const [, made, from, to, began, known, token] = SHAPE.exec(offset) ?? [];
+  const [, made, from, to, began, more, known, token] = SHAPE.exec(offset) ?? [];
   if (made === undefined) throw new BadOffset('it is no offset of a page before');
   if (made !== order) throw new BadOffset(`it is of a page in the order "${made}"`);
   const bytes = Buffer.from(known!, 'base64url');
@@ -370,6 +381,7 @@ function decode(offset: string, order: LogQuery['order']): Offset {
     ...range,
     began: Number.parseInt(began!, 36),
     known: keys,
+    more: more !== undefined,
     token: token === '' ? undefined : Buffer.from(token!, 'base64url').toString(),
   };
   if (encode(order, found) !== offset) throw new BadOffset('it is no whole offset of a page before');

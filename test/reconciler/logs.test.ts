@@ -80,6 +80,26 @@ for (const order of ['asc', 'desc'] as const)
     );
   });
 
+for (const order of ['asc', 'desc'] as const)
+  for (const limit of [50, 1000])
+    test(`however many lines one millisecond has, each comes once: ${order}, ${limit} a page`, async () => {
+      const at = Date.now() - 3_600_000;
+      const [first, last] = [at - 1, at + 1].map((time) => ({ at: time, text: `line ${time}` }));
+      const crowd = Array.from({ length: 2500 }, (_, n) => ({ at, text: `line ${n}` }));
+      const kept = [first!, ...crowd, last!].map((one) => ({ ...one, id: one.text, arrivedAt: at, stream: 's' }));
+      const seen: string[] = [];
+      let offset: string | undefined;
+      for (let pages = 0; pages < 60; pages++) {
+        const page = await readLog(logOf(kept), { from: at - 10, to: at + 10, order, limit, offset });
+        seen.push(...page.lines.map(({ id }) => id));
+        if (page.next === null) break;
+        offset = page.next;
+        assert(offset.length < 6000, `an offset of ${offset.length} characters`);
+      }
+      assert.equal(seen.length, kept.length);
+      assert.equal(new Set(seen).size, kept.length);
+    });
+
 test('lines that arrive while a search goes through pages of nothing are given after it', async () => {
   const kept: LogEvent[] = [];
   const say = (text: string, ago: number) =>
