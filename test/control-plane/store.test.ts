@@ -133,3 +133,29 @@ test('a role that may make tables in its database, and no extension, has a store
     await database.close();
   }
 });
+
+test('while the version before still runs, its revisions are added to the store of the new one', async () => {
+  const database = await openDatabase();
+  const db = connect(database.url, { connections: 1, onError: () => {} });
+  try {
+    await migrate(db, '0002_receipts_that_are_read');
+    await sql`
+      with w as (insert into workspaces (name) values ('default') returning id)
+      insert into places (workspace_id, name, external_id) select id, 'production', '' from w`.execute(db);
+    await migrate(db);
+    await sql`
+      with d as (
+        insert into deployments (id, workspace_id, place_id, name, source, type)
+        select gen_random_uuid(), workspace_id, id, 'agent', 'external_docker', 'dev' from places returning id
+      )
+      insert into revisions (id, deployment_id, number, source, image_uri, image, resource_spec, resources, environment)
+      select gen_random_uuid(), id, 1, 'external_docker', 'agent:1', 'agent@sha256:1', '{}', '{}', '{}' from d`.execute(
+      db,
+    );
+    const made = await db.selectFrom('revisions').select(['agent_auth', 'secret_references']).execute();
+    assert.deepEqual(made, [{ agent_auth: { type: 'noop' }, secret_references: [] }]);
+  } finally {
+    await db.destroy();
+    await database.close();
+  }
+});

@@ -201,7 +201,8 @@ const steps: Record<string, Migration> = {
           add column database_tier text check (database_tier in ('DEDICATED_S', 'DEDICATED_M', 'DEDICATED_L')),
           add column k8s_namespace text,
           add column base jsonb`.execute(db);
-      // Those that were made before go on as they are: their servers ask nobody who calls.
+      // Those that were made before go on as they are: their servers ask nobody who calls. So do those that a replica of the
+      // version before makes while it still runs.
       await sql`
         alter table revisions
           alter column image_uri drop not null,
@@ -210,10 +211,6 @@ const steps: Record<string, Migration> = {
           add column secret_references jsonb not null default '[]',
           add column agent_auth jsonb not null default '{"type": "noop"}',
           add column interrupted_at timestamptz`.execute(db);
-      await sql`
-        alter table revisions
-          alter column secret_references drop default,
-          alter column agent_auth drop default`.execute(db);
     },
   },
   '0004_keys_of_an_organization': {
