@@ -61,7 +61,8 @@ export interface Settings {
 
 const KEY_LENGTH = 32;
 
-const isLoopback = (host: string): boolean => host === 'localhost' || host === '::1' || host.startsWith('127.');
+/** @param host as in `HOST`, or as in a URL */
+const isLoopback = (host: string): boolean => /^(localhost|::1|\[::1\]|127(\.\d{1,3}){3})$/.test(host);
 
 type Environment = Readonly<Record<string, string | undefined>>;
 

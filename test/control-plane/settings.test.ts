@@ -40,9 +40,10 @@ test('an OIDC provider is named whole, and over https', () => {
   assert.equal(oidc(), null);
   const issuer = 'https://login.example.com/realm';
   assert.deepEqual(oidc(issuer, 'freehold'), { issuer, audience: 'freehold' });
-  assert.equal(oidc('http://localhost:9000', 'freehold')?.issuer, 'http://localhost:9000');
+  for (const own of ['http://localhost:9000', 'http://127.0.0.1:9000', 'http://[::1]:9000'])
+    assert.equal(oidc(own, 'freehold')?.issuer, own);
   assert.throws(() => oidc(issuer), /FREEHOLD_OIDC_AUDIENCE is needed/);
   assert.throws(() => oidc('', 'freehold'), /FREEHOLD_OIDC_ISSUER is needed/);
-  for (const wrong of ['http://login.example.com', 'login.example.com', 'ftp://localhost'])
+  for (const wrong of ['http://login.example.com', 'http://127.example.com', 'login.example.com', 'ftp://localhost'])
     assert.throws(() => oidc(wrong, 'freehold'), /FREEHOLD_OIDC_ISSUER is not an https URL/);
 });

@@ -201,8 +201,8 @@ const steps: Record<string, Migration> = {
           add column database_tier text check (database_tier in ('DEDICATED_S', 'DEDICATED_M', 'DEDICATED_L')),
           add column k8s_namespace text,
           add column base jsonb`.execute(db);
-      // Those that were made before go on as they are: their servers ask nobody who calls. So do those that a replica of
-      // the version before makes while it still runs.
+      // Those that were made before go on as they are: their servers ask nobody who calls. So do those that a replica
+      // of the version before makes while it still runs.
       await sql`
         alter table revisions
           alter column image_uri drop not null,
