@@ -191,6 +191,13 @@ test(`aws:ResourceAccount is the account of the bucket's owner (${OWNER})`, asyn
   );
 });
 
+const EXPECTED = 'https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-owner-condition.html';
+test(`a request that expects another owner of the bucket is refused, whoever asks (${EXPECTED})`, async () => {
+  const list = (ExpectedBucketOwner: string) =>
+    name(s3.send(new ListObjectsV2Command({ Bucket, ExpectedBucketOwner })));
+  assert.deepEqual([await list(ACCOUNT), await list('370000000038')], ['allowed', 'AccessDenied']);
+});
+
 const LIFECYCLE = 'https://docs.aws.amazon.com/AmazonS3/latest/userguide/intro-lifecycle-rules.html';
 test(`a lifecycle rule expires what is older than its days, below its prefix, at midnight (${LIFECYCLE})`, async () => {
   const rule = { Status: 'Enabled', Filter: { Prefix: 'uploads/' }, Expiration: { Days: 3 } } as const;
@@ -246,6 +253,11 @@ test(`the registry's user is AWS, and its password a token (${REGISTRY})`, async
   const { status, headers } = await rehearsal.fetch(`http://${HOST}/v2/`);
   assert.equal(status, 401);
   assert.match(headers.get('www-authenticate')!, /^Basic realm=/);
+});
+
+test(`another account's registry takes no token of this one, not even root's (${REGISTRY})`, async () => {
+  const theirs = { username: 'AWS', password: (await login(registry(rehearsal.root('370000000038')))).password };
+  await assert.rejects(pushed('team/app', theirs), /403 .*:root is not authorized to perform: ecr:/);
 });
 
 test(`who pushes needs the rights of each step, on that repository (${PUSHING})`, async () => {

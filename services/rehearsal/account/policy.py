@@ -767,6 +767,22 @@ def _secure_transport() -> None:
         app.pin_request_origin = iam_evaluator.pin_request_origin
 
 
+def _expected_owner() -> None:
+    """https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-owner-condition.html"""
+    from ministack.services import s3
+
+    handle = s3.handle_request
+
+    async def handled(method, path, headers, *more, **named):
+        expected = headers.get("x-amz-expected-bucket-owner")
+        owner = s3._bucket_owner_account(s3._parse_bucket_key(path, headers)[0])
+        if expected and owner not in (None, expected):
+            return s3._error("AccessDenied", "Access Denied", 403, path)
+        return await handle(method, path, headers, *more, **named)
+
+    s3.handle_request = handled
+
+
 def install() -> None:
     _keys()
     _enforcement()
@@ -774,6 +790,7 @@ def install() -> None:
     _trust_conditions()
     _iam_refusals()
     _secure_transport()
+    _expected_owner()
     seed()
 
 

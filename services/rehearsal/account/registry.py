@@ -106,6 +106,8 @@ class Caller:
         session = who.arn.rpartition("/")[2] if ":assumed-role/" in who.arn else ""
         told = ("ecr", action, name, request.account, request.region, who.arn, session, "")
         if who.policies is None:
+            if who.account != request.account:  # what a repository's policy lets others do is worked out for roles
+                raise Refused(403, "DENIED", f"{who.arn} is not authorized to perform: ecr:{action}")
             why = "root"
         else:
             decided: list[str] = []
