@@ -1,5 +1,5 @@
 /**
- * `node bin/check-archive.ts <archive> [langgraph.json]`: whether an image could be built from it, as a build will
+ * `npx node bin/check-archive.ts <archive> [langgraph.json]`: whether an image could be built from it, as a build will
  * look. `-` is the standard input.
  */
 import { createReadStream } from 'node:fs';
@@ -7,7 +7,7 @@ import { BadArchive, checkArchive } from '../services/archive.ts';
 
 const [file, configPath = 'langgraph.json'] = process.argv.slice(2);
 if (file === undefined) {
-  console.error('usage: node bin/check-archive.ts <archive.tar.gz, or -> [path of langgraph.json within it]');
+  console.error('usage: npx node bin/check-archive.ts <archive.tar.gz, or -> [path of langgraph.json within it]');
   process.exit(2);
 }
 try {

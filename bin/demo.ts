@@ -121,14 +121,15 @@ async function main(): Promise<void> {
 
   if (once) return;
   step('Everything stays up. Things to try (Ctrl-C ends it all):');
-  say(hints(rehearsal, controlPlane, deployment.id, url));
+  say(hints(rehearsal, controlPlane, deployment.id, url, image.uri));
   await new Promise((resolve) => stage.stopping.addEventListener('abort', resolve));
 }
 
-function hints(rehearsal: Rehearsal, controlPlane: ControlPlane, id: string, url: string): string {
+function hints(rehearsal: Rehearsal, controlPlane: ControlPlane, id: string, url: string, image: string): string {
   const key = `-H 'X-Api-Key: ${controlPlane.apiKey}'`;
   const json = `-H 'Content-Type: application/json'`;
   const api = `${controlPlane.url}/v2/deployments/${id}`;
+  const root = rehearsal.root(CUSTOMER);
   return `
   # the agent, through its load balancer
   curl -x ${rehearsal.endpoint} ${url}/info
@@ -140,6 +141,18 @@ function hints(rehearsal: Rehearsal, controlPlane: ControlPlane, id: string, url
   # a second revision, then its status
   curl -X PATCH ${key} ${json} ${api} -d '{"secrets":[{"name":"GREETING","value":"changed"}]}'
   curl ${key} ${api}/revisions
+
+  # the API's reference, in a browser: ${controlPlane.url}/docs
+
+  # the vendor's CLI (pip install langgraph-cli); deploy needs a langgraph.json with a graph in the folder
+  export LANGGRAPH_HOST_URL=${controlPlane.url} LANGGRAPH_HOST_API_KEY=${controlPlane.apiKey}
+  langgraph deploy logs --deployment-id ${id} -f
+  langgraph deploy --name another --image-uri ${image}
+
+  # the account, with the AWS CLI, as its root
+  export AWS_ENDPOINT_URL=${rehearsal.endpoint} AWS_DEFAULT_REGION=${REGION}
+  export AWS_ACCESS_KEY_ID=${root.accessKeyId} AWS_SECRET_ACCESS_KEY=${root.secretAccessKey}
+  aws ecs list-tasks --cluster freehold
 
   # every AWS call that was made, by whom
   curl '${rehearsal.endpoint}/_rehearsal/calls?after=0'

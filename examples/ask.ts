@@ -1,8 +1,9 @@
 /**
  * Runs an agent once, on a new thread, with the public LangGraph SDK, and prints its state.
  *
- *     node examples/ask.ts URL [TEXT] [--rehearsal http://127.0.0.1:PORT]
+ *     npx node examples/ask.ts URL [TEXT] [--rehearsal http://127.0.0.1:PORT]
  *
+ * The agent asks about its callers: the SDK sends the key of the deployment's workspace in `LANGSMITH_API_KEY`.
  * `--rehearsal` is the address of an emulated account: the names of its load balancers mean something only inside it.
  */
 import { Client } from '@langchain/langgraph-sdk';
@@ -31,7 +32,10 @@ if (import.meta.main) {
   const endpoint = at < 0 ? undefined : words.splice(at, 2)[1];
   const [url, text = 'hi'] = words;
   if (url === undefined) {
-    console.error('usage: node examples/ask.ts URL [TEXT] [--rehearsal http://127.0.0.1:PORT]');
+    console.error(
+      'usage: npx node examples/ask.ts URL [TEXT] [--rehearsal http://127.0.0.1:PORT]\n' +
+        "LANGSMITH_API_KEY: a key of the deployment's workspace, sent with each request",
+    );
     process.exit(2);
   }
   console.log(await ask(url, 'echo', { text }, endpoint ? fetchThrough(await attachRehearsal(endpoint)) : fetch));

@@ -67,7 +67,9 @@ export const PROBLEMS: Readonly<Record<number, Problem>> = {
   },
   404: {
     name: 'NotFound',
-    happened: 'It is not there, has gone, or is in another workspace. An unknown path: `Not Found`.',
+    happened:
+      'It is not there, has gone, or is in another workspace. Of a revision the sentence is that of its deployment. An ' +
+      'unknown path: `Not Found`.',
     next: 'Look the id up in the list. After a delete, this is the end that was waited for.',
     sentences: [
       'Deployment ID {deployment_id} not found.',
