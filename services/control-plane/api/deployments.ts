@@ -63,7 +63,6 @@ export function addDeployments(app: App, options: ApiOptions): void {
           description: 'A page of them, newest first',
           content: schemas.json(schemas.listOf(schemas.deployment, 'DeploymentsList')),
         },
-        ...problems(401, 403, 422),
       },
     }),
     async (c) => {
@@ -107,7 +106,7 @@ export function addDeployments(app: App, options: ApiOptions): void {
           description: 'Created, with its first revision if there is something to run',
           content: schemas.json(schemas.deployment),
         },
-        ...problems(400, 401, 403, 404, 409, 422, 502),
+        ...problems(400, 404, 409, 502),
       },
     }),
     async (c) => {
@@ -170,7 +169,7 @@ export function addDeployments(app: App, options: ApiOptions): void {
       responses: {
         200: { description: 'All are being deleted', content: schemas.json(schemas.deleted) },
         207: { description: 'Some are, and why the others are not', content: schemas.json(schemas.deleted) },
-        ...problems(401, 403, 404, 422),
+        ...problems(404),
       },
     }),
     async (c) => {
@@ -196,7 +195,6 @@ export function addDeployments(app: App, options: ApiOptions): void {
           description: 'How many deployments are free of charge: none, there is no such type here',
           content: schemas.json(z.object({ count: z.number().int() })),
         },
-        ...problems(401, 403),
       },
     }),
     (c) => c.json({ count: 0 }, 200),
@@ -211,7 +209,7 @@ export function addDeployments(app: App, options: ApiOptions): void {
       request: { params: schemas.deploymentPath },
       responses: {
         200: { description: 'It', content: schemas.json(schemas.deployment) },
-        ...problems(401, 403, 404, 422),
+        ...problems(404),
       },
     }),
     async (c) =>
@@ -237,7 +235,7 @@ export function addDeployments(app: App, options: ApiOptions): void {
       },
       responses: {
         200: { description: 'As it is now', content: schemas.json(schemas.deployment) },
-        ...problems(400, 401, 403, 404, 409, 422, 502),
+        ...problems(400, 404, 409, 502),
       },
     }),
     async (c) => {
@@ -273,7 +271,7 @@ export function addDeployments(app: App, options: ApiOptions): void {
         params: schemas.deploymentPath,
         query: z.object({ delete_tracing_project: schemas.flag.optional(), force: schemas.flag.optional() }),
       },
-      responses: { 204: { description: 'It is being deleted' }, ...problems(400, 401, 403, 404, 422) },
+      responses: { 204: { description: 'It is being deleted' }, ...problems(400, 404) },
     }),
     async (c) => {
       const workspaceId = c.get('workspaceId');

@@ -67,7 +67,7 @@ export function addListeners(app: App, options: ApiOptions): void {
       tags,
       summary: 'Create a listener',
       request: { body: { required: true, content: { 'application/json': { schema: schemas.listenerCreate } } } },
-      responses: { 201: answer('Created'), ...problems(400, 401, 403, 409, 422) },
+      responses: { 201: answer('Created'), ...problems(400, 409) },
     }),
     async (c) => {
       const body = c.req.valid('json');
@@ -104,7 +104,6 @@ export function addListeners(app: App, options: ApiOptions): void {
             },
           },
         },
-        ...problems(401, 403, 422),
       },
     }),
     async (c) => {
@@ -121,7 +120,7 @@ export function addListeners(app: App, options: ApiOptions): void {
       tags,
       summary: 'Read a listener',
       request: { params: path },
-      responses: { 200: answer('It'), ...problems(401, 403, 404, 422) },
+      responses: { 200: answer('It'), ...problems(404) },
     }),
     async (c) => c.json(shown(await find(c.get('workspaceId'), c.req.valid('param').listener_id)), 200),
   );
@@ -138,7 +137,7 @@ export function addListeners(app: App, options: ApiOptions): void {
         params: path,
         body: { required: true, content: { 'application/json': { schema: schemas.listenerPatch } } },
       },
-      responses: { 200: answer('As it is now'), ...problems(400, 401, 403, 404, 422) },
+      responses: { 200: answer('As it is now'), ...problems(400, 404) },
     }),
     async (c) => {
       const { listener_id } = c.req.valid('param');
@@ -169,7 +168,7 @@ export function addListeners(app: App, options: ApiOptions): void {
       summary: "Verify a listener's place",
       description: 'Ours: assumes the role, finds the network, checks every permission that deployments will need.',
       request: { params: path },
-      responses: { 200: answer('What was found, in `place`'), ...problems(400, 401, 403, 404, 422) },
+      responses: { 200: answer('What was found, in `place`'), ...problems(400, 404) },
     }),
     async (c) => {
       const { listener_id } = c.req.valid('param');
@@ -185,7 +184,7 @@ export function addListeners(app: App, options: ApiOptions): void {
       tags,
       summary: 'Delete a listener',
       request: { params: path },
-      responses: { 204: { description: 'Deleted' }, ...problems(401, 403, 404, 409, 422) },
+      responses: { 204: { description: 'Deleted' }, ...problems(404, 409) },
     }),
     async (c) => {
       const row = await find(c.get('workspaceId'), c.req.valid('param').listener_id);

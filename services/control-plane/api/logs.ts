@@ -130,7 +130,7 @@ export function addLogs(app: App, options: ApiOptions): void {
       summary: "Read a deployment's logs",
       description: "What a deployment's servers wrote.",
       request: { params: schemas.deploymentPath, body },
-      responses: { 200: answer, ...problems(401, 403, 404, 422, 502, 503) },
+      responses: { 200: answer, ...problems(404, 502) },
     }),
     async (c) => {
       const row = await deploymentOf(db, c.get('workspaceId'), c.req.valid('param').deployment_id);
@@ -146,7 +146,7 @@ export function addLogs(app: App, options: ApiOptions): void {
       summary: "Read a revision's logs",
       description: "What a revision's servers wrote.",
       request: { params: schemas.revisionPath, body },
-      responses: { 200: answer, ...problems(401, 403, 404, 422, 502, 503) },
+      responses: { 200: answer, ...problems(404, 502) },
     }),
     async (c) => {
       const { deployment_id, revision_id } = c.req.valid('param');
@@ -164,7 +164,7 @@ export function addLogs(app: App, options: ApiOptions): void {
       summary: "Read a build's logs",
       description: "What a revision's build wrote.",
       request: { params: schemas.revisionPath, body },
-      responses: { 200: answer, ...problems(401, 403, 404, 422) },
+      responses: { 200: answer, ...problems(404) },
     }),
     async (c) => {
       const { deployment_id, revision_id } = c.req.valid('param');
@@ -194,7 +194,7 @@ export function addLogs(app: App, options: ApiOptions): void {
           run_id: runId,
         }),
       },
-      responses: { 200: answer, ...problems(401, 403, 404, 422, 502, 503) },
+      responses: { 200: answer, ...problems(404, 502) },
     }),
     async (c) => {
       const { deployment_id, revision_id } = c.req.valid('param');
@@ -239,7 +239,7 @@ export function addLogs(app: App, options: ApiOptions): void {
               .openapi('DeploymentLogsList'),
           ),
         },
-        ...problems(401, 403, 404, 422, 502, 503),
+        ...problems(404, 502),
       },
     }),
     async (c) => {

@@ -32,7 +32,7 @@ export function addRevisions(app: App, options: ApiOptions): void {
           description: 'A page of them, newest first',
           content: schemas.json(schemas.listOf(schemas.revision, 'RevisionsList')),
         },
-        ...problems(401, 403, 404, 422),
+        ...problems(404),
       },
     }),
     async (c) => {
@@ -61,7 +61,7 @@ export function addRevisions(app: App, options: ApiOptions): void {
       },
       responses: {
         201: { description: 'Created', content: schemas.json(schemas.revision) },
-        ...problems(400, 401, 403, 404, 409, 422, 502),
+        ...problems(400, 404, 409, 502),
       },
     }),
     async (c) => {
@@ -82,7 +82,7 @@ export function addRevisions(app: App, options: ApiOptions): void {
       request: { params: schemas.revisionPath },
       responses: {
         200: { description: 'It', content: schemas.json(schemas.revision) },
-        ...problems(401, 403, 404, 422),
+        ...problems(404),
       },
     }),
     async (c) => {
@@ -103,7 +103,7 @@ export function addRevisions(app: App, options: ApiOptions): void {
       request: { params: schemas.revisionPath },
       responses: {
         200: { description: 'The deployment as it is now', content: schemas.json(schemas.deployment) },
-        ...problems(400, 401, 403, 404, 409, 422, 502),
+        ...problems(400, 404, 409, 502),
       },
     }),
     async (c) => {
@@ -129,7 +129,7 @@ export function addRevisions(app: App, options: ApiOptions): void {
       request: { params: schemas.revisionPath },
       responses: {
         200: { description: 'It will be stopped, or was', content: schemas.json(schemas.revision) },
-        ...problems(401, 403, 404, 409, 422),
+        ...problems(404, 409),
       },
     }),
     async (c) => {

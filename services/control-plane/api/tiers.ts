@@ -31,7 +31,7 @@ export function addTiers(app: App, options: ApiOptions): void {
       },
       responses: {
         200: { description: 'As it is now', content: schemas.json(schemas.deployment) },
-        ...problems(400, 401, 403, 404, 409, 422, 502),
+        ...problems(400, 404, 409, 502),
       },
     }),
     async (c) => {
@@ -68,7 +68,7 @@ export function addTiers(app: App, options: ApiOptions): void {
       },
       responses: {
         200: { description: 'As it is now', content: schemas.json(schemas.deployment) },
-        ...problems(400, 401, 403, 404, 409, 422, 502),
+        ...problems(400, 404, 409, 502),
       },
     }),
     async (c) => {

@@ -21,7 +21,7 @@ export function addTimeline(app: App, { db }: ApiOptions): void {
       request: { params: schemas.deploymentPath },
       responses: {
         200: { description: 'It', content: schemas.json(schemas.receipt) },
-        ...problems(401, 403, 404, 422),
+        ...problems(404),
       },
     }),
     async (c) => {
@@ -52,7 +52,7 @@ export function addTimeline(app: App, { db }: ApiOptions): void {
       },
       responses: {
         200: { description: 'Resources, and a page of events', content: schemas.json(schemas.timeline) },
-        ...problems(401, 403, 404, 422),
+        ...problems(404),
       },
     }),
     async (c) => {

@@ -23,7 +23,7 @@ export function addUploads(app: App, options: ApiOptions): void {
       },
       responses: {
         200: { description: 'It', content: schemas.json(schemas.upload) },
-        ...problems(400, 401, 403, 404, 409, 422, 502),
+        ...problems(400, 404, 409, 502),
       },
     }),
     async (c) => {
@@ -53,7 +53,7 @@ export function addUploads(app: App, options: ApiOptions): void {
       },
       responses: {
         200: { description: 'It', content: schemas.json(schemas.pushToken) },
-        ...problems(400, 401, 403, 404, 409, 422, 502),
+        ...problems(400, 404, 409, 502),
       },
     }),
     async (c) => {
