@@ -10,6 +10,7 @@ const WRONG: readonly [command: string, options: readonly string[], says: RegExp
   ['rehearse.ts', ['--out', join(ROOT, 'nowhere', 'report.html')], /^--out: .*nowhere is not a folder/],
   ['rehearse.ts', ['--out', ROOT], /^--out: .* is a folder/],
   ['rehearse.ts', ['--pace', '0'], /^--pace takes a number from 1 on, not "0"/],
+  ['control-plane.ts', ['--port', '80'], /^Unknown option '--port'/],
   ['demo.ts', ['--onec'], /^Unknown option '--onec'/],
 ];
 
@@ -30,7 +31,7 @@ for (const [command, options, says] of WRONG)
     const { code, out, error } = await run(command, options);
     assert.equal(code, 2, error);
     assert.match(error, says);
-    assert.match(error, /\n\nnpm (start|run rehearse)/);
+    assert.match(error, /\n\n(npm (start|run rehearse)|npx node bin\/)/);
     assert.doesNotMatch(error, /\n\s+at /);
     assert.equal(out, '');
   });
