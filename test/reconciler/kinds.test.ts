@@ -269,6 +269,15 @@ describe('kinds', { timeout: 240_000 }, () => {
     const { VersionIdsToStages } = await aws.secrets.send(new DescribeSecretCommand({ SecretId: inputs.name }));
     assert(VersionIdsToStages?.[first]?.includes(`freehold-${first}`));
 
+    await rehearsal.fault({
+      service: 'secretsmanager',
+      action: 'PutSecretValue',
+      account: ACCOUNT,
+      code: 'LimitExceededException',
+    });
+    await assert.rejects(writeEnvironment(aws, t.place, d, { KEY: 'x' }), /as many versions as AWS keeps.* or wait/);
+    await rehearsal.clearFaults();
+
     await goes(environment, cx, inputs);
     await assert.rejects(
       async () => environment.converge(cx, inputs, undefined, []),

@@ -6,7 +6,7 @@ import {
 } from '@aws-sdk/client-secrets-manager';
 import { randomUUID } from 'node:crypto';
 import type { Account } from '../aws/account.ts';
-import { Terminal } from '../aws/errors.ts';
+import { Terminal, hasCode } from '../aws/errors.ts';
 import { secretName } from '../aws/names.ts';
 import { ownerTags } from '../aws/tags.ts';
 import type { Kind } from '../resource.ts';
@@ -36,6 +36,10 @@ export const ENVIRONMENT = 'environment';
  * for a secret has at most 20 labels: two of AWS's own, one for each version that is kept, and the young ones'.
  */
 const YOUNG_SECONDS = 600;
+
+const FULL =
+  `the deployment's secret has as many versions as AWS keeps: what requests of the last ${YOUNG_SECONDS / 60} minutes ` +
+  'gave is not swept yet: give all values in one request, or wait so long';
 
 /** Keeps a version alive: Secrets Manager deletes versions without a label. */
 const labelOf = (versionId: string): string => `freehold-${versionId}`;
@@ -125,7 +129,7 @@ export async function lostVersions(
  * Writes one request's values as a new version of the deployment's secret, making the secret when it is not there yet.
  * The values pass through and are gone: nothing of them is kept, logged or named in an error.
  * @returns the version's id, which is what a revision's variables refer to
- * @throws Terminal when a secret of that name exists and is not the deployment's
+ * @throws Terminal when a secret of that name exists and is not the deployment's, or it has no room for a version
  */
 export async function writeEnvironment(
   aws: Account,
@@ -140,13 +144,18 @@ export async function writeEnvironment(
     await make({ aws, tags }, { Name: name, Description });
   }
   const versionId = randomUUID();
-  await aws.secrets.send(
-    new PutSecretValueCommand({
-      SecretId: name,
-      ClientRequestToken: versionId,
-      SecretString: JSON.stringify(values),
-      VersionStages: ['AWSCURRENT', labelOf(versionId)],
-    }),
-  );
+  try {
+    await aws.secrets.send(
+      new PutSecretValueCommand({
+        SecretId: name,
+        ClientRequestToken: versionId,
+        SecretString: JSON.stringify(values),
+        VersionStages: ['AWSCURRENT', labelOf(versionId)],
+      }),
+    );
+  } catch (error) {
+    if (hasCode(error, 'LimitExceededException')) throw new Terminal(FULL);
+    throw error;
+  }
   return versionId;
 }
