@@ -18,7 +18,7 @@ const ASSETS: Record<string, string> = {
 };
 
 /** Of a page on which keys are typed: it loads and tells nothing elsewhere. */
-export const POLICY = [
+const POLICY = [
   "default-src 'none'",
   "script-src 'self'",
   "style-src 'self'",
@@ -28,6 +28,16 @@ export const POLICY = [
   "form-action 'none'",
   "frame-ancestors 'none'",
 ].join('; ');
+
+/** What a browser gets of ours. */
+export const serve = (c: Context<Env>, body: string | Uint8Array<ArrayBuffer>, type: string) =>
+  c.body(body, 200, {
+    'Content-Type': type,
+    'Content-Security-Policy': POLICY,
+    'X-Content-Type-Options': 'nosniff',
+    'Referrer-Policy': 'no-referrer',
+    'Cache-Control': 'no-cache',
+  });
 
 /** Without the badge of validator.swagger.io, which would be told the document's address. */
 const START = `const { openapi } = document.currentScript.dataset;
@@ -59,20 +69,12 @@ export function addReference(app: App): void {
     return c.json({ ...document, servers: [{ url: c.req.path.replace(/\/openapi\.json$/, '') || '/' }] });
   });
 
-  const answer = (c: Context<Env>, body: string | Uint8Array<ArrayBuffer>, type: string) =>
-    c.body(body, 200, {
-      'Content-Type': type,
-      'Content-Security-Policy': POLICY,
-      'X-Content-Type-Options': 'nosniff',
-      'Referrer-Policy': 'no-referrer',
-      'Cache-Control': 'no-cache',
-    });
   // Links are relative, so that a proxy may serve the page under any path.
   for (const path of ['/docs', '/redoc'])
     app.get(path, (c) =>
-      answer(c, page(new URL(c.req.url).pathname.endsWith('/') ? '../' : ''), 'text/html; charset=utf-8'),
+      serve(c, page(new URL(c.req.url).pathname.endsWith('/') ? '../' : ''), 'text/html; charset=utf-8'),
     );
-  app.get('/docs/start.js', (c) => answer(c, START, 'text/javascript; charset=utf-8'));
+  app.get('/docs/start.js', (c) => serve(c, START, 'text/javascript; charset=utf-8'));
   for (const [name, type] of Object.entries(ASSETS))
-    app.get(`/docs/${name}`, async (c) => answer(c, new Uint8Array(await readFile(join(FOLDER, name))), type));
+    app.get(`/docs/${name}`, async (c) => serve(c, new Uint8Array(await readFile(join(FOLDER, name))), type));
 }

@@ -2,9 +2,8 @@
  * Where the CLIs send people who want to know how a deployment is doing: `/o/<workspace>/host/deployments/<id>`. One
  * page for all, with nothing of any deployment in it: what it shows, its reader's own key asks for.
  */
-import type { Context } from 'hono';
-import type { App, Env } from './context.ts';
-import { POLICY } from './reference.ts';
+import type { App } from './context.ts';
+import { serve } from './reference.ts';
 
 const SCRIPT = `const [, root, workspace, deployment] = /^(.*)\\/o\\/([^/]+)\\/host\\/deployments\\/([^/]+)/.exec(location.pathname);
 const show = (id, text) => (document.getElementById(id).textContent = text ?? '');
@@ -65,16 +64,12 @@ const page = (up: string): string => `<!doctype html>
 `;
 
 export function addStatusPage(app: App): void {
-  const answer = (c: Context<Env>, body: string, type: string) =>
-    c.body(body, 200, {
-      'Content-Type': `${type}; charset=utf-8`,
-      'Content-Security-Policy': POLICY,
-      'X-Content-Type-Options': 'nosniff',
-      'Referrer-Policy': 'no-referrer',
-      'Cache-Control': 'no-cache',
-    });
   app.get('/o/:workspace_id/host/deployments/:deployment_id', (c) =>
-    answer(c, page(new URL(c.req.url).pathname.endsWith('/') ? '../../../../' : '../../../'), 'text/html'),
+    serve(
+      c,
+      page(new URL(c.req.url).pathname.endsWith('/') ? '../../../../' : '../../../'),
+      'text/html; charset=utf-8',
+    ),
   );
-  app.get('/o/status.js', (c) => answer(c, SCRIPT, 'text/javascript'));
+  app.get('/o/status.js', (c) => serve(c, SCRIPT, 'text/javascript; charset=utf-8'));
 }
