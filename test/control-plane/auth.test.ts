@@ -544,6 +544,20 @@ test('tokens: what is wrong with one is 401, and says what', async () => {
   assert.deepEqual([status, /no OIDC provider is configured/.test(body.detail)], [401, true]);
 });
 
+test("tokens: an issuer's name may end with a slash, and the audience be one of several", () =>
+  withIssuer(30, async (issuer) => {
+    issuer.keysAt = `${issuer.url}/keys`;
+    issuer.url += '/';
+    const request = another({ oidc: { issuer: issuer.url, audience: AUDIENCE } });
+    const status = async (more: Json): Promise<number> => {
+      const headers = { Authorization: `Bearer ${await issuer.token({ sub: 'ada' }, more)}` };
+      return (await request('/v2/deployments', { headers })).status;
+    };
+    assert.equal(await status({ aud: ['them', AUDIENCE] }), 200);
+    assert.equal(await status({ aud: ['them', `${AUDIENCE}2`] }), 401);
+    assert.equal(await status({ iss: issuer.url.slice(0, -1) }), 401);
+  }));
+
 test('tokens: the provider may change its keys', () =>
   withIssuer(0, async (issuer, asBearer) => {
     const old = await issuer.token({ sub: 'ada' });
