@@ -104,7 +104,7 @@ export const PROBLEMS: Readonly<Record<number, Problem>> = {
   422: {
     name: 'UnprocessableContent',
     happened:
-      'The request is not well-formed. `detail` is a list: `loc` is where (`body`, `query` or `path` first), `msg` why.',
+      'The request is not well-formed. `detail` is a list: `loc` is where (`body`, `query`, `path` or `header` first), `msg` why.',
     next: 'Mend what `loc` names. For a program this is a defect of its own: trying again does not help.',
     sentences: ['Field required', 'JSON decode error'],
   },
