@@ -58,6 +58,21 @@ test('an upload URL is for that object, and reads nothing', async () => {
   assert.equal((await fetch(url)).status, 403);
 });
 
+test('an upload URL is a plain PUT for ten minutes: not a copy of another object, and not with rights for others', async () => {
+  const [theirs, mine] = [await uploadUrl(t.accounts, t.place, deployment()), deployment()];
+  await put(theirs.url);
+  const { url } = await uploadUrl(t.accounts, t.place, mine);
+  const { searchParams } = new URL(url);
+  assert.equal(searchParams.get('X-Amz-Expires'), '600');
+  assert.equal(searchParams.get('X-Amz-SignedHeaders'), 'content-type;host');
+  for (const more of [
+    { 'x-amz-copy-source': `/${t.place.uploadBucket}/${theirs.path}` },
+    { 'x-amz-acl': 'public-read' },
+    { 'x-amz-tagging': 'a=b' },
+  ])
+    assert.equal((await put(url, { ...GZIP, ...more })).status, 403, Object.keys(more)[0]);
+});
+
 test('the session that signs it may do just that, whatever else the role may', async () => {
   const Bucket = t.place.uploadBucket!;
   const resources = [`arn:aws:s3:::${Bucket}/uploads/one`];

@@ -191,6 +191,17 @@ test(`aws:ResourceAccount is the account of the bucket's owner (${OWNER})`, asyn
   );
 });
 
+test(`what would change a presigned request has to be signed, too (${SIGNATURE})`, async () => {
+  const url = await getSignedUrl(s3, new PutObjectCommand({ Bucket, Key: 'plain' }), { expiresIn: 60 });
+  const put = (headers: Record<string, string>) => fetch(url, { method: 'PUT', body: 'x', headers });
+  assert.equal((await put({ 'cache-control': 'no-store' })).status, 200);
+  for (const header of ['x-amz-copy-source', 'x-amz-acl', 'x-amz-meta-a']) {
+    const answer = await put({ [header]: 'x' });
+    assert.equal(answer.status, 403);
+    assert.match(await answer.text(), new RegExp(`<HeadersNotSigned>${header}</HeadersNotSigned>`));
+  }
+});
+
 const EXPECTED = 'https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-owner-condition.html';
 test(`a request that expects another owner of the bucket is refused, whoever asks (${EXPECTED})`, async () => {
   const list = (ExpectedBucketOwner: string) =>

@@ -767,18 +767,26 @@ def _secure_transport() -> None:
         app.pin_request_origin = iam_evaluator.pin_request_origin
 
 
-def _expected_owner() -> None:
-    """https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-owner-condition.html"""
+def _s3_headers() -> None:
+    """What S3 refuses for a request's headers.
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-owner-condition.html,
+    https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html
+    """
     from ministack.services import s3
 
     handle = s3.handle_request
 
-    async def handled(method, path, headers, *more, **named):
+    async def handled(method, path, headers, body, query_params, **named):
         expected = headers.get("x-amz-expected-bucket-owner")
         owner = s3._bucket_owner_account(s3._parse_bucket_key(path, headers)[0])
         if expected and owner not in (None, expected):
             return s3._error("AccessDenied", "Access Denied", 403, path)
-        return await handle(method, path, headers, *more, **named)
+        signed = s3._qp(query_params, "X-Amz-SignedHeaders", "")
+        unsigned = [name for name in headers if name.startswith("x-amz-") and name not in signed.split(";")]
+        if signed and unsigned:
+            message = "There were headers present in the request which were not signed"
+            return s3._error("AccessDenied", message, 403, path, extra={"HeadersNotSigned": ", ".join(unsigned)})
+        return await handle(method, path, headers, body, query_params, **named)
 
     s3.handle_request = handled
 
@@ -790,7 +798,7 @@ def install() -> None:
     _trust_conditions()
     _iam_refusals()
     _secure_transport()
-    _expected_owner()
+    _s3_headers()
     seed()
 
 
