@@ -231,6 +231,12 @@ describe('kinds', { timeout: 240_000 }, () => {
       other: { inputs: { ...rule, match: { host: 'agent.example.com' } }, fields: ['conditions'] },
       madeOnce: false, // a listener takes any number of rules; the pass makes one only after it saw none
     });
+    const gone = { account: ACCOUNT, service: 'elasticloadbalancing', action: 'DescribeTags', times: 1 };
+    await rehearsal.fault({ ...gone, code: 'RuleNotFound' });
+    assert.equal((await listenerRule.observe(ruleCx, rule)).is, 'absent', 'still in the list for a moment');
+    await rehearsal.fault({ ...gone, code: 'TargetGroupNotFound' });
+    assert.equal((await targetGroup.observe(cx, inputs)).is, 'absent', 'still found for a moment');
+
     const now = await targetGroup.observe(cx, inputs);
     assert.equal(now.is, 'ready');
     if (now.is === 'ready')

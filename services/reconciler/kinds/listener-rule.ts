@@ -71,8 +71,14 @@ export const listenerRule: Kind<ListenerRuleInputs, Live, { arn: string }> = {
   async observe({ aws, tags }, inputs) {
     const found = (await list(aws, inputs.listenerArn)).find((rule) => forwardsTo(rule, inputs.targetGroupArn));
     if (found === undefined) return { is: 'absent' };
-    const described = await aws.elb.send(new DescribeTagsCommand({ ResourceArns: [found.RuleArn!] }));
-    requireOurs(tagRecord(described.TagDescriptions?.[0]?.Tags), tags, found.RuleArn!);
+    try {
+      const described = await aws.elb.send(new DescribeTagsCommand({ ResourceArns: [found.RuleArn!] }));
+      requireOurs(tagRecord(described.TagDescriptions?.[0]?.Tags), tags, found.RuleArn!);
+    } catch (error) {
+      // What is deleted stays in the list for a moment.
+      if (isNoRule(error)) return { is: 'absent' };
+      throw error;
+    }
     const live = { arn: found.RuleArn!, conditions: (found.Conditions ?? []).map(words).sort() };
     return { is: 'ready', live, out: { arn: live.arn } };
   },
@@ -106,10 +112,12 @@ export const listenerRule: Kind<ListenerRuleInputs, Live, { arn: string }> = {
     try {
       await aws.elb.send(new DeleteRuleCommand({ RuleArn: live.arn }));
     } catch (error) {
-      if (!hasCode(error, 'RuleNotFound', 'RuleNotFoundException')) throw error;
+      if (!isNoRule(error)) throw error;
     }
   },
 };
+
+const isNoRule = (error: unknown): boolean => hasCode(error, 'RuleNotFound', 'RuleNotFoundException');
 
 async function list(aws: Account, ListenerArn: string): Promise<Rule[]> {
   const rules: Rule[] = [];

@@ -89,20 +89,22 @@ export const targetGroup: Kind<TargetGroupInputs, Live, { arn: string }> = {
   limitSeconds: 300,
 
   async observe({ aws, tags }, inputs) {
-    let found: TargetGroup | undefined;
     try {
-      found = (await aws.elb.send(new DescribeTargetGroupsCommand({ Names: [inputs.name] }))).TargetGroups?.[0];
+      const answer = await aws.elb.send(new DescribeTargetGroupsCommand({ Names: [inputs.name] }));
+      const found = answer.TargetGroups?.[0];
+      if (found === undefined) return { is: 'absent' };
+      const TargetGroupArn = found.TargetGroupArn!;
+      const described = await aws.elb.send(new DescribeTagsCommand({ ResourceArns: [TargetGroupArn] }));
+      requireOurs(tagRecord(described.TagDescriptions?.[0]?.Tags), tags, inputs.name);
+      const { Attributes } = await aws.elb.send(new DescribeTargetGroupAttributesCommand({ TargetGroupArn }));
+      const drain = Attributes?.find((attribute) => attribute.Key === DRAIN)?.Value;
+      const live = { arn: TargetGroupArn, health: healthOf(found), drainSeconds: Number(drain ?? 300) };
+      return { is: 'ready', live, out: { arn: TargetGroupArn } };
     } catch (error) {
-      if (!isNoTargetGroup(error)) throw error;
+      // Of its parts, too: what is deleted is still found by its name for a moment.
+      if (isNoTargetGroup(error)) return { is: 'absent' };
+      throw error;
     }
-    if (found === undefined) return { is: 'absent' };
-    const TargetGroupArn = found.TargetGroupArn!;
-    const described = await aws.elb.send(new DescribeTagsCommand({ ResourceArns: [TargetGroupArn] }));
-    requireOurs(tagRecord(described.TagDescriptions?.[0]?.Tags), tags, inputs.name);
-    const { Attributes } = await aws.elb.send(new DescribeTargetGroupAttributesCommand({ TargetGroupArn }));
-    const drain = Attributes?.find((attribute) => attribute.Key === DRAIN)?.Value;
-    const live = { arn: TargetGroupArn, health: healthOf(found), drainSeconds: Number(drain ?? 300) };
-    return { is: 'ready', live, out: { arn: TargetGroupArn } };
   },
 
   diff: ({ health, drainSeconds }, live) => [
