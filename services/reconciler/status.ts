@@ -80,7 +80,11 @@ export function deploymentStatus(facts: DeploymentFacts, rows: readonly Row[], n
       (active ? `; revision ${active.number} serves` : '; no revision serves yet')
     : trouble(rows, now);
   const database = rows.find((row) => row.id === DATABASE);
-  if (active === null && database && !isReady(database)) return { status: 'AWAITING_DATABASE', message };
+  if (active === null && database && !isReady(database)) {
+    // How the last revision ended is not what is waited for, unless the database is why.
+    const waits = ended && database.state.state !== 'failed' ? `; ${sentence(database)}${soFar(database, now)}` : '';
+    return { status: 'AWAITING_DATABASE', message: message && message + waits };
+  }
   return facts.hasTarget ? { status: 'READY', message } : { status: 'UNUSED', message: message ?? next(facts.source) };
 }
 

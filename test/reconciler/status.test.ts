@@ -184,6 +184,13 @@ const deployments: [why: string, DeploymentFacts, Row[], status: string, message
     /^log-group: missing permission$/,
   ],
   [
+    'its only revision was not built, and its database is being made',
+    { ...facts, newest: unbuilt, active: null, hasTarget: false },
+    [row('database', 'waiting', 'creating: usually an hour')],
+    'AWAITING_DATABASE',
+    /^revision 2 BUILD_FAILED: not yet; no revision serves yet; database: creating: usually an hour$/,
+  ],
+  [
     'its only revision was not built',
     { ...facts, newest: unbuilt, active: null, hasTarget: false },
     [ready('database')],
