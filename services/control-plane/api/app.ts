@@ -5,6 +5,7 @@ import { createMiddleware } from 'hono/factory';
 import { randomUUID } from 'node:crypto';
 import type { Logger } from 'pino';
 import { isAway } from '../store/database.ts';
+import { addAgentAuth } from './agents.ts';
 import { authenticate, everyRouteHasItsRole } from './auth.ts';
 import type { ApiOptions, App, Env } from './context.ts';
 import { addDeployments } from './deployments.ts';
@@ -15,7 +16,8 @@ import { addLogs } from './logs.ts';
 import { addReference } from './reference.ts';
 import { addRevisions } from './revisions.ts';
 import { addStatusPage } from './status-page.ts';
-import { addAuth, addTenants } from './tenants.ts';
+import { json } from './schemas.ts';
+import { addTenants } from './tenants.ts';
 import { addTiers } from './tiers.ts';
 import { addTimeline } from './timeline.ts';
 import { mount, readBody } from './transport.ts';
@@ -41,7 +43,7 @@ export function routes(options: ApiOptions): App {
       responses: {
         200: {
           description: 'It answers, and so does its store',
-          content: { 'application/json': { schema: z.object({ ok: z.literal(true) }) } },
+          content: json(z.object({ ok: z.literal(true) })),
         },
       },
     }),
@@ -61,7 +63,7 @@ export function routes(options: ApiOptions): App {
   addListeners(app, options);
   addIntegrations(app);
   addTenants(app, options);
-  addAuth(app);
+  addAgentAuth(app);
   addReference(app);
   addStatusPage(app);
   everyRouteHasItsRole(app);

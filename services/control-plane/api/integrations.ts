@@ -22,7 +22,7 @@ const repository = z
   .openapi('GithubRepository');
 const tags = ['integrations'];
 const listOf = <S extends z.ZodType>(schema: S, description: string) => ({
-  200: { description, content: { 'application/json': { schema: z.array(schema) } } },
+  200: { description, content: schemas.json(z.array(schema)) },
 });
 
 export function addIntegrations(app: App): void {

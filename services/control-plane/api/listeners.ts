@@ -17,7 +17,7 @@ import * as schemas from './schemas.ts';
 const path = z.object({ listener_id: schemas.id });
 const answer = (description: string) => ({
   description,
-  content: { 'application/json': { schema: schemas.listener } },
+  content: schemas.json(schemas.listener),
 });
 const tags = ['listeners'];
 
@@ -66,7 +66,7 @@ export function addListeners(app: App, options: ApiOptions): void {
       path: '/v2/listeners',
       tags,
       summary: 'Create a listener',
-      request: { body: { required: true, content: { 'application/json': { schema: schemas.listenerCreate } } } },
+      request: { body: { required: true, content: schemas.json(schemas.listenerCreate) } },
       responses: { 201: answer('Created'), ...problems(400, 409) },
     }),
     async (c) => {
@@ -96,13 +96,7 @@ export function addListeners(app: App, options: ApiOptions): void {
       responses: {
         200: {
           description: 'A page of them, newest first',
-          content: {
-            'application/json': {
-              schema: z
-                .object({ resources: z.array(schemas.listener), offset: z.number().int() })
-                .openapi('ListenersList'),
-            },
-          },
+          content: schemas.json(schemas.listOf(schemas.listener, 'ListenersList')),
         },
       },
     }),
@@ -135,7 +129,7 @@ export function addListeners(app: App, options: ApiOptions): void {
         "With `compute_config.place` it registers what the customer's stack printed, and verifies it at once.",
       request: {
         params: path,
-        body: { required: true, content: { 'application/json': { schema: schemas.listenerPatch } } },
+        body: { required: true, content: schemas.json(schemas.listenerPatch) },
       },
       responses: { 200: answer('As it is now'), ...problems(400, 404) },
     }),

@@ -1,6 +1,6 @@
 /**
  * Ours: who may do what. Workspaces of an organization, keys, and members, who are people by what their OIDC provider
- * says of them; and `/auth/public`, where servers ask who calls them.
+ * says of them.
  */
 import { createRoute, z } from '@hono/zod-openapi';
 import { SETTING } from '../store/access.ts';
@@ -23,12 +23,9 @@ import {
 } from '../store/tenants.ts';
 import { problems, type ApiOptions, type App, type Caller } from './context.ts';
 import { ApiError, invalid } from './errors.ts';
-import { id, pageQuery } from './schemas.ts';
+import { id, json, listOf, pageQuery } from './schemas.ts';
 
 const tags = ['tenants'];
-const json = <S extends z.ZodType>(schema: S) => ({ 'application/json': { schema } });
-const pageOf = <S extends z.ZodType>(schema: S, name: string) =>
-  json(z.object({ resources: z.array(schema), offset: z.number().int() }).openapi(name));
 
 const instant = z.iso.datetime();
 const role = z.enum(['viewer', 'deployer', 'admin']);
@@ -148,7 +145,7 @@ export function addTenants(app: App, { db }: ApiOptions): void {
       summary: 'List workspaces',
       description: 'Ours: those that the caller may name in X-Tenant-Id, newest first.',
       request: { query: pageQuery },
-      responses: { 200: { description: 'A page of them', content: pageOf(workspace, 'WorkspacesList') } },
+      responses: { 200: { description: 'A page of them', content: json(listOf(workspace, 'WorkspacesList')) } },
     }),
     async (c) => {
       const { organizationId, workspaceIds } = c.get('caller');
@@ -209,7 +206,7 @@ export function addTenants(app: App, { db }: ApiOptions): void {
       summary: 'List keys',
       description: "Ours: the workspace's; to an admin of the organization, all of it. Newest first.",
       request: { query: pageQuery },
-      responses: { 200: { description: 'A page of them', content: pageOf(key, 'ApiKeysList') } },
+      responses: { 200: { description: 'A page of them', content: json(listOf(key, 'ApiKeysList')) } },
     }),
     async (c) => {
       const page = c.req.valid('query');
@@ -277,7 +274,7 @@ export function addTenants(app: App, { db }: ApiOptions): void {
       summary: 'List members',
       description: "Ours: the workspace's; to an admin of the organization, all of it. Newest first.",
       request: { query: pageQuery },
-      responses: { 200: { description: 'A page of them', content: pageOf(member, 'MembersList') } },
+      responses: { 200: { description: 'A page of them', content: json(listOf(member, 'MembersList')) } },
     }),
     async (c) => {
       const page = c.req.valid('query');
@@ -330,50 +327,6 @@ export function addTenants(app: App, { db }: ApiOptions): void {
       return c.body(null, 204);
     },
   );
-}
-
-/**
- * Where servers ask who calls them, with the caller's own headers (langgraph-api's `LANGGRAPH_AUTH_TYPE=langsmith`).
- * They let in whom the answer places in their own workspace, and ask `/auth/verify` about tokens when any workspace
- * will do. Whoever may read may call the agents.
- */
-export function addAuth(app: App): void {
-  for (const path of ['/auth/public', '/auth/verify'])
-    app.openapi(
-      createRoute({
-        method: 'get',
-        path,
-        tags: ['auth'],
-        summary: 'Whose credentials these are',
-        responses: {
-          200: {
-            description: 'They are good, for this workspace',
-            content: json(
-              z
-                .object({
-                  organization_id: id,
-                  tenant_id: id,
-                  user_id: z.string().describe("The key's id, or the token's `sub`."),
-                  user_email: z.string().optional(),
-                })
-                .openapi('Authentication'),
-            ),
-          },
-        },
-      }),
-      (c) => {
-        const { organizationId, user } = c.get('caller');
-        return c.json(
-          {
-            organization_id: organizationId,
-            tenant_id: c.get('workspaceId'),
-            user_id: user.id,
-            ...(user.email === null ? {} : { user_email: user.email }),
-          },
-          200,
-        );
-      },
-    );
 }
 
 /** @throws ApiError unless the caller administers the whole organization */
