@@ -428,12 +428,20 @@ describe('kinds', { timeout: 240_000 }, () => {
       ['maxStorageGb'],
       'what is full takes nothing but room',
     );
+    const owners = { ...resting.live.settings, multiAz: true, backupDays: 35 };
+    assert.deepEqual(
+      rdsPostgres.diff({ ...larger, protected: false }, { ...resting.live, settings: owners }),
+      [],
+      'what the owner has made safer stays so',
+    );
     const smaller = { ...larger, class: 'db.t4g.small' };
     await rdsPostgres.converge(cx, smaller, resting.live, rdsPostgres.diff(smaller, resting.live));
     const restarting = await rdsPostgres.observe(cx, smaller);
     assert.equal(restarting.is === 'busy' && restarting.why, 'the database restarts with the class db.t4g.small');
     assert.deepEqual(restarting.is === 'busy' && rdsPostgres.diff(smaller, restarting.live), [], 'asked for once');
     const kept = await atRest();
+    const theirs = await rdsPostgres.remove(cx, { ...larger, protected: false }, kept.live);
+    assert.match(String(theirs), /^somebody has put deletion protection on the database: take it off in RDS/);
     assert.equal(await rdsPostgres.remove(cx, larger, kept.live), 'its deletion protection is taken off');
     await goes(rdsPostgres, cx, larger);
     assert.equal((await snapshotsOf(inputs.name)).length, 1);

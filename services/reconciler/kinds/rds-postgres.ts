@@ -189,9 +189,10 @@ export const rdsPostgres: Kind<RdsPostgresInputs, Live, Database> = {
       storageGb,
       maxStorageGb: isLimit(inputs.maxStorageGb, storageGb) ? inputs.maxStorageGb : live.settings.maxStorageGb,
       securityGroups: [inputs.securityGroupId],
-      multiAz: inputs.multiAz,
-      backupDays: inputs.backupDays,
-      protected: inputs.protected,
+      // What the account's owner has made safer is not made less so.
+      multiAz: inputs.multiAz || live.settings.multiAz,
+      backupDays: Math.max(inputs.backupDays, live.settings.backupDays),
+      protected: inputs.protected || live.settings.protected,
     };
     const changes = compare(wanted, live.settings);
     // And one that is full takes nothing but room.
@@ -251,6 +252,8 @@ export const rdsPostgres: Kind<RdsPostgresInputs, Live, Database> = {
   async remove({ aws }, inputs, live) {
     const state = `the database is ${live.status.replaceAll('-', ' ')}`;
     if (live.status === 'deleting') return state;
+    if (live.settings.protected && !inputs.protected)
+      return 'somebody has put deletion protection on the database: take it off in RDS';
     try {
       if (live.settings.protected) {
         // Takes effect a moment later: the next look deletes it.
