@@ -156,8 +156,8 @@ describe('in the emulated account', { timeout: 120_000 }, () => {
     fence: async () => {},
   });
 
-  /** Tasks that say these lines, of a revision, or of Redis. */
-  async function run(revision: number | null, tasks: number, lines: string[]): Promise<void> {
+  /** Tasks that say these lines, of a revision, or of Redis; `old`: its definition is from before streams had numbers. */
+  async function run(revision: number | null, tasks: number, lines: string[], old = false): Promise<void> {
     const called = names(t.place, deployment);
     const family = revision === null ? called.redis : called.taskFamily(revision);
     const container = {
@@ -169,7 +169,7 @@ describe('in the emulated account', { timeout: 120_000 }, () => {
       secrets: {},
       stopSeconds: 30,
       logGroup: called.logGroup,
-      ...(revision === null ? { name: 'redis' } : { name: 'server', logPrefix: serverLogs(revision) }),
+      ...(revision === null ? { name: 'redis' } : { name: 'server', ...(!old && { logPrefix: serverLogs(revision) }) }),
     };
     await taskDefinition.converge(
       await cx(family),
@@ -257,6 +257,9 @@ describe('in the emulated account', { timeout: 120_000 }, () => {
     assert.deepEqual(messages(next.lines), ['of the second']);
     assert.deepEqual(messages((await read({ limit: 1 }, 2)).lines), ['of the second']);
     assert.equal((await read({}, 1)).lines.length, seen.size);
+
+    await run(3, 1, ['of before'], true);
+    await eventually('its line is there', async () => messages((await read()).lines).includes('of before'));
   });
 
   test('a page takes a call or two; what AWS refuses is said', async () => {

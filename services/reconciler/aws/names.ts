@@ -75,11 +75,12 @@ export function names(place: PlaceNames, deployment: DeploymentName): Names {
 }
 
 /**
- * What the log streams of servers begin with: of one revision's tasks (with the `/` that follows it), or of all. Other
- * containers of a deployment write to the same log group, under other names.
+ * What the log streams of servers begin with: of one revision's tasks (with the `/` that follows it), or of all, those
+ * included that were started before revisions were told apart. Other containers of a deployment write to the same log
+ * group, under other names.
  */
-export const serverLogs = (revision: number): string => `server-r${revision}`;
-export const allServerLogs = 'server-r';
+export const serverLogs = (revision: number): string => `${allServerLogs}-r${revision}`;
+export const allServerLogs = 'server';
 
 /** Where the balancer sends a deployment's requests from: by host when the place has a domain, else by path. */
 export const route = (place: PlaceAddress, deployment: DeploymentName): { host: string } | { path: string } =>
