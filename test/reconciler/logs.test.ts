@@ -156,7 +156,7 @@ describe('in the emulated account', { timeout: 120_000 }, () => {
     fence: async () => {},
   });
 
-  /** Tasks that say these lines, of a revision, or of Redis; `old`: its definition is from before streams had numbers. */
+  /** Tasks that say these lines, of a revision, or of Redis; `old`: defined before streams had revisions' numbers. */
   async function run(revision: number | null, tasks: number, lines: string[], old = false): Promise<void> {
     const called = names(t.place, deployment);
     const family = revision === null ? called.redis : called.taskFamily(revision);
