@@ -155,8 +155,8 @@ export function authenticate(app: App, { db, oidc, rateLimit = 0 }: ApiOptions):
       if (error instanceof ApiError && [401, 403].includes(error.status) && !ofAgents) await countRefused(c);
       throw error;
     }
-    c.set('callerId', identity.keyId ?? identity.user.id);
-    await (ofAgents ? spendOfAgents : spend)(`${identity.keyId === null ? 'sub' : 'key'} ${c.get('callerId')}`);
+    c.set('callerId', identity.user.id);
+    await (ofAgents ? spendOfAgents : spend)(`${identity.keyId === null ? 'sub' : 'key'} ${identity.user.id}`);
     const caller = placed(identity, asked.includes(OF_ORGANIZATION));
     const needed = NEEDED.get(asked);
     if (needed === undefined || !mayDo(caller.role, needed)) throw forbiddenTo(caller, needed ?? 'admin');
