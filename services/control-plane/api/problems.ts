@@ -52,6 +52,7 @@ export const PROBLEMS: Readonly<Record<number, Problem>> = {
       'Invalid API key',
       'This API key was revoked',
       'This API key has expired',
+      'Invalid bearer token: {why}',
     ],
     headers: ['WWW-Authenticate'],
   },
@@ -61,6 +62,7 @@ export const PROBLEMS: Readonly<Record<number, Problem>> = {
     next: 'Name a workspace of theirs in `X-Tenant-Id`, or ask for a role that may do this.',
     sentences: [
       "The {API key} does not belong to workspace ID '{workspace_id}'.",
+      "The bearer token is good, but its subject '{sub}' was given no role: …",
       '… requires workspace specification: set the header X-Tenant-Id …',
       'The role "{role}" may not do this: it takes the role "{role}".',
     ],
