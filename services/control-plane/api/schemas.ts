@@ -116,7 +116,11 @@ export const resourceSpec = z
     init_containers: list,
     sidecars: list,
   })
-  .openapi('ResourceSpec');
+  .openapi('ResourceSpec', {
+    description:
+      'On ECS `cpu`, `memory_mb`, `min_scale` and `max_scale` count. Limits of the first two, labels, annotations and ' +
+      'image_pull_secrets are taken and mean nothing; any other value is refused.',
+  });
 
 export const secret = z
   .object({
