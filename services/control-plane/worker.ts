@@ -26,7 +26,7 @@ import {
   begin,
   forget,
   holdEpoch,
-  isInterrupted,
+  isAnyInterrupted,
   requireEpoch,
   rowsOf,
   say,
@@ -384,8 +384,8 @@ class OneLook {
     const seconds = failed && activeId !== null ? 0 : this.#nextSeconds(outcome);
     await db.transaction().execute(async (tx) => {
       await this.#hold(tx);
-      // Whoever was told that it will be stopped must not find it deployed: the next look stops it.
-      if (mine && (await isInterrupted(tx, target.id))) return looks.settle(tx, this.#look, asked, 0);
+      // Whoever was told that it will be stopped must not find it deployed or skipped: the next look stops it.
+      if (await isAnyInterrupted(tx, [...judged.keys()])) return looks.settle(tx, this.#look, asked, 0);
       await this.#judge(tx, judged);
       await setDeploymentStatus(tx, deployment.id, status, activeId);
       await looks.settle(tx, this.#look, asked, seconds);

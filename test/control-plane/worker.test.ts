@@ -228,28 +228,35 @@ test('interrupted before it began, and while the place cannot be entered: never 
   );
 });
 
-test('interrupted while the look that finds it ready is under way: it is stopped, as was answered', async () => {
-  let release = (): void => {};
-  const held = new Promise<void>((resolve) => (release = resolve));
-  let isHeld = false;
-  cloud.onObserve = async ({ name }) => {
-    if (name !== 'agent/service' || isHeld || !cloud.things.has(name)) return;
-    isHeld = true;
-    await held;
-  };
-  const made = await create();
-  await api.startWorker();
-  await eventually('it is about to be found ready', () => isHeld);
-  await interrupt(made.id, made.latest_revision_id);
-  release();
-  await eventually('it has ended', async () => {
-    const { status } = await revision(made.id, made.latest_revision_id);
-    return status !== 'CREATING' && status !== 'DEPLOYING';
+for (const [which, n, wanted] of [
+  ['deployed', 1, ['SKIPPED', 'INTERRUPTED']],
+  ['superseded', 0, ['INTERRUPTED', 'DEPLOYED']],
+] as const)
+  test(`interrupted while the look that would call it ${which} is under way: as was answered`, async () => {
+    let release = (): void => {};
+    const held = new Promise<void>((resolve) => (release = resolve));
+    let isHeld = false;
+    cloud.onObserve = async ({ name }) => {
+      if (name !== 'agent/service' || isHeld || !cloud.things.has(name)) return;
+      isHeld = true;
+      await held;
+    };
+    const made = await create();
+    const both = [made.latest_revision_id, await patch(made.id, image(2))];
+    await api.startWorker();
+    await eventually('the second is about to be found ready, and the first superseded', () => isHeld);
+    await interrupt(made.id, both[n]);
+    release();
+    const ended = await eventually('both have ended', async () => {
+      const statuses = await Promise.all(both.map(async (id) => (await revision(made.id, id)).status));
+      return statuses.every((status) => /^(DEPLOYED|SKIPPED|INTERRUPTED)$/.test(status)) && statuses;
+    });
+    assert.deepEqual(ended, wanted);
+    await eventually('what runs is what was deployed', async () => {
+      const active = (await deployment(made.id)).active_revision_id;
+      return cloud.things.has('agent/service') === (active !== null);
+    });
   });
-  assert.equal((await revision(made.id, made.latest_revision_id)).status, 'INTERRUPTED');
-  await eventually('nothing of it runs', () => [...cloud.things.keys()].join() === 'agent/database');
-  assert.equal((await deployment(made.id)).active_revision_id, null);
-});
 
 const createEmpty = (source: string, secrets: Json[] = []): Promise<Json> =>
   create('agent', { source, source_revision_config: {}, secrets });

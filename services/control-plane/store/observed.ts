@@ -291,15 +291,17 @@ export async function startRevision(db: Database, deploymentId: string, revision
     .execute();
 }
 
-/** Whether a user has asked that it be stopped; until the transaction ends, nobody does. */
-export async function isInterrupted(tx: Tx, revisionId: string): Promise<boolean> {
-  const row = await tx
+/** Whether a user has asked that one of them be stopped; until the transaction ends, nobody does. */
+export async function isAnyInterrupted(tx: Tx, revisionIds: readonly string[]): Promise<boolean> {
+  if (revisionIds.length === 0) return false;
+  const rows = await tx
     .selectFrom('revisions')
     .select('interrupted_at')
-    .where('id', '=', revisionId)
+    .where('id', 'in', revisionIds)
+    .orderBy('id')
     .forNoKeyUpdate()
-    .executeTakeFirst();
-  return row !== undefined && row.interrupted_at !== null;
+    .execute();
+  return rows.some((row) => row.interrupted_at !== null);
 }
 
 /** @returns whether it changed */
