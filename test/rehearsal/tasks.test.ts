@@ -12,7 +12,12 @@ import {
   type RunTaskCommandInput,
 } from '@aws-sdk/client-ecs';
 import { DescribeNetworkInterfacesCommand } from '@aws-sdk/client-ec2';
-import { CreateSecretCommand, PutResourcePolicyCommand, PutSecretValueCommand } from '@aws-sdk/client-secrets-manager';
+import {
+  CreateSecretCommand,
+  DescribeSecretCommand,
+  PutResourcePolicyCommand,
+  PutSecretValueCommand,
+} from '@aws-sdk/client-secrets-manager';
 import type { Rehearsal } from '../../services/rehearsal/index.ts';
 import { eventually } from '../support/eventually.ts';
 import { CLUSTER, EXECUTION_ACTIONS, fargate, REGION, type Fargate } from '../support/fargate.ts';
@@ -609,6 +614,30 @@ describe('tasks', { concurrency: 4, timeout: 120_000 }, () => {
       'OLD: 3 characters',
       'STAGE: 3 characters',
     ]);
+  });
+
+  // https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_PutSecretValue.html
+  test('secrets: a version has every label it is written with, and takes them from the others', async () => {
+    const SecretId = 'labels';
+    await f.secrets.send(new CreateSecretCommand({ Name: SecretId }));
+    const put = async (...VersionStages: string[]): Promise<string> => {
+      const answer = await f.secrets.send(
+        new PutSecretValueCommand({ SecretId, SecretString: VersionStages.join(), VersionStages }),
+      );
+      assert.deepEqual(answer.VersionStages?.toSorted(), VersionStages.toSorted());
+      return answer.VersionId!;
+    };
+    const labels = async () => (await f.secrets.send(new DescribeSecretCommand({ SecretId }))).VersionIdsToStages;
+    const first = await put('AWSCURRENT', 'mine');
+    assert.deepEqual(await labels(), { [first]: ['AWSCURRENT', 'mine'] });
+    const second = await put('AWSCURRENT', 'other');
+    assert.deepEqual(await labels(), { [first]: ['mine', 'AWSPREVIOUS'], [second]: ['AWSCURRENT', 'other'] });
+    const third = await put('mine');
+    assert.deepEqual(await labels(), {
+      [first]: ['AWSPREVIOUS'],
+      [second]: ['AWSCURRENT', 'other'],
+      [third]: ['mine'],
+    });
   });
 
   test("the public redis image is a real redis-server at the task's address, and redis-cli checks it", async () => {

@@ -1,5 +1,7 @@
 """Secrets Manager as ministack has it, with AWS's refusals of what would change a value or a name that is kept."""
 
+import json
+
 from ministack.core.responses import error_response_json, json_response
 from ministack.services import secretsmanager
 
@@ -22,6 +24,27 @@ def _put(given):
         )
     answer = {"ARN": secret["ARN"], "Name": secret["Name"], "VersionId": token, "VersionStages": list(there["Stages"])}
     return json_response(answer)
+
+
+def _labelled(given, answer):
+    """A version gets every label that it is written with, AWSCURRENT or not; what another one had is taken from it.
+    https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_PutSecretValue.html
+    """
+    if answer[0] != 200:
+        return answer
+    _, secret = secretsmanager._resolve(given["SecretId"])
+    said = json.loads(answer[2])
+    version = secret["Versions"][said["VersionId"]]
+    labels = [label for label in given.get("VersionStages") or [] if label not in ("AWSCURRENT", "AWSPREVIOUS")]
+    for other in secret["Versions"].values():
+        if other is not version:
+            other["Stages"] = [stage for stage in other["Stages"] if stage not in labels]
+    for label in labels:
+        if label not in version["Stages"]:
+            version["Stages"].append(label)
+            secretsmanager._emit_secret_label_updated(secret, label, said["VersionId"])
+    secretsmanager._sync_replicas(secret)
+    return json_response(said | {"VersionStages": list(version["Stages"])})
 
 
 def _create(given):
@@ -64,7 +87,7 @@ def _named_by_token(given, answer):
 def install() -> None:
     create, put = secretsmanager._create_secret, secretsmanager._put_secret_value
     secretsmanager._create_secret = lambda given: _create(given) or _named_by_token(given, create(given))
-    secretsmanager._put_secret_value = lambda given: _put(given) or put(given)
+    secretsmanager._put_secret_value = lambda given: _put(given) or _labelled(given, put(given))
 
 
 def reset() -> None:
