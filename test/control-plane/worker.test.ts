@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';
 import { sql } from 'kysely';
 import { Looks } from '../../services/control-plane/store/looks.ts';
-import { begin } from '../../services/control-plane/store/observed.ts';
+import { begin, startRevision } from '../../services/control-plane/store/observed.ts';
 import { carryOut, retainedVersions, targetOf } from '../../services/control-plane/worker.ts';
 import { eventually } from '../support/eventually.ts';
 import { openControlPlane, type ControlPlane, type Json } from './open.ts';
@@ -257,6 +257,17 @@ for (const [which, n, wanted] of [
       return cloud.things.has('agent/service') === (active !== null);
     });
   });
+
+test('interrupted before it began: a pass that was paused until then does not begin it', async () => {
+  const made = await create();
+  const second = await patch(made.id, image(2));
+  await interrupt(made.id, second);
+  cloud.closed = 'the role is gone';
+  await api.startWorker();
+  await becomes(made.id, second, 'INTERRUPTED');
+  await startRevision(api.db, made.id, second);
+  assert.equal(targetOf((await begin(api.db, made.id))!)?.id, made.latest_revision_id);
+});
 
 const createEmpty = (source: string, secrets: Json[] = []): Promise<Json> =>
   create('agent', { source, source_revision_config: {}, secrets });

@@ -286,7 +286,11 @@ export async function startRevision(db: Database, deploymentId: string, revision
     .insertInto('revision_statuses')
     .values({ revision_id: revisionId, deployment_id: deploymentId, status: 'CREATING', started_at: now })
     .onConflict((conflict) =>
-      conflict.column('revision_id').doUpdateSet({ started_at: sql`coalesce(revision_statuses.started_at, now())` }),
+      conflict
+        .column('revision_id')
+        .doUpdateSet({ started_at: sql`coalesce(revision_statuses.started_at, now())` })
+        // One that was ended before it began never ran, whatever a pass that was paused meanwhile thinks.
+        .where('revision_statuses.ended_at', 'is', null),
     )
     .execute();
 }
