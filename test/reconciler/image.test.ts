@@ -53,8 +53,8 @@ describe('in the emulated ECR', { timeout: 60_000 }, () => {
 
   for (const [reason, uri, says] of [
     ['a repository that is not there', `${registry}/other:v1`, /no such repository in ECR: "other": make it/],
-    ['a tag that is not there', `${registry}/app:v2`, /no such image in ECR: "app": it has no "v2": push it/],
-    ['a digest that is not there', `${registry}/app@${DIGEST}`, /it has no "sha256:a+"/],
+    ['a tag that is not there', `${registry}/app:v2`, /no such image in ECR: "app" has no tag "v2": push it/],
+    ['a digest that is not there', `${registry}/app@${DIGEST}`, /"app" has no digest "sha256:a+"/],
     ["another account's", `999999999999.dkr.ecr.us-east-1.amazonaws.com/app:v1`, /must be in account 350000000002/],
     ["another region's", `${ACCOUNT}.dkr.ecr.eu-west-1.amazonaws.com/app:v1`, /region us-east-1/],
     ['not in ECR at all', 'docker.io/library/redis:7', /not an image in ECR/],

@@ -2,7 +2,9 @@
 import { z } from '@hono/zod-openapi';
 
 /** Of any version and in any case, as Python's UUID takes them. */
-export const id = z.guid().toLowerCase();
+export const id = z
+  .guid({ error: ({ code }) => (code === 'invalid_format' ? 'Input should be a valid UUID' : undefined) })
+  .toLowerCase();
 const text = z.string().nullish();
 const instant = z.iso.datetime();
 

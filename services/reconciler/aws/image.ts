@@ -55,7 +55,7 @@ export async function resolveImage(
   const { repository, digest } = image;
   const tag = image.tag ?? 'latest';
   const imageId = digest === undefined ? { imageTag: tag } : { imageDigest: digest };
-  const which = digest ?? tag;
+  const which = digest === undefined ? `tag "${tag}"` : `digest "${digest}"`;
   try {
     const found = await aws.ecr.send(
       new DescribeImagesCommand({ registryId: image.account, repositoryName: repository, imageIds: [imageId] }),
@@ -76,4 +76,4 @@ export async function resolveImage(
 }
 
 const imageMissing = (repository: string, which: string): Terminal =>
-  new Terminal(`no such image in ECR: "${repository}": it has no "${which}": push it, or give one that is there`);
+  new Terminal(`no such image in ECR: "${repository}" has no ${which}: push it, or give one that is there`);
