@@ -74,9 +74,9 @@ function finder(key: Buffer, digests: ReadonlySet<string>): (text: string) => st
 const without = (text: string, secrets: Iterable<string>): string =>
   [...secrets].toSorted((a, b) => b.length - a.length).reduce((left, secret) => left.replaceAll(secret, '…'), text);
 
-/** What may be a value: what stands in quotes, words, runs of words, and words without the marks around them. */
+/** What may be a value: the text, what stands in quotes, words, runs of words, and words without marks around them. */
 function candidates(text: string): Set<string> {
-  const found = new Set<string>();
+  const found = new Set([text]);
   for (const [, quoted] of text.matchAll(/(?=(?:"([^"]*)"))/g)) if (quoted) found.add(quoted);
   for (const [, quoted] of text.matchAll(/(?=(?:'([^']*)'))/g)) if (quoted) found.add(quoted);
   for (const part of text.split(/[\s"'`=,;()[\]{}<>|]+/)) found.add(part).add(trimmed(part, ':.!?', ':.!?'));

@@ -56,6 +56,8 @@ export interface LogQuery {
    * that arrived since, although they are a little earlier, are given too.
    */
   readonly following?: boolean;
+  /** Takes out of a text what must not be seen. */
+  readonly conceal?: (text: string) => Promise<string>;
 }
 
 export interface LogLine {
@@ -208,9 +210,13 @@ async function readAll(
       const isKnown = known.has(keyOf(event.id));
       if (isKnown || event.at !== first) more = false;
       if (isKnown || more) continue;
-      const line = lineOf(event);
-      if (wanted !== undefined && !wanted(line, event.text)) continue;
-      length += event.text.length;
+      const found = lineOf(event);
+      if (wanted !== undefined && !wanted(found, event.text)) continue;
+      const text = query.conceal === undefined ? event.text : await concealed(event.text, query.conceal);
+      const line = text === event.text ? found : { ...lineOf({ ...event, text }), level: found.level };
+      // Or what is not shown could be guessed, letter by letter, by what is found.
+      if (wanted !== undefined && !wanted(line, text)) continue;
+      length += text.length;
       if (!take(line, event) || length >= ANSWER_LENGTH) return { isFull: true, more, token: undefined };
     }
     token = page.token;
@@ -290,6 +296,36 @@ function objectIn(text: string): Record<string, unknown> | undefined {
   } catch {
     return undefined;
   }
+}
+
+type Conceal = NonNullable<LogQuery['conceal']>;
+
+/** In JSON, strings are written with escapes: they are looked at as they are meant. */
+async function concealed(text: string, conceal: Conceal): Promise<string> {
+  const json = objectIn(text);
+  if (json === undefined) return conceal(text);
+  const shown = JSON.stringify(await concealedIn(json, conceal, DEPTH));
+  return shown === JSON.stringify(json) ? text : shown;
+}
+
+/** What is deeper than anybody writes is looked at as it stands. */
+const DEPTH = 20;
+
+async function concealedIn(value: unknown, conceal: Conceal, depth: number): Promise<unknown> {
+  if (typeof value === 'string') return conceal(value);
+  if (typeof value !== 'object' || value === null || depth === 0) {
+    const said = JSON.stringify(value);
+    const shown = await conceal(said);
+    return shown === said ? value : shown;
+  }
+  const all: unknown[] = [];
+  if (Array.isArray(value)) {
+    for (const one of value) all.push(await concealedIn(one, conceal, depth - 1));
+    return all;
+  }
+  for (const [name, one] of Object.entries(value))
+    all.push([await conceal(name), await concealedIn(one, conceal, depth - 1)]);
+  return Object.fromEntries(all as [string, unknown][]);
 }
 
 type Wanted = (line: LogLine, text: string) => boolean;

@@ -5,6 +5,8 @@ import { after, before, beforeEach, describe, test } from 'node:test';
 import type { LogEvent } from '../../services/reconciler/logs.ts';
 import { openControlPlane, type Answer, type ControlPlane, type Json } from './open.ts';
 
+/** JSON writes it with escapes. */
+const KEY = 'CANARY "é\\\n-----END-----';
 let api: ControlPlane;
 let deployment: Json;
 let first: string;
@@ -18,7 +20,10 @@ before(async () => {
     source: 'external_docker',
     source_config: { resource_spec: {}, listener_id: place.id },
     source_revision_config: { image_uri: 'repo/agent:1' },
-    secrets: [{ name: 'TOKEN', value: 'CANARY-of-the-log' }],
+    secrets: [
+      { name: 'TOKEN', value: 'CANARY-of-the-log' },
+      { name: 'KEY', value: KEY },
+    ],
   });
   assert.equal(made.status, 201, JSON.stringify(made.body));
   deployment = made.body;
@@ -137,6 +142,25 @@ describe('a page', () => {
     write(0, long);
     const [, line] = said(await deployLogs());
     assert.equal(line, long.replace('CANARY-of-the-log', '…'));
+  });
+
+  test('is not found by a secret that it does not show, so that nobody can guess it letter by letter', async () => {
+    write(3, 'the token is CANARY-of-the-log, oh');
+    write(2, JSON.stringify({ event: 'begun', token: 'CANARY-of-the-log', more: { token: 'CANARY-of-the-log' } }));
+    write(1, 'no CANARY-at all');
+    for (const query of ['CANARY-o', 'of-the-log', 'canary-of-the-log'])
+      assert.deepEqual(said(await deployLogs({ query })), [], query);
+    assert.deepEqual(said(await deployLogs({ run_id: 'CANARY-o' })), []);
+    assert.deepEqual(said(await deployLogs({ query: 'CANARY-a' })), ['no CANARY-at all']);
+    assert.deepEqual(said(await deployLogs({ query: 'begun' })), ['begun']);
+  });
+
+  test('has no secret in it that JSON writes in another way', async () => {
+    const said = { level: 'error', where: [{ key: KEY }], key: KEY, [KEY]: `it is ${KEY}` };
+    write(1, JSON.stringify(said).replaceAll('é', '\\u00e9'));
+    const { body } = await deployLogs({ level: 'ERROR' });
+    assert.equal(body.logs.length, 1);
+    assert(!JSON.stringify(body).includes('CANARY'), JSON.stringify(body));
   });
 });
 

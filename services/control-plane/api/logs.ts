@@ -93,21 +93,18 @@ export function addLogs(app: App, options: ApiOptions): void {
     if (place === undefined) return { logs: [], next_offset: null };
     const since = (revision ?? row).created_at.getTime() - CLOCKS_MS;
     const following = isFollowed && Boolean(request.start_time) && !request.end_time;
-    const wanted = { ...queryOf(request, since), following };
-    const page = await inAccount(cloud.logs(place, row, revision?.number ?? null, wanted));
     const conceal = redactor(digestKey, await secretDigests(db, row.id));
-    const shown: z.infer<typeof entry>[] = [];
-    for (const line of page.lines) {
-      shown.push({
-        id: line.id,
-        timestamp: line.at,
-        level: line.level,
-        message: await conceal(line.message),
-        run_id: line.runId && (await conceal(line.runId)),
-        logger: line.logger && (await conceal(line.logger)),
-        task_id: line.stream.split('/').at(-1) ?? null,
-      });
-    }
+    const wanted = { ...queryOf(request, since), following, conceal };
+    const page = await inAccount(cloud.logs(place, row, revision?.number ?? null, wanted));
+    const shown = page.lines.map((line) => ({
+      id: line.id,
+      timestamp: line.at,
+      level: line.level,
+      message: line.message,
+      run_id: line.runId,
+      logger: line.logger,
+      task_id: line.stream.split('/').at(-1) ?? null,
+    }));
     return { logs: shown, next_offset: page.next };
   };
 

@@ -39,8 +39,8 @@ def write(group: str, stream: str, line: str) -> None:
     with _lock:
         if _batches.get(key, 0) <= clock.now():
             _batches[key] = clock.now() + durations.seconds("logs.batch")
-        kept = cloudwatch_logs._log_groups[group]["streams"][stream]["events"]
-        kept[-1]["ingestionTime"] = int(_batches[key] * 1000)
+        for event in _stream(group, stream)[-1:]:  # none when the group was deleted just now
+            event["ingestionTime"] = int(_batches[key] * 1000)
 
 
 def flush(group: str, stream: str) -> None:
