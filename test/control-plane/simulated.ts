@@ -200,7 +200,10 @@ export class SimulatedCloud implements Cloud {
   }
 
   lostVersions(_place: Place, _deployment: unknown, versionIds: readonly string[]): Promise<string[]> {
-    return Promise.resolve(versionIds.filter((id) => !this.written.has(id)));
+    return Promise.resolve().then(() => {
+      this.#open();
+      return versionIds.filter((id) => !this.written.has(id));
+    });
   }
 
   byRequest(_place: Place, deployment: { name: string; source: string }) {

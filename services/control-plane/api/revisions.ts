@@ -99,7 +99,8 @@ export function addRevisions(app: App, options: ApiOptions): void {
       summary: 'Redeploy a revision',
       tags,
       description:
-        'Makes a revision that asks for all that this one did: image or archive, size, secret versions, references.',
+        'Makes a revision that asks for all that this one did: image or archive, size, secret versions, references. 400 ' +
+        'when some of it is there no more.',
       request: { params: schemas.revisionPath },
       responses: {
         200: { description: 'The deployment as it is now', content: schemas.json(schemas.deployment) },
