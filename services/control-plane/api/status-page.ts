@@ -52,7 +52,9 @@ const page = (up: string): string => `<!doctype html>
   </head>
   <body>
     <h1 id="name"></h1>
-    <p>How it is doing, every five seconds, for a key of its workspace: the role viewer is enough. The key is not kept.</p>
+    <p>
+      How it is doing, every five seconds, for a key of its workspace: the role viewer is enough. The key is not kept.
+    </p>
     <form><label>API key <input type="password" autocomplete="off" required></label> <button>Show</button></form>
     <p id="wrong" role="alert"></p>
     <dl>
