@@ -8,6 +8,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { ECRClient, GetAuthorizationTokenCommand } from '@aws-sdk/client-ecr';
 import { HeadObjectCommand, S3Client } from '@aws-sdk/client-s3';
 import { eventually } from '../support/eventually.ts';
 
@@ -193,7 +194,7 @@ describe('deploying, in every way that the clients have', { concurrency: true },
     assert.equal((await get(`/${made.id}/revisions`)).resources.length, 2);
   });
 
-  test("--image pushes a local image into a repository of the deployment's own, and deploys it", async () => {
+  test("--image pushes a local image into a repository of the deployment's own, --push-to into another", async () => {
     const docker = join(folder, 'docker');
     mkdirSync(docker);
     const shim = join(import.meta.dirname, '..', 'support', 'docker.ts');
@@ -217,6 +218,22 @@ describe('deploying, in every way that the clients have', { concurrency: true },
       tagged.some((arn) => arn.includes(':repository/')),
       tagged.join(),
     );
+
+    // With a login of the user's own, to a repository of the customer's own.
+    const { authorizationData } = await new ECRClient(stage.customerClient(on.rehearsal, ACCOUNT)).send(
+      new GetAuthorizationTokenCommand({}),
+    );
+    const registry = images[0]!.split('/')[0]!;
+    const config = { auths: { [registry]: { auth: authorizationData![0]!.authorizationToken } } };
+    mkdirSync(join(folder, '.docker'));
+    writeFileSync(join(folder, '.docker', 'config.json'), JSON.stringify(config));
+    const there = ['--image', 'local-image', '--push-to', `${registry}/agent`, '--no-wait', '--json'];
+    const other = await good(python(deploy('pushed-there', ...there), env));
+    const { deployment_id } = other.events.find((one) => one.deployment_id)!;
+    others.push(deployment_id);
+    const made = await get(`/${deployment_id}`);
+    assert.equal(made.source, 'external_docker');
+    assert(made.source_revision_config.image_uri.startsWith(`${registry}/agent@sha256:`));
   });
 });
 
