@@ -128,6 +128,11 @@ test('POST revisions always makes one; redeploy makes one like an old one, whole
   const again = await api.call('POST', `/v2/deployments/${made.id}/revisions`, {});
   assert.equal(again.status, 201);
   assert.equal(again.body.status, 'CREATING');
+  const told = await api.call('POST', `/v2/deployments/${made.id}/revisions`, { tracked_packages: ['google-adk:1.2'] });
+  assert.deepEqual(told.body.source_revision_config, {
+    ...again.body.source_revision_config,
+    tracked_packages: ['google-adk:1.2'],
+  });
   cloud.images.set('repo/agent:new', 'repo/agent@sha256:8');
   await api.call('PATCH', `/v2/deployments/${made.id}`, {
     source_config: { resource_spec: { cpu: 4 } },
@@ -137,7 +142,7 @@ test('POST revisions always makes one; redeploy makes one like an old one, whole
   const back = await api.call('POST', `/v2/deployments/${made.id}/revisions/${made.latest_revision_id}/redeploy`);
   assert.equal(back.status, 200);
   const { body } = await api.call('GET', `/v2/deployments/${made.id}/revisions`);
-  const [newest, , , first] = body.resources;
+  const [newest, first] = [body.resources[0], body.resources.at(-1)];
   assert.equal(newest.id, back.body.latest_revision_id);
   for (const field of ['image', 'resource_spec', 'secret_names', 'task_size', 'source_revision_config'])
     assert.deepEqual(newest[field], first[field], field);

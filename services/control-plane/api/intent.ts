@@ -31,6 +31,8 @@ export interface Content {
   readonly imageUri: string | null;
   /** Null: the request gives neither an image nor anything to build one from. */
   readonly build: Partial<Build> | null;
+  /** What is in it, by the client's word; empty: as before. */
+  readonly trackedPackages: readonly string[];
 }
 
 /** The sources that a field means something to. */
@@ -76,11 +78,11 @@ export function contentOf(own: Source, request: RevisionRequest): Content {
   };
   const imageUri = revision?.image_uri || null;
   const isGiven = imageUri !== null || Object.keys(build).length > 0;
-  const trackedPackages = request.tracked_packages ?? [];
   return {
     source: isGiven || request.revision_source ? source : null,
     imageUri,
-    build: isGiven ? { ...build, ...(trackedPackages.length > 0 ? { trackedPackages } : {}) } : null,
+    build: isGiven ? build : null,
+    trackedPackages: request.tracked_packages ?? [],
   };
 }
 
@@ -133,11 +135,18 @@ export function applied(given: Given, before: RevisionIntent, type: DeploymentTy
 }
 
 function contentAfter({ content, image }: Given, before: RevisionIntent): Partial<RevisionIntent> {
-  const { source, imageUri, build } = content;
-  if (source === null || (build === null && source === before.source)) return {};
+  const { source, imageUri, build, trackedPackages } = content;
+  const packages = trackedPackages.length > 0 ? { trackedPackages } : {};
+  if (source === null || (build === null && source === before.source))
+    return trackedPackages.length > 0 ? { build: { ...NO_BUILD, ...before.build, ...packages } } : {};
   const earlier = image === null && source === before.source ? before.build : null;
-  const says = build !== null && Object.keys(build).length > 0;
-  return { source, imageUri, image, build: says ? { ...NO_BUILD, ...earlier, ...build } : null };
+  const given = { ...build, ...packages };
+  return {
+    source,
+    imageUri,
+    image,
+    build: Object.keys(given).length > 0 ? { ...NO_BUILD, ...earlier, ...given } : null,
+  };
 }
 
 /** Whether a PATCH changes what runs, and not just what is said of it. */
