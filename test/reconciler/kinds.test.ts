@@ -320,6 +320,10 @@ describe('kinds', { timeout: 240_000 }, () => {
     const theirs = uploadsOf(t.place.uploadBucket!, other.path.split('/')[1]!);
     const left = await uploads.observe(cxOf(other.path.split('/')[1]!, 'uploads'), theirs);
     assert.equal(left.is, 'ready', "another deployment's stay");
+    const elsewhere = uploads.remove(cx, inputs, { keys: ['elsewhere'] });
+    await assert.rejects(elsewhere, (error) =>
+      explain(error).message.includes('missing permission: "s3:DeleteObject"'),
+    );
   });
 
   test('redis-secret', async () => {

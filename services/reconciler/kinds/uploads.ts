@@ -1,7 +1,7 @@
 import { DeleteObjectsCommand, ListObjectsV2Command, type ListObjectsV2CommandOutput } from '@aws-sdk/client-s3';
 import { randomUUID } from 'node:crypto';
 import type { Account, Accounts } from '../aws/account.ts';
-import { NotOurs, Terminal, hasCode } from '../aws/errors.ts';
+import { NotOurs, Terminal, hasCode, noteCall } from '../aws/errors.ts';
 import type { Scope } from '../aws/grant.ts';
 import { shortId } from '../aws/names.ts';
 import { TAG } from '../aws/tags.ts';
@@ -69,7 +69,10 @@ export const uploads: Kind<UploadsInputs, { keys: string[] }, Record<never, neve
       new DeleteObjectsCommand({ Bucket: bucket, ExpectedBucketOwner: aws.id, Delete }),
     );
     const [first] = Errors;
-    if (first !== undefined) throw Object.assign(new Error(first.Message), { name: first.Code });
+    if (first === undefined) return;
+    const error = Object.assign(new Error(first.Message), { name: first.Code });
+    noteCall(error, 's3:DeleteObject'); // the call as a whole went well
+    throw error;
   },
 };
 
