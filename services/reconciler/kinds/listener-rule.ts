@@ -69,18 +69,20 @@ export const listenerRule: Kind<ListenerRuleInputs, Live, { arn: string }> = {
   limitSeconds: 300,
 
   async observe({ aws, tags }, inputs) {
-    const found = (await list(aws, inputs.listenerArn)).find((rule) => forwardsTo(rule, inputs.targetGroupArn));
-    if (found === undefined) return { is: 'absent' };
-    try {
-      const described = await aws.elb.send(new DescribeTagsCommand({ ResourceArns: [found.RuleArn!] }));
-      requireOurs(tagRecord(described.TagDescriptions?.[0]?.Tags), tags, found.RuleArn!);
-    } catch (error) {
-      // What is deleted stays in the list for a moment.
-      if (isNoRule(error)) return { is: 'absent' };
-      throw error;
+    for (const found of await list(aws, inputs.listenerArn)) {
+      if (!forwardsTo(found, inputs.targetGroupArn)) continue;
+      try {
+        const described = await aws.elb.send(new DescribeTagsCommand({ ResourceArns: [found.RuleArn!] }));
+        requireOurs(tagRecord(described.TagDescriptions?.[0]?.Tags), tags, found.RuleArn!);
+      } catch (error) {
+        // What is deleted stays in the list for a moment, and another one may stand behind it.
+        if (isNoRule(error)) continue;
+        throw error;
+      }
+      const live = { arn: found.RuleArn!, conditions: (found.Conditions ?? []).map(words).sort() };
+      return { is: 'ready', live, out: { arn: live.arn } };
     }
-    const live = { arn: found.RuleArn!, conditions: (found.Conditions ?? []).map(words).sort() };
-    return { is: 'ready', live, out: { arn: live.arn } };
+    return { is: 'absent' };
   },
 
   diff: (inputs, live) => compare({ conditions: conditions(inputs).map(words).sort() }, live),
