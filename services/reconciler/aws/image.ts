@@ -43,7 +43,8 @@ export async function resolveImage(
   const registry = `${place.accountId}.dkr.ecr.${place.region}.amazonaws.com`;
   if (image === undefined) {
     throw new Terminal(
-      `not an image in ECR: "${uri}": push it to this account's ECR and give "${registry}/<repository>@sha256:<digest>"`,
+      `not an image in ECR: "${uri}": push it to this account's ECR and give "${registry}/<repository>:<tag>", or with ` +
+        '"@sha256:<64 hex digits>" in place of the tag',
     );
   }
   if (image.account !== place.accountId || image.region !== place.region) {
