@@ -4,7 +4,7 @@
  */
 import type { Logger } from 'pino';
 import { explain } from '../reconciler/aws/errors.ts';
-import { Superseded, pass, type Memory, type Outcome, type Row } from '../reconciler/pass.ts';
+import { Superseded, newRow, pass, type Memory, type Outcome, type Row } from '../reconciler/pass.ts';
 import type { Place } from '../reconciler/place.ts';
 import { Graph } from '../reconciler/resource.ts';
 import type { DeploymentSpec, ServerSpec } from '../reconciler/spec.ts';
@@ -258,17 +258,9 @@ class OneLook {
     for (const one of this.#o.cloud.byRequest(place, deployment).filter(({ id }) => !known.has(id))) {
       this.#supposed.add(one.id);
       await rows.put({
-        ...one,
-        needs: [],
+        ...newRow(one.id, one.kind, 'request', this.#now()),
+        inputs: one.inputs,
         state: { state: 'waiting', message: 'may have been made by a request' },
-        generation: 'request',
-        since: this.#now(),
-        askedAt: null,
-        busySince: null,
-        tries: 0,
-        notBefore: null,
-        gaveUp: null,
-        outputs: null,
       });
     }
   }

@@ -110,7 +110,7 @@ async function build(p: Pass, rows: ReadonlyMap<string, Row>): Promise<Row[]> {
   const got = new Map<string, unknown>();
   const built: Row[] = [];
   for (const node of p.graph.nodes) {
-    const row = rows.get(node.id) ?? newRow(p, node.id, node.kind.kind);
+    const row = rows.get(node.id) ?? newRow(node.id, node.kind.kind, p.generation, p.now());
     built.push(row);
     const missing = needsOf(node).filter((id) => !got.has(id));
     if (missing.length === 0) {
@@ -292,7 +292,8 @@ function nextLook(p: Pass, rows: readonly Row[]): number | null {
   return looks.length > 0 ? Math.min(...looks) : null;
 }
 
-function newRow(p: Pass, id: string, kind: string): Row {
+/** Of a resource that nobody has looked at. */
+export function newRow(id: string, kind: string, generation: string, since: Date): Row {
   const timeless = {
     inputs: null,
     needs: [],
@@ -303,7 +304,7 @@ function newRow(p: Pass, id: string, kind: string): Row {
     gaveUp: null,
     outputs: null,
   };
-  return { id, kind, ...timeless, state: waiting('new'), generation: p.generation, since: p.now() };
+  return { id, kind, ...timeless, state: waiting('new'), generation, since };
 }
 
 const needsOf = (node: Node): string[] => Object.values(node.needs).map((need) => need.id);

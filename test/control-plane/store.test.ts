@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { after, before, test } from 'node:test';
 import { sql } from 'kysely';
-import { Superseded } from '../../services/reconciler/pass.ts';
+import { Superseded, newRow } from '../../services/reconciler/pass.ts';
 import {
   begin,
   holdEpoch,
@@ -38,19 +38,8 @@ const rows = () => api.db.selectFrom('resources').select('id').where('deployment
 
 test('an older pass neither adds nor drops a row, and may not write to AWS', async () => {
   const old = (await begin(api.db, id))!;
-  const row = {
-    ...api.cloud.byRequest({} as never, { name: 'agent', source: 'external_docker' })[0]!,
-    needs: [],
-    state: { state: 'waiting', message: 'new' } as const,
-    generation: 'one',
-    since: new Date(),
-    askedAt: null,
-    busySince: null,
-    tries: 0,
-    notBefore: null,
-    gaveUp: null,
-    outputs: null,
-  };
+  const secret = api.cloud.byRequest({} as never, { name: 'agent', source: 'external_docker' })[0]!;
+  const row = { ...newRow(secret.id, secret.kind, 'one', new Date()), inputs: secret.inputs };
   await rowsOf(api.db, id, old.epoch).put(row);
   const now = (await begin(api.db, id))!;
   await assert.rejects(rowsOf(api.db, id, old.epoch).drop(row.id), Superseded);
