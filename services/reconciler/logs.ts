@@ -129,12 +129,11 @@ async function oldestFirst(
   const lines = [...late(earlier, query, given.length), ...given];
   const seen = new Map([...known, ...lines.map(({ id, at }) => [keyOf(id), at] as const)]);
   const last = given.at(-1)?.at;
+  const isDone = read.token === undefined && !read.isFull;
   if (read.token !== undefined && last === undefined)
     return { lines, next: encode('asc', { ...start, known: seen, more: read.more, token: read.token }) };
-  if (read.token === undefined && !read.isFull && to !== undefined && to < began - SETTLED_MS)
-    return { lines, next: null };
+  if (isDone && to !== undefined && to < began - SETTLED_MS) return { lines, next: null };
   // Up to `position` all that was there was given; what may still arrive is later than `settled`.
-  const isDone = read.token === undefined && !read.isFull;
   const position = isDone ? Math.max(...seen.values(), from) : (last ?? from);
   const settled = isDone ? began - SETTLED_MS : Math.min(position, began - SETTLED_MS);
   const next = { ...startOf({ from: Math.max(from, settled, position - LATE_MS), to }, now), known: seen };

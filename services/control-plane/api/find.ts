@@ -26,6 +26,16 @@ export async function revisionOf(db: Database, deploymentId: string, id: string)
   return row;
 }
 
+/** What the path names. @throws ApiError 404 */
+export async function deploymentAndRevision(
+  db: Database,
+  workspaceId: string,
+  path: { readonly deployment_id: string; readonly revision_id: string },
+): Promise<{ readonly row: DeploymentRow; readonly revision: RevisionRow }> {
+  const row = await deploymentOf(db, workspaceId, path.deployment_id);
+  return { row, revision: await revisionOf(db, row.id, path.revision_id) };
+}
+
 export const noDeployment = (id: string): string => `Deployment ID ${id} not found.`;
 
 export const beingDeleted = (id: string): ApiError => new ApiError(409, `Deployment ID ${id} is being deleted.`);

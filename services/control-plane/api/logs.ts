@@ -6,7 +6,7 @@ import { newestRevisions, secretDigests, type DeploymentRow, type RevisionRow } 
 import { findPlace, placeOf } from '../store/places.ts';
 import { problems, type ApiOptions, type App } from './context.ts';
 import { ApiError, inAccount } from './errors.ts';
-import { deploymentOf, revisionOf } from './find.ts';
+import { deploymentAndRevision, deploymentOf, revisionOf } from './find.ts';
 import * as schemas from './schemas.ts';
 
 const tags = ['logs'];
@@ -146,9 +146,7 @@ export function addLogs(app: App, options: ApiOptions): void {
       responses: { 200: answer, ...problems(404, 502) },
     }),
     async (c) => {
-      const { deployment_id, revision_id } = c.req.valid('param');
-      const row = await deploymentOf(db, c.get('workspaceId'), deployment_id);
-      const revision = await revisionOf(db, row.id, revision_id);
+      const { row, revision } = await deploymentAndRevision(db, c.get('workspaceId'), c.req.valid('param'));
       return c.json(await reading(deployLogs(row, revision, c.req.valid('json'), true), ['body', 'offset']), 200);
     },
   );
@@ -164,9 +162,7 @@ export function addLogs(app: App, options: ApiOptions): void {
       responses: { 200: answer, ...problems(404) },
     }),
     async (c) => {
-      const { deployment_id, revision_id } = c.req.valid('param');
-      const row = await deploymentOf(db, c.get('workspaceId'), deployment_id);
-      const revision = await revisionOf(db, row.id, revision_id);
+      const { revision } = await deploymentAndRevision(db, c.get('workspaceId'), c.req.valid('param'));
       return c.json(await reading(buildLogs(revision, c.req.valid('json')), ['body', 'offset']), 200);
     },
   );
@@ -194,10 +190,8 @@ export function addLogs(app: App, options: ApiOptions): void {
       responses: { 200: answer, ...problems(404, 502) },
     }),
     async (c) => {
-      const { deployment_id, revision_id } = c.req.valid('param');
+      const { row, revision } = await deploymentAndRevision(db, c.get('workspaceId'), c.req.valid('param'));
       const { type, ...request } = c.req.valid('query');
-      const row = await deploymentOf(db, c.get('workspaceId'), deployment_id);
-      const revision = await revisionOf(db, row.id, revision_id);
       const page = type === 'build' ? buildLogs(revision, request) : deployLogs(row, revision, request);
       return c.json(await reading(page, ['query', 'offset']), 200);
     },

@@ -58,12 +58,12 @@ export interface Making {
  */
 export async function add(
   options: ApiOptions,
+  place: Place,
   row: DeploymentRow,
   change: DeploymentChange,
   { next, secrets, isFresh = false, mustRun = false }: Making,
 ): Promise<string | null> {
   const { db, digestKey, agentAuth } = options;
-  const place = await placeFor(db, row.workspace_id, row.place_id);
   const make = ({ newest, serving }: Before, now: Pick<DeploymentRow, 'type' | 'base'>, written: Written) => {
     const before = newest
       ? intentOf(newest)
@@ -91,7 +91,7 @@ export async function revise(
 ): Promise<string | null> {
   const place = await placeFor(options.db, row.workspace_id, row.place_id);
   const given = await givenOf(options, place, row, row.source as Source, request);
-  return add(options, row, change, {
+  return add(options, place, row, change, {
     next: (before, type, written) => applied(given, before, type, written),
     secrets: given.secrets,
     isFresh: given.image !== null || given.content.build?.tarball !== undefined,

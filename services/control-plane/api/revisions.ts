@@ -3,7 +3,7 @@ import { createRoute, z } from '@hono/zod-openapi';
 import { intentOf, interruptRevision, listRevisions } from '../store/deployments.ts';
 import { problems, type ApiOptions, type App } from './context.ts';
 import { ApiError } from './errors.ts';
-import { changeableDeployment, deploymentOf, placeFor, revisionOf } from './find.ts';
+import { changeableDeployment, deploymentAndRevision, deploymentOf, placeFor, revisionOf } from './find.ts';
 import { refuseImmutable } from './intent.ts';
 import { add, checkValues, resolve, revise } from './revise.ts';
 import * as schemas from './schemas.ts';
@@ -86,9 +86,8 @@ export function addRevisions(app: App, options: ApiOptions): void {
       },
     }),
     async (c) => {
-      const { deployment_id, revision_id } = c.req.valid('param');
-      const row = await deploymentOf(db, c.get('workspaceId'), deployment_id);
-      return c.json(shownRevision(cloud, await revisionOf(db, row.id, revision_id)), 200);
+      const { revision } = await deploymentAndRevision(db, c.get('workspaceId'), c.req.valid('param'));
+      return c.json(shownRevision(cloud, revision), 200);
     },
   );
 
@@ -115,7 +114,7 @@ export function addRevisions(app: App, options: ApiOptions): void {
       const place = await placeFor(db, workspaceId, row.place_id);
       await checkValues(options, place, row, old);
       const references = await resolve(options, place, old.secret_references.map(shownReference));
-      await add(options, row, {}, { next: () => ({ ...intentOf(old), references }) });
+      await add(options, place, row, {}, { next: () => ({ ...intentOf(old), references }) });
       return c.json(await answerOf(options, await deploymentOf(db, workspaceId, row.id)), 200);
     },
   );

@@ -6,7 +6,7 @@ export const id = z
   .guid({ error: ({ code }) => (code === 'invalid_format' ? 'Input should be a valid UUID' : undefined) })
   .toLowerCase();
 const text = z.string().nullish();
-const instant = z.iso.datetime();
+export const instant = z.iso.datetime();
 
 export const errorBody = z
   .object({

@@ -23,11 +23,10 @@ import {
 } from '../store/tenants.ts';
 import { problems, type ApiOptions, type App, type Caller } from './context.ts';
 import { ApiError, invalid } from './errors.ts';
-import { id, json, listOf, pageQuery } from './schemas.ts';
+import { id, instant, json, listOf, pageQuery } from './schemas.ts';
 
 const tags = ['tenants'];
 
-const instant = z.iso.datetime();
 const role = z.enum(['viewer', 'deployer', 'admin']);
 const scope = z.enum(['workspace', 'organization']);
 const name = z.string().min(1).max(255);

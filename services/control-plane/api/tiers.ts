@@ -3,8 +3,8 @@ import { createRoute } from '@hono/zod-openapi';
 import { intentOf, newestRevisions, type DeploymentChange } from '../store/deployments.ts';
 import { problems, type ApiOptions, type App } from './context.ts';
 import { bad, invalid } from './errors.ts';
-import { changeableDeployment, deploymentOf } from './find.ts';
-import { add } from './revise.ts';
+import { changeableDeployment, deploymentOf, placeFor } from './find.ts';
+import { add, type Making } from './revise.ts';
 import * as schemas from './schemas.ts';
 import { answerOf } from './shown.ts';
 import { dedicated, isSized, retyped, sized, typeOf } from './sizes.ts';
@@ -47,8 +47,10 @@ export function addTiers(app: App, options: ApiOptions): void {
       const change: DeploymentChange = database && database !== row.database_tier ? { databaseTier: database } : {};
       const size = compute && !isSized(asked, compute) ? compute : null;
       // How many connections a task may take follows from the database: its tasks are started anew.
-      if (size || change.databaseTier)
-        await add(options, row, change, { next: (before, type) => (size ? sized(before, type, size) : before) });
+      if (size || change.databaseTier) {
+        const next: Making['next'] = (before, type) => (size ? sized(before, type, size) : before);
+        await add(options, await placeFor(db, workspaceId, row.place_id), row, change, { next });
+      }
       return c.json(await answerOf(options, await deploymentOf(db, workspaceId, row.id)), 200);
     },
   );
@@ -83,8 +85,10 @@ export function addTiers(app: App, options: ApiOptions): void {
           'deployment_type cannot go from "prod" to "dev": that would switch the backups of the database, its standby ' +
             'and its protection off: make another deployment',
         );
-      if (type === 'prod' && row.type === 'dev')
-        await add(options, row, { type }, { next: (before) => retyped(before, type) });
+      if (type === 'prod' && row.type === 'dev') {
+        const next: Making['next'] = (before) => retyped(before, type);
+        await add(options, await placeFor(db, workspaceId, row.place_id), row, { type }, { next });
+      }
       return c.json(await answerOf(options, await deploymentOf(db, workspaceId, row.id)), 200);
     },
   );

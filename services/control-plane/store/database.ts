@@ -287,6 +287,12 @@ export function openDatabase(url: string, options: { connections: number; onErro
   return new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) });
 }
 
+/** Of a list. */
+export interface Page {
+  readonly limit: number;
+  readonly offset: number;
+}
+
 export const now = sql<Date>`now()`;
 export const json = (value: unknown): string => JSON.stringify(value);
 

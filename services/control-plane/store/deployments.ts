@@ -8,6 +8,7 @@ import {
   type Build,
   type Database,
   type Made,
+  type Page,
   type Reference,
   type RevisionBase,
   type Tx,
@@ -82,11 +83,6 @@ export const intentOf = (row: RevisionRow): RevisionIntent => ({
   references: row.secret_references,
   agentAuth: row.agent_auth,
 });
-
-export interface Page {
-  readonly limit: number;
-  readonly offset: number;
-}
 
 export interface DeploymentFilter {
   readonly name?: string;

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { sql, type Selectable } from 'kysely';
 import type { Place, PlaceOutputs } from '../../reconciler/place.ts';
-import { json, now, type Check, type Database, type PlaceState, type Places, type Tx } from './database.ts';
+import { json, now, type Check, type Database, type Page, type PlaceState, type Places, type Tx } from './database.ts';
 
 export type PlaceRow = Selectable<Places>;
 
@@ -41,11 +41,7 @@ export async function placesOf(db: Database, ids: readonly string[]): Promise<Ma
   return new Map(found.map((row) => [row.id, row]));
 }
 
-export const listPlaces = (
-  db: Database,
-  workspaceId: string,
-  page: { limit: number; offset: number },
-): Promise<PlaceRow[]> =>
+export const listPlaces = (db: Database, workspaceId: string, page: Page): Promise<PlaceRow[]> =>
   db
     .selectFrom('places')
     .selectAll()

@@ -1,7 +1,7 @@
 /** What admins look after: the workspaces of their organization, its keys and its members. */
 import type { Selectable } from 'kysely';
 import { hashOf, newKey, SETTING, SHOWN } from './access.ts';
-import { now, type ApiKeys, type Database, type Members, type Role, type Workspaces } from './database.ts';
+import { now, type ApiKeys, type Database, type Members, type Page, type Role, type Workspaces } from './database.ts';
 
 export type WorkspaceRow = Selectable<Workspaces>;
 export type KeyRow = Omit<Selectable<ApiKeys>, 'hash'>;
@@ -12,11 +12,6 @@ export interface Reach {
   readonly organizationId: string;
   /** Null: all of the organization; else what is of this workspace alone. */
   readonly workspaceId: string | null;
-}
-
-interface Page {
-  readonly limit: number;
-  readonly offset: number;
 }
 
 /** @param ids only these; null: all */
