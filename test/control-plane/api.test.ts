@@ -9,6 +9,7 @@ import { openapi } from '../../services/control-plane/openapi.ts';
 import { addKey, addWorkspace } from '../../services/control-plane/store/access.ts';
 import { deployment, openControlPlane, KEY, type ControlPlane, type Json } from './open.ts';
 import { outputs, type SimulatedCloud } from './simulated.ts';
+import { countDeployments } from './volume.ts';
 
 let api: ControlPlane;
 let cloud: SimulatedCloud;
@@ -23,16 +24,6 @@ after(() => api.close());
 
 const body = (more: Json = {}): Json => deployment({ source_config: { listener_id: place.id }, ...more });
 const create = (more: Json = {}): Promise<Json> => api.create(body(more));
-
-const rowsOf = async (): Promise<number> =>
-  Number(
-    (
-      await api.db
-        .selectFrom('deployments')
-        .select((e) => e.fn.countAll().as('n'))
-        .executeTakeFirstOrThrow()
-    ).n,
-  );
 
 test('docs/openapi.json is what the routes say, and docs/problems.md what the problems are', () => {
   const read = (name: string): string => readFileSync(join(import.meta.dirname, '..', '..', 'docs', name), 'utf8');
@@ -129,10 +120,10 @@ test('what FastAPI would call unprocessable', async () => {
 test('an account that cannot be entered: the request says why and keeps nothing', async () => {
   cloud.closed = 'the role does not trust us';
   try {
-    const before = await rowsOf();
+    const before = await countDeployments(api.db);
     const { status, body: answer } = await api.call('POST', '/v2/deployments', body());
     assert.deepEqual([status, answer], [502, { detail: 'the role does not trust us' }]);
-    assert.equal(await rowsOf(), before);
+    assert.equal(await countDeployments(api.db), before);
   } finally {
     cloud.closed = null;
   }

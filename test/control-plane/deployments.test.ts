@@ -4,7 +4,7 @@ import { randomUUID } from 'node:crypto';
 import { after, before, test } from 'node:test';
 import { deployment, openControlPlane, type ControlPlane, type Json } from './open.ts';
 import { outputs, type SimulatedCloud } from './simulated.ts';
-import { countQueries } from './volume.ts';
+import { countDeployments, countQueries } from './volume.ts';
 
 let api: ControlPlane;
 let cloud: SimulatedCloud;
@@ -18,16 +18,6 @@ before(async () => {
 after(() => api.close());
 
 const create = (more: Json = {}): Promise<Json> => api.create(more);
-
-const rowsOf = async (): Promise<number> =>
-  Number(
-    (
-      await api.db
-        .selectFrom('deployments')
-        .select((e) => e.fn.countAll().as('n'))
-        .executeTakeFirstOrThrow()
-    ).n,
-  );
 
 test('a deployment: every field of the wire, and the same under /api-host', async () => {
   const made = await create({ secrets: [{ name: 'TOKEN', value: 's3cret-value' }] });
@@ -146,7 +136,7 @@ const refused: [why: string, more: Json, status: number, detail: RegExp][] = [
 
 for (const [why, more, status, detail] of refused)
   test(`refused: ${why}`, async () => {
-    const before = await rowsOf();
+    const before = await countDeployments(api.db);
     const answer = await api.call('POST', '/v2/deployments', deployment(more));
     assert.equal(answer.status, status, JSON.stringify(answer.body));
     const text =
@@ -155,7 +145,7 @@ for (const [why, more, status, detail] of refused)
         : JSON.stringify(answer.body.detail).replaceAll('\\"', '"');
     assert.match(text, detail);
     if (status === 422) for (const { loc, msg, type } of answer.body.detail) assert(loc[0] === 'body' && msg && type);
-    assert.equal(await rowsOf(), before);
+    assert.equal(await countDeployments(api.db), before);
   });
 
 test('lists: filters, pages, next offsets, unknown parameters', async () => {

@@ -6,6 +6,7 @@ import { sql } from 'kysely';
 import { eventually } from '../support/eventually.ts';
 import { openControlPlane, type ControlPlane, type Json } from './open.ts';
 import type { SimulatedCloud } from './simulated.ts';
+import { fillRevisions } from './volume.ts';
 
 let api: ControlPlane;
 let cloud: SimulatedCloud;
@@ -176,12 +177,7 @@ test('a delete while a request is under way: the request is refused, and adds no
 
 test('a thousand revisions are kept, and whatever has not ended', async () => {
   const made = await create();
-  await sql`
-    insert into revisions (id, deployment_id, number, source, image_uri, image, resource_spec, resources, environment,
-      secret_references, agent_auth)
-    select gen_random_uuid(), deployment_id, n, source, image_uri, image, resource_spec, resources, environment,
-      secret_references, agent_auth
-    from revisions, generate_series(2, 1002) n where deployment_id = ${made.id}`.execute(api.db);
+  await fillRevisions(api.db, made.id, 2, 1002);
   await sql`
     insert into revision_statuses (revision_id, deployment_id, status, ended_at)
     select id, deployment_id, 'SKIPPED', now() from revisions where deployment_id = ${made.id} and number > 1

@@ -36,6 +36,26 @@ export async function fill(
   await sql`vacuum analyze`.execute(db); // as autovacuum does after a while
 }
 
+/** Drafts included. */
+export async function countDeployments(db: Database): Promise<number> {
+  const { n } = await db
+    .selectFrom('deployments')
+    .select((e) => e.fn.countAll<number>().as('n'))
+    .executeTakeFirstOrThrow();
+  return n;
+}
+
+/** More revisions of a deployment, by number, each asking for what its first one does. */
+export async function fillRevisions(db: Database, deploymentId: string, from: number, to: number): Promise<void> {
+  await sql`
+    insert into revisions (id, deployment_id, number, source, image_uri, image, resource_spec, resources, environment,
+      secret_references, agent_auth)
+    select gen_random_uuid(), deployment_id, n, source, image_uri, image, resource_spec, resources, environment,
+      secret_references, agent_auth
+    from revisions, generate_series(${from}::int, ${to}::int) n
+    where deployment_id = ${deploymentId} and number = 1`.execute(db);
+}
+
 /** Counts what every connection of this process sends from now on, transactions' begin and commit included. */
 export function countQueries(): () => number {
   let sent = 0;

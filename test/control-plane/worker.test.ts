@@ -8,6 +8,7 @@ import { carryOut, retainedVersions, targetOf } from '../../services/control-pla
 import { eventually } from '../support/eventually.ts';
 import { openControlPlane, type ControlPlane, type Json } from './open.ts';
 import type { SimulatedCloud } from './simulated.ts';
+import { fillRevisions } from './volume.ts';
 
 let api: ControlPlane;
 let cloud: SimulatedCloud;
@@ -497,12 +498,7 @@ test('the one that serves and those without a verdict are seen, however many oth
   const made = await create();
   await becomes(made.id, made.latest_revision_id, 'DEPLOYED');
   await api.looks.stop(1);
-  await sql`
-    insert into revisions (id, deployment_id, number, source, image_uri, image, resource_spec, resources, environment,
-      secret_references, agent_auth)
-    select gen_random_uuid(), deployment_id, n, source, image_uri, image, resource_spec, resources, environment,
-      secret_references, agent_auth
-    from revisions, generate_series(2, 251) n where deployment_id = ${made.id}`.execute(api.db);
+  await fillRevisions(api.db, made.id, 2, 251);
   await sql`
     insert into revision_statuses (revision_id, deployment_id, status, ended_at)
     select id, deployment_id, case when number = 251 then 'DEPLOY_FAILED' else 'SKIPPED' end, now()
