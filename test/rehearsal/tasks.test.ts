@@ -62,7 +62,8 @@ describe('tasks', { concurrency: 4, timeout: 120_000 }, () => {
     String((await rehearsal.processes()).find((one) => one['taskArn'] === taskArn)?.['address']);
 
   test('a one-off task passes through every state, runs a real process at an address of its own, and is stopped', async (t) => {
-    const definition = await f.define('life', { REVISION: 'one', SAY: 'first\nsecond\nthird', DRAIN_MS: '300' });
+    // It drains for so long that STOPPING cannot be missed; PENDING can, on a machine that is busy: the times below tell.
+    const definition = await f.define('life', { REVISION: 'one', SAY: 'first\nsecond\nthird', DRAIN_MS: '1500' });
     const arn = await run(definition, { startedBy: 'a-test', group: 'mine' });
     const seen: string[] = [];
     let watched = true;
@@ -104,7 +105,7 @@ describe('tasks', { concurrency: 4, timeout: 120_000 }, () => {
       order.filter((status) => seen.includes(status)),
       'in order, none twice, and no other',
     );
-    for (const status of ['PENDING', 'RUNNING', 'STOPPING', 'STOPPED']) assert.ok(seen.includes(status), status);
+    for (const status of ['RUNNING', 'STOPPING', 'STOPPED']) assert.ok(seen.includes(status), status);
     assert.equal(end.stopCode, 'UserInitiated');
     assert.equal(end.stoppedReason, 'enough');
     assert.equal(end.containers![0]!.exitCode, 0);
