@@ -5,7 +5,7 @@
  */
 import type { Place } from '../../reconciler/place.ts';
 import type { Owner } from '../cloud.ts';
-import type { Reference } from '../store/database.ts';
+import type { Reference, Tx } from '../store/database.ts';
 import {
   BeingDeleted,
   changeDeployment,
@@ -30,6 +30,7 @@ import {
   type RevisionRequest,
   type Source,
 } from './intent.ts';
+import { shownReference } from './shown.ts';
 import type { DeploymentType } from './sizes.ts';
 import {
   NOT_WRITTEN,
@@ -50,6 +51,8 @@ export interface Making {
   readonly isFresh?: boolean;
   /** Whether it is no use without something to run; else that may come with a later request. */
   readonly mustRun?: boolean;
+  /** Told of the new revision in the transaction that adds it. */
+  readonly noted?: (tx: Tx, revisionId: string) => Promise<void>;
 }
 
 /**
@@ -61,7 +64,7 @@ export async function add(
   place: Place,
   row: DeploymentRow,
   change: DeploymentChange,
-  { next, secrets, isFresh = false, mustRun = false }: Making,
+  { next, secrets, isFresh = false, mustRun = false, noted }: Making,
 ): Promise<string | null> {
   const { db, digestKey, agentAuth } = options;
   const make = ({ newest, serving }: Before, now: Pick<DeploymentRow, 'type' | 'base'>, written: Written) => {
@@ -78,7 +81,7 @@ export async function add(
   await checkSize(options, intent);
   if (!isFresh) await checkThere(options, place, row, intent);
   const written = { versionId: await writeSecrets(options, place, row, secrets ?? []), digestKey };
-  return changed(options, row.id, change, (before, now) => make(before, now, written));
+  return changed(options, row.id, change, (before, now) => make(before, now, written), noted);
 }
 
 /** Adds the revision that a request asks for. */
@@ -88,6 +91,7 @@ export async function revise(
   request: RevisionRequest,
   change: DeploymentChange,
   mustRun: boolean,
+  noted?: Making['noted'],
 ): Promise<string | null> {
   const place = await placeFor(options.db, row.workspace_id, row.place_id);
   const given = await givenOf(options, place, row, row.source as Source, request);
@@ -96,7 +100,22 @@ export async function revise(
     secrets: given.secrets,
     isFresh: given.image !== null || given.content.build?.tarball !== undefined,
     mustRun,
+    ...(noted && { noted }),
   });
+}
+
+/** Adds a revision that asks for all that an earlier one did. @throws ApiError when some of it is there no more */
+export async function redeploy(
+  options: ApiOptions,
+  row: DeploymentRow,
+  old: RevisionRow,
+  noted?: Making['noted'],
+): Promise<string | null> {
+  const place = await placeFor(options.db, row.workspace_id, row.place_id);
+  await checkValues(options, place, row, old);
+  const references = await resolve(options, place, old.secret_references.map(shownReference));
+  const next: Making['next'] = () => ({ ...intentOf(old), references });
+  return add(options, place, row, {}, { next, ...(noted && { noted }) });
 }
 
 /** What a request gives, checked by itself and looked up in the account. */
@@ -126,11 +145,7 @@ export async function givenOf(
 export const unlessEmpty = <T>(list: T[] | null | undefined): T[] | null => (list && list.length > 0 ? list : null);
 
 /** Finds the secrets of the customer's own. */
-export const resolve = (
-  { cloud }: ApiOptions,
-  place: Place,
-  references: readonly ReferenceRequest[],
-): Promise<Reference[]> =>
+const resolve = ({ cloud }: ApiOptions, place: Place, references: readonly ReferenceRequest[]): Promise<Reference[]> =>
   Promise.all(
     references.map(async ({ name, secret_name: secretName, secret_key }): Promise<Reference> => {
       const secretKey = secret_key || null;
@@ -150,7 +165,7 @@ async function checkThere({ cloud }: ApiOptions, place: Place, owner: Owner, { i
 }
 
 /** @throws ApiError when values that an earlier revision had are kept no more */
-export async function checkValues({ cloud }: ApiOptions, place: Place, owner: Owner, old: RevisionRow): Promise<void> {
+async function checkValues({ cloud }: ApiOptions, place: Place, owner: Owner, old: RevisionRow): Promise<void> {
   const versions = [...new Set(old.environment.map((variable) => variable.versionId))];
   if (versions.length === 0) return;
   const lost = await inAccount(cloud.lostVersions(place, owner, versions));
@@ -179,9 +194,10 @@ export async function changed(
   id: string,
   change: DeploymentChange,
   next: Parameters<typeof changeDeployment>[4],
+  noted?: Making['noted'],
 ): Promise<string | null> {
   try {
-    return await changeDeployment(db, looks, id, change, next);
+    return await changeDeployment(db, looks, id, change, next, noted);
   } catch (error) {
     if (error instanceof BeingDeleted) throw beingDeleted(id);
     throw error;

@@ -1,13 +1,13 @@
 /** Revisions: each whole and immutable, made of the one before and of what a request gives. */
 import { createRoute, z } from '@hono/zod-openapi';
-import { intentOf, interruptRevision, listRevisions } from '../store/deployments.ts';
+import { interruptRevision, listRevisions } from '../store/deployments.ts';
 import { problems, type ApiOptions, type App } from './context.ts';
 import { ApiError } from './errors.ts';
-import { changeableDeployment, deploymentAndRevision, deploymentOf, placeFor, revisionOf } from './find.ts';
+import { changeableDeployment, deploymentAndRevision, deploymentOf, revisionOf } from './find.ts';
 import { refuseImmutable } from './intent.ts';
-import { add, checkValues, resolve, revise } from './revise.ts';
+import { redeploy, revise } from './revise.ts';
 import * as schemas from './schemas.ts';
-import { answerOf, shownReference, shownRevision } from './shown.ts';
+import { answerOf, shownRevision } from './shown.ts';
 
 const tags = ['revisions'];
 
@@ -110,11 +110,7 @@ export function addRevisions(app: App, options: ApiOptions): void {
       const workspaceId = c.get('workspaceId');
       const { deployment_id, revision_id } = c.req.valid('param');
       const row = await changeableDeployment(db, workspaceId, deployment_id);
-      const old = await revisionOf(db, row.id, revision_id);
-      const place = await placeFor(db, workspaceId, row.place_id);
-      await checkValues(options, place, row, old);
-      const references = await resolve(options, place, old.secret_references.map(shownReference));
-      await add(options, place, row, {}, { next: () => ({ ...intentOf(old), references }) });
+      await redeploy(options, row, await revisionOf(db, row.id, revision_id));
       return c.json(await answerOf(options, await deploymentOf(db, workspaceId, row.id)), 200);
     },
   );

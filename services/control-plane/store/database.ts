@@ -251,7 +251,56 @@ export interface Events {
   at: Created;
 }
 
+export type RollState = 'RUNNING' | 'HALTED' | 'DONE' | 'CANCELLED';
+export type RollMemberState = 'PENDING' | 'ROLLING' | 'DEPLOYED' | 'FAILED' | 'SKIPPED';
+
+/** A change that goes through many deployments, ring by ring. */
+export interface Rolls {
+  id: Generated<string>;
+  workspace_id: string;
+  name: string;
+  /** As asked, `{account_id}` and `{region}` in it; null: each deployment's own spec again. */
+  image_uri: string | null;
+  /** How many deployments are in each. */
+  rings: number[];
+  at_once: number;
+  max_failures: number;
+  soak_seconds: number;
+  state: Generated<RollState>;
+  message: string | null;
+  /** The one at hand, from 1. */
+  ring: Generated<number>;
+  /** When the last of that ring had ended. */
+  rolled_at: Date | null;
+  /** The roll whose deployments go back to what they ran before it. */
+  takes_back: string | null;
+  /** While a process works on it. */
+  leased_until: Date | null;
+  created_at: Created;
+  ended_at: Date | null;
+}
+
+export interface RollMembers {
+  roll_id: string;
+  deployment_id: string;
+  /** From 1, over all rings. */
+  position: number;
+  ring: number;
+  state: Generated<RollMemberState>;
+  message: string | null;
+  /** The revision that served when this one's was made. */
+  before_id: string | null;
+  /** The revision to deploy again; null: as the roll says. */
+  target_id: string | null;
+  /** The one that was made. */
+  revision_id: string | null;
+  started_at: Date | null;
+  ended_at: Date | null;
+}
+
 export interface Tables {
+  rolls: Rolls;
+  roll_members: RollMembers;
   organizations: Organizations;
   members: Members;
   workspaces: Workspaces;

@@ -343,6 +343,7 @@ export class BeingDeleted extends Error {}
 /**
  * Changes a deployment, and adds the revision that `next` makes of what was asked before, if any. One at a time: two
  * requests at once each see the other's outcome.
+ * @param noted is told of the new revision in the same transaction
  * @returns the new revision's id, if there is one
  * @throws BeingDeleted
  */
@@ -352,6 +353,7 @@ export async function changeDeployment(
   id: string,
   change: DeploymentChange,
   next: ((before: Before, now: Pick<DeploymentRow, 'type' | 'base'>) => RevisionIntent) | null,
+  noted: (tx: Tx, revisionId: string) => Promise<void> = () => Promise.resolve(),
 ): Promise<string | null> {
   return db.transaction().execute(async (tx) => {
     const row = await tx
@@ -375,6 +377,7 @@ export async function changeDeployment(
       .where('id', '=', id)
       .execute();
     const revision = intent && (await addIntent(tx, id, intent));
+    if (revision !== null) await noted(tx, revision);
     if (intent !== null || type !== undefined || databaseTier !== undefined) await looks.ask(tx, id);
     return revision;
   });

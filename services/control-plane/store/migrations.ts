@@ -246,6 +246,51 @@ const steps: Record<string, Migration> = {
         end $$`.execute(db);
     },
   },
+  '0010_rings': {
+    async up(db: Kysely<unknown>) {
+      await sql`
+        create table rolls (
+          id uuid primary key default gen_random_uuid(),
+          workspace_id uuid not null references workspaces,
+          name text not null,
+          image_uri text,
+          rings int[] not null,
+          at_once int not null,
+          max_failures int not null,
+          soak_seconds int not null,
+          state text not null default 'RUNNING' check (state in ('RUNNING', 'HALTED', 'DONE', 'CANCELLED')),
+          message text,
+          ring int not null default 1,
+          rolled_at timestamptz,
+          takes_back uuid references rolls on delete set null,
+          leased_until timestamptz,
+          created_at timestamptz not null default now(),
+          ended_at timestamptz
+        )`.execute(db);
+      await sql`create index rolls_listed on rolls (workspace_id, created_at desc, id)`.execute(db);
+      await sql`create index rolls_open on rolls (id) where state in ('RUNNING', 'HALTED')`.execute(db);
+      await sql`create index rolls_by_age on rolls (ended_at)`.execute(db);
+      await sql`create index rolls_taken_back on rolls (takes_back)`.execute(db);
+      await sql`
+        create table roll_members (
+          roll_id uuid not null references rolls on delete cascade,
+          deployment_id uuid not null references deployments on delete cascade,
+          position int not null,
+          ring int not null,
+          state text not null default 'PENDING'
+            check (state in ('PENDING', 'ROLLING', 'DEPLOYED', 'FAILED', 'SKIPPED')),
+          message text,
+          before_id uuid,
+          target_id uuid,
+          revision_id uuid,
+          started_at timestamptz,
+          ended_at timestamptz,
+          primary key (roll_id, deployment_id)
+        )`.execute(db);
+      await sql`create index roll_members_in_order on roll_members (roll_id, position)`.execute(db);
+      await sql`create index roll_members_of_deployment on roll_members (deployment_id)`.execute(db);
+    },
+  },
 };
 
 /**
