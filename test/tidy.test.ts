@@ -65,10 +65,22 @@ test('who may import whom', () => {
   assert.deepEqual(importing(under('services/control-plane/'), /^(lib\/|aws-cdk-lib|constructs)/), []);
   assert.deepEqual(importing(under('lib/'), /^services\/(control-plane|postgres)/), []);
   assert.deepEqual(importing(under('services/rehearsal/'), /^(services\/control-plane|lib\/|test\/)/), []);
+  assert.deepEqual(importing(under('services/', 'lib/'), /^simulation\//), []);
+  // The simulated account knows the reconciler's types, and nothing of the control plane.
+  assert.deepEqual(
+    importing(under('simulation/aws/'), /^(services\/(control-plane|rehearsal|postgres)|lib\/|test\/)/),
+    [],
+  );
 });
 
 test('AWS is called only in kinds/ and aws/', () => {
-  const elsewhere = notUnder('services/reconciler/kinds/', 'services/reconciler/aws/', 'test/', 'bench/');
+  const elsewhere = notUnder(
+    'services/reconciler/kinds/',
+    'services/reconciler/aws/',
+    'simulation/aws/',
+    'test/',
+    'bench/',
+  );
   assert.deepEqual(importing(elsewhere, /^@aws-sdk\//), []);
 });
 

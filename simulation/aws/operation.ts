@@ -1,0 +1,53 @@
+/** What one AWS call is to the simulated account: its SDK command, the parameters that it knows, and its refusals. */
+
+/** An error as the SDK throws it: `name` is AWS's code as the SDK spells it. */
+export class Refused extends Error {
+  readonly $fault = 'client';
+  readonly $metadata: { readonly httpStatusCode: number; readonly requestId: string; readonly attempts: number };
+
+  constructor(code: string, message: string, status = 400) {
+    super(message);
+    this.name = code;
+    this.$metadata = { httpStatusCode: status, requestId: 'simulated', attempts: 1 };
+  }
+}
+
+/** The simulator's own gap, which nothing may take for an answer of AWS's: add the call, or the parameter, to it. */
+export class NotSimulated extends Error {}
+
+// eslint-disable-next-line @typescript-eslint/no-explicit-any
+type CommandClass<In, Out> = abstract new (...args: any[]) => { input: In; resolveMiddleware(...args: any[]): any } & {
+  readonly '~out'?: Out;
+};
+
+export interface Operation {
+  /** `CreateService` */
+  readonly name: string;
+  readonly isWrite: boolean;
+  /** Parameters; every other one that is given is refused loudly. The first says which resource it is about. */
+  readonly knows: ReadonlySet<string>;
+  // eslint-disable-next-line @typescript-eslint/no-explicit-any
+  run(input: any): object;
+}
+
+/** By command class. */
+export type Operations = Map<unknown, Operation>;
+
+/** Collects a service's operations. */
+export class Table {
+  readonly operations: Operations = new Map();
+
+  read<In extends object>(command: CommandClass<In, unknown>, knows: string, run: (input: In) => object): this {
+    return this.#add(command, false, knows, run);
+  }
+
+  write<In extends object>(command: CommandClass<In, unknown>, knows: string, run: (input: In) => object): this {
+    return this.#add(command, true, knows, run);
+  }
+
+  #add(command: { readonly name: string }, isWrite: boolean, knows: string, run: Operation['run']): this {
+    const name = command.name.replace(/Command$/, '');
+    this.operations.set(command, { name, isWrite, knows: new Set(knows.split(' ')), run });
+    return this;
+  }
+}
