@@ -92,6 +92,8 @@ export interface Fault {
   cut?: boolean;
   /** No answer until the caller gives up @default false */
   timeout?: boolean;
+  /** It stands still until it is let go, and then goes on as if nothing had been; see `hold` @default false */
+  hold?: boolean;
   /**
    * The first so many of the same read after a write are answered as before it, or as if nothing were there; then
    * rightly.
@@ -101,10 +103,20 @@ export interface Fault {
   suspended?: boolean;
   /** Actions that a service control policy denies: `ecs:Create*`. */
   deniedByOrganization?: string;
-  /** With code, status, cut or timeout: the call takes effect first @default false */
+  /** With code, status, cut, timeout or hold: the call takes effect first @default false */
   after?: boolean;
   /** Waits this long first, not divided by any pace; the only thing that goes with others, or alone. */
   delaySeconds?: number;
+}
+
+export interface Hold {
+  /**
+   * The call, once it stands still.
+   * @throws Error when none does within so long
+   */
+  reached(seconds: number): Promise<Call>;
+  /** Lets it go on, and holds no other. What was dropped by its caller stays so. */
+  release(): Promise<void>;
 }
 
 export interface CapacityLack {
@@ -160,6 +172,11 @@ export interface Rehearsal {
   /** What AWS's services told EventBridge, whether a rule wanted it or not; the last 2,000. */
   events(account?: string): Promise<AwsEvent[]>;
   fault(...faults: Fault[]): Promise<void>;
+  /**
+   * Stops a call just before it takes effect or, with `after`, just before it is answered: whoever made it can be
+   * killed there, or the world changed.
+   */
+  hold(which: Omit<Fault, 'hold'>): Promise<Hold>;
   clearFaults(): Promise<void>;
   reset(): Promise<void>;
   processes(): Promise<Record<string, unknown>[]>;
@@ -483,6 +500,22 @@ function drive(endpoint: string, stop: () => Promise<void>): Rehearsal {
     settle: async () => void (await own('POST', '/iam/settle')),
     clearCalls: async () => void (await own('DELETE', '/calls')),
     fault: async (...faults) => void (await own('POST', '/faults', faults)),
+    async hold(which) {
+      const { added } = (await own('POST', '/faults', [{ ...which, hold: true }])) as { added: number[] };
+      const id = added[0]!;
+      const held = async (): Promise<Call[]> => ((await own('GET', `/faults/held?id=${id}`)) as { held: Call[] }).held;
+      return {
+        async reached(seconds) {
+          for (const deadline = Date.now() + seconds * 1000; ;) {
+            const late = new Promise<Call[]>((resolve) => setTimeout(resolve, deadline - Date.now(), []).unref());
+            const [call] = await Promise.race([held(), late]);
+            if (call !== undefined) return call;
+            if (Date.now() >= deadline) throw new Error(`no such call within ${seconds} s: ${JSON.stringify(which)}`);
+          }
+        },
+        release: async () => void (await own('DELETE', `/faults?id=${id}`)),
+      };
+    },
     clearFaults: async () => void (await own('DELETE', '/faults')),
     reset: async () => void (await own('POST', '/reset')),
     processes: async () => ((await own('GET', '/processes')) as { processes: Record<string, unknown>[] }).processes,

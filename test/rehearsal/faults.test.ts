@@ -11,6 +11,7 @@ import {
 import { DescribeDBInstancesCommand, RDSClient } from '@aws-sdk/client-rds';
 import { AssumeRoleCommand, STSClient } from '@aws-sdk/client-sts';
 import { startRehearsal, type Rehearsal } from '../../services/rehearsal/index.ts';
+import { eventually } from '../support/eventually.ts';
 
 let account: Rehearsal;
 const options = (number: string, maxAttempts = 1) => ({
@@ -186,6 +187,53 @@ test('no answer until the caller gives up; the call may have taken effect', asyn
       ['unheard', 0],
     ],
   );
+});
+
+test('a call stands still before its effect or after it, until it is let go; others pass', async () => {
+  const client = new ECSClient(options('444444444445'));
+  const there = async (cluster: string) =>
+    (await client.send(new DescribeClustersCommand({ clusters: [cluster] }))).clusters!.length === 1;
+  for (const after of [false, true]) {
+    const clusterName = `held-${after}`;
+    const hold = await account.hold({ account: '444444444445', action: 'CreateCluster', after, nth: 2, times: 1 });
+    await client.send(new CreateClusterCommand({ clusterName: `passes-${after}` }));
+    let answered = false;
+    const creating = client.send(new CreateClusterCommand({ clusterName })).then((made) => {
+      answered = true;
+      return made.cluster!.clusterName;
+    });
+    assert.equal((await hold.reached(10)).resource, clusterName);
+    assert.equal(await there(clusterName), after);
+    assert.equal(answered, false);
+    await hold.release();
+    assert.equal(await creating, clusterName);
+    assert.equal(await there(clusterName), true);
+  }
+  await assert.rejects(
+    (await account.hold({ account: '444444444445', action: 'DeleteCluster' })).reached(0.1),
+    /no such call within 0.1 s: .*DeleteCluster/,
+  );
+});
+
+test('a held call whose caller is gone takes no effect, or keeps the one that it had; the log says so', async () => {
+  const client = new ECSClient(options('444444444446'));
+  for (const [after, made] of [
+    [false, 0],
+    [true, 1],
+  ] as const) {
+    const clusterName = `dropped-${after}`;
+    const hold = await account.hold({ account: '444444444446', action: 'CreateCluster', after });
+    const giveUp = new AbortController();
+    const creating = client.send(new CreateClusterCommand({ clusterName }), { abortSignal: giveUp.signal });
+    await hold.reached(10);
+    giveUp.abort();
+    await assert.rejects(creating);
+    await eventually('the call is over', async () => (await account.calls()).some((one) => one.error === 'held'));
+    await hold.release();
+    const { clusters } = await client.send(new DescribeClustersCommand({ clusters: [clusterName] }));
+    assert.equal(clusters!.length, made);
+    await account.clearCalls();
+  }
 });
 
 /** https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_CreateService.html: "eventual consistency". */

@@ -9,6 +9,9 @@ from `seed`), for `forSeconds`. What happens, one of:
   down             the whole service is out of order: 503
   cut              the connection ends without an answer; with `after`, once the call has taken effect
   timeout          no answer until the caller gives up; likewise
+  hold             the call stands still until it is let go (`DELETE /faults?id=…`), and then goes on as if nothing had
+                   been, or until its caller is gone: before it has any effect or, with `after`, once it has taken effect
+                   and before it is answered. `GET /faults/held?id=…` answers with the call when there is one
   stale            so many reads are answered as before the last write (or as if nothing were there), then rightly
   suspended        the account is blocked
   deniedByOrganization  actions (`ecs:Create*`) that a service control policy denies
@@ -18,17 +21,21 @@ from `seed`), for `forSeconds`. What happens, one of:
 
 import asyncio
 import fnmatch
+import itertools
 import json
 import random
 import re
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from account import control, settings
 
 REST_XML = {"s3", "route53", "cloudfront"}
-EFFECTS = ("code", "status", "throttle", "down", "cut", "timeout", "stale", "suspended", "deniedByOrganization")
+EFFECTS = (
+    "code", "status", "throttle", "down", "cut", "timeout", "hold", "stale", "suspended", "deniedByOrganization",
+)  # fmt: skip
+HELD_SECONDS = 20  # whoever asks for a held call asks again after so long
 
 
 def _pattern(value: Any) -> str:
@@ -67,6 +74,7 @@ FIELDS = {
     "throttle": _is(bool, "neither true nor false"),
     "down": _is(bool, "neither true nor false"),
     "timeout": _is(bool, "neither true nor false"),
+    "hold": _is(bool, "neither true nor false"),
     "stale": _is(int, "not a whole number from 1", lambda value: value >= 1),
     "suspended": _is(bool, "neither true nor false"),
     "deniedByOrganization": _is(
@@ -97,20 +105,27 @@ def wrong(asked: Any) -> str:
         return "account: which one is suspended?"
     if "seed" in asked and "probability" not in asked:
         return "seed: chance needs a probability"
-    if "after" in asked and not {"code", "status", "cut", "timeout"} & set(effects):
-        return "after: only with code, status, cut or timeout"
+    if "after" in asked and not {"code", "status", "cut", "timeout", "hold"} & set(effects):
+        return "after: only with code, status, cut, timeout or hold"
     return ""
+
+
+_ids = itertools.count(1)
 
 
 @dataclass
 class Fault:
     wanted: dict
+    id: int = field(default_factory=lambda: next(_ids))
     seen: int = 0
     hits: int = 0
     until: float = float("inf")
     chance: random.Random = field(default_factory=random.Random)
     before: dict = field(default_factory=dict)  # of stale: what each read answered, and after how many writes
     told: dict = field(default_factory=dict)  # of stale: how often a read was answered wrongly since the last write
+    held: list = field(default_factory=list)  # of hold: the calls that stand still
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    released: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         self.chance = random.Random(self.wanted.get("seed", settings.SEED))
@@ -379,6 +394,8 @@ def wrap(inner):
             await asyncio.sleep(want["delaySeconds"])
         if not any(want.get(name) for name in EFFECTS):
             return await inner(scope, receive, send)
+        if want.get("hold"):
+            return await _hold(fault, inner, scope, receive, send)
         if want.get("after"):
 
             async def unheard(_message):
@@ -400,26 +417,89 @@ def wrap(inner):
     return app
 
 
+async def _hold(fault: Fault, inner, scope, receive, send) -> None:
+    call, after = scope["rehearsal"], fault.wanted.get("after", False)
+    said: list = []
+
+    async def keep(message):
+        said.append(message)
+
+    if after:
+        await inner(scope, receive, keep)
+    else:
+        given = await receive()  # the request itself: what comes then is that its caller is gone
+
+        async def replay():
+            nonlocal given
+            message, given = given, None
+            return message if message is not None else await receive()
+
+    fault.held.append(call)
+    fault.arrived.set()
+    gone, go = asyncio.ensure_future(_gone(receive)), asyncio.ensure_future(fault.released.wait())
+    await asyncio.wait((gone, go), return_when=asyncio.FIRST_COMPLETED)
+    gone.cancel(), go.cancel()
+    fault.held.remove(call)
+    if not fault.released.is_set():
+        call.status, call.error = 0, "held"
+    elif after:
+        for message in said:
+            await send(message)
+    else:
+        await inner(scope, replay, send)
+
+
+async def _gone(receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
 async def _add(request: control.Request) -> dict:
     asked = request.body if isinstance(request.body, list) else [request.body]
     for one in asked:
         why = wrong(one)
         if why:
             raise ValueError(why)
-    _faults.extend(Fault(one) for one in asked)
-    return _shown()
+    added = [Fault(one) for one in asked]
+    _faults.extend(added)
+    return {**_shown(), "added": [one.id for one in added]}
 
 
 def _shown() -> dict:
-    return {"faults": [{**one.wanted, "seen": one.seen, "hits": one.hits} for one in _faults]}
+    return {"faults": [{**one.wanted, "id": one.id, "seen": one.seen, "hits": one.hits} for one in _faults]}
+
+
+def _by_id(request: control.Request) -> Fault:
+    asked = request.query.get("id", "")
+    for one in _faults:
+        if str(one.id) == asked:
+            return one
+    raise LookupError(f"no fault {asked}")
 
 
 async def _list(_request: control.Request) -> dict:
     return _shown()
 
 
-async def _clear(_request: control.Request) -> dict:
-    reset()
+async def _held(request: control.Request) -> dict:
+    """The calls that a fault holds; with none, once there is one, or after HELD_SECONDS."""
+    fault = _by_id(request)
+    if not fault.held:
+        fault.arrived.clear()
+        try:
+            await asyncio.wait_for(fault.arrived.wait(), HELD_SECONDS)
+        except TimeoutError:
+            pass
+    return {"held": [asdict(call) for call in fault.held]}
+
+
+async def _clear(request: control.Request) -> dict:
+    """All of them, or one by its id. What they hold goes on."""
+    for one in [_by_id(request)] if "id" in request.query else list(_faults):
+        one.released.set()
+        _faults.remove(one)
+    if not _faults:
+        _writes.clear()
     return {}
 
 
@@ -429,10 +509,13 @@ def install() -> None:
     policy.organization.append(forbids)
     control.route("POST", "/faults", _add)
     control.route("GET", "/faults", _list)
+    control.route("GET", "/faults/held", _held)
     control.route("DELETE", "/faults", _clear)
 
 
 def reset() -> None:
+    for one in _faults:
+        one.released.set()
     _faults.clear()
     _writes.clear()
 
