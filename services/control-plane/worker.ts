@@ -7,7 +7,6 @@ import { explain } from '../reconciler/aws/errors.ts';
 import { Superseded, newRow, pass, type Memory, type Outcome, type Row } from '../reconciler/pass.ts';
 import type { Place } from '../reconciler/place.ts';
 import { Graph } from '../reconciler/resource.ts';
-import type { DeploymentSpec, ServerSpec } from '../reconciler/spec.ts';
 import {
   INSTEAD_OF_BUILDING,
   deploymentStatus,
@@ -38,6 +37,7 @@ import {
   type SeenRevision,
 } from './store/observed.ts';
 import { beginReceipt } from './store/receipts.ts';
+import { lastWord, targetOf, wanted } from './target.ts';
 
 export interface WorkerOptions {
   readonly db: Database;
@@ -57,8 +57,6 @@ export interface WorkerOptions {
 
 /** How long a place that cannot be entered, or a delete that found leftovers, is left alone. */
 const RETRY_SECONDS = 30;
-/** Secrets Manager keeps twenty labels: two are its own, and the rest is for versions of requests just now. */
-const VERSIONS_KEPT = 10;
 /**
  * Of deployments that are not settled; all are dropped when there are more, which costs some calls and nothing else.
  */
@@ -110,52 +108,6 @@ function foregone(revision: SeenRevision, isDeleted: boolean): Judged<Verdict> |
   return revision.image === null ? { status: 'BUILD_FAILED', message: NOT_BUILT } : null;
 }
 
-/** Ended before it was carried out: nothing in the account is of it. */
-const neverRan = ({ verdict, startedAt }: SeenRevision): boolean =>
-  verdict !== null &&
-  (verdict.status === 'BUILD_FAILED' ||
-    verdict.status === 'SKIPPED' ||
-    (verdict.status === 'INTERRUPTED' && startedAt === null));
-
-/** The newest that had, or has, a say in what runs in the account. */
-const lastWord = (seen: Pick<Seen, 'revisions'>): SeenRevision | undefined =>
-  seen.revisions.find((revision) => !neverRan(revision));
-
-/**
- * The newest revision, unless it has come to a bad end: then the one that serves. When none does, one that failed
- * stays: AWS has given it up, so it is observed, and everything that it made can be seen. One that was interrupted does
- * not: undefined, only the foundation is wanted, and whatever ran of it is removed.
- */
-export function targetOf(seen: Pick<Seen, 'revisions' | 'activeRevisionId'>): SeenRevision | undefined {
-  const last = lastWord(seen);
-  if (last === undefined || last.verdict === null || last.verdict.status === 'DEPLOYED') return last;
-  const active = seen.revisions.find((revision) => revision.id === seen.activeRevisionId);
-  return active ?? (isFailure(last.verdict.status) ? last : undefined);
-}
-
-/** What the next revision inherits: of the newest one, or of the create. */
-const inherited = ({ revisions, deployment }: Pick<Seen, 'revisions' | 'deployment'>) =>
-  revisions[0] ?? deployment.base ?? { environment: [], references: [] };
-
-/**
- * Secret versions that must stay: of the target, of the one that serves, of those that wait, and those that the next
- * one inherits; then, as long as there is room, of earlier revisions that one may want to go back to.
- */
-export function retainedVersions(seen: Pick<Seen, 'revisions' | 'activeRevisionId' | 'deployment'>): string[] {
-  const target = targetOf(seen);
-  const active = seen.revisions.find((revision) => revision.id === seen.activeRevisionId);
-  const versions = new Set<string>();
-  const open = seen.revisions.filter((revision) => revision.verdict === null);
-  for (const needed of [target, active, inherited(seen), ...open])
-    for (const { versionId } of needed?.environment ?? []) versions.add(versionId);
-  for (const revision of seen.revisions) {
-    const more = new Set([...versions, ...revision.environment.map((variable) => variable.versionId)]);
-    if (more.size > VERSIONS_KEPT) break;
-    for (const version of more) versions.add(version);
-  }
-  return [...versions];
-}
-
 class OneLook {
   readonly #o: WorkerOptions;
   readonly #look: Look;
@@ -179,10 +131,7 @@ class OneLook {
     if (place === undefined) throw new Error('a deployment in a place that was never registered');
     await this.#conclude();
     if (this.#seen.isDeleted) return this.#remove(place);
-    const target = targetOf(this.#seen);
-    if (target?.verdict === null && target.startedAt === null)
-      await startRevision(this.#o.db, this.#seen.deployment.id, target.id);
-    await this.#build(place, target);
+    await this.#build(place);
   }
 
   /** At once, so that what is foregone stands also while the place cannot be entered. */
@@ -202,18 +151,14 @@ class OneLook {
     this.#seen = { ...this.#seen, revisions: ended };
   }
 
-  /** @param target undefined: only the foundation is laid */
-  async #build(place: Place, target: SeenRevision | undefined): Promise<void> {
-    const { cloud } = this.#o;
-    const graph = target
-      ? cloud.graph(this.#serverSpec(target), place)
-      : cloud.foundation(this.#spec(inherited(this.#seen)), place);
+  async #build(place: Place): Promise<void> {
+    const { db, cloud } = this.#o;
+    const { target, graph, generation, observeOnly } = wanted(cloud, this.#seen, place);
+    if (target?.verdict === null && target.startedAt === null)
+      await startRevision(db, this.#seen.deployment.id, target.id);
     const entered = await this.#enter(place);
     if (typeof entered === 'string') return this.#settleUnreachable(entered, target);
-    const failed = target !== undefined && target.verdict !== null && target.verdict.status !== 'DEPLOYED';
-    // Another size or safety may be what mends a database that could not be made.
-    const { type, databaseTier } = this.#seen.deployment;
-    const outcome = await this.#pass(entered, graph, target?.id ?? `foundation ${type} ${databaseTier}`, failed);
+    const outcome = await this.#pass(entered, graph, generation, observeOnly);
     await this.#settle(target, outcome, graph.nodes.length);
   }
 
@@ -265,25 +210,6 @@ class OneLook {
     }
   }
 
-  #spec({ environment, references }: Pick<SeenRevision, 'environment' | 'references'>): DeploymentSpec {
-    const { deployment } = this.#seen;
-    return {
-      deployment: { id: deployment.id, name: deployment.name, workspaceId: deployment.workspaceId },
-      type: deployment.type,
-      databaseTier: deployment.databaseTier,
-      source: deployment.source,
-      environment: environment.map(({ name, versionId }) => ({ name, versionId })),
-      references: references.map(({ name, arn, secretKey }) => ({ name, arn, key: secretKey })),
-      retainedSecretVersions: retainedVersions(this.#seen),
-    };
-  }
-
-  #serverSpec(target: SeenRevision): ServerSpec {
-    const { id, number, image, resources, agentAuth } = target;
-    if (image === null) throw new Error('a revision without an image cannot be carried out');
-    return { ...this.#spec(target), revision: { id, number }, image, resources, agentAuth };
-  }
-
   /** The account, or why it cannot be entered. */
   async #enter(place: Place): Promise<Entered | string> {
     try {
@@ -312,7 +238,7 @@ class OneLook {
     if (this.#said) await trimEvents(tx, deployment.id);
   }
 
-  #pass(entered: Entered, graph: Graph, generation: string, failed = false): Promise<Outcome> {
+  #pass(entered: Entered, graph: Graph, generation: string, observeOnly = false): Promise<Outcome> {
     const { db, cloud } = this.#o;
     const { deployment, epoch } = this.#seen;
     const revisionId = this.#seen.revisions.some((each) => each.id === generation) ? generation : null;
@@ -322,7 +248,7 @@ class OneLook {
       kinds: cloud.kinds,
       rows: rowsOf(db, deployment.id, epoch),
       memory: this.#memory,
-      observeOnly: failed,
+      observeOnly,
       cx: (nodeId) => ({ ...entered.cx(nodeId), fence: () => requireEpoch(db, deployment.id, epoch) }),
       conceal: (text) => redact(text, this.#o.digestKey, this.#digests()),
       defect: (resource, err) => this.#o.log.error({ err, deployment: deployment.id, resource }, 'a defect of ours'),
@@ -350,10 +276,10 @@ class OneLook {
     );
   }
 
-  async #settle(target: SeenRevision | undefined, outcome: Outcome, wanted: number): Promise<void> {
+  async #settle(target: SeenRevision | undefined, outcome: Outcome, count: number): Promise<void> {
     const { db, looks } = this.#o;
     const { deployment, revisions, asked } = this.#seen;
-    const built = outcome.rows.slice(0, wanted);
+    const built = outcome.rows.slice(0, count);
     const judged = new Map<string, Judged<RevisionStatus>>();
     const last = lastWord(this.#seen);
     for (const revision of revisions) {

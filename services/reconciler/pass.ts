@@ -140,7 +140,8 @@ async function buildOne(p: Pass, node: Node, row: Row, got: Map<string, unknown>
   if (live === undefined || changes.length > 0) {
     if (gaveUp) return failed(gaveUp.message);
     if (p.observeOnly) return failed('not made or changed any more: its revision has failed');
-    if (live === undefined && node.kind.stateful && wasReady(row)) throw new Terminal(lost(node, inputs));
+    const gone = live === undefined ? lost(node, inputs, row) : undefined;
+    if (gone !== undefined) throw new Terminal(gone);
     // A second creation would be refused at best; of what has no name there would be two.
     if (live === undefined && appears(p, row, before.inputs)) return waiting(NOT_THERE_YET);
     await cx.fence();
@@ -308,10 +309,13 @@ export function newRow(id: string, kind: string, generation: string, since: Date
 }
 
 const needsOf = (node: Node): string[] => Object.values(node.needs).map((need) => need.id);
-const lost = ({ id, kind: { stateful } }: Node, inputs: unknown): string =>
-  typeof stateful === 'function'
+/** Of what is absent: what was lost with it; undefined: nothing, it can be made again. */
+export function lost({ id, kind: { stateful } }: Node, inputs: unknown, row: Row): string | undefined {
+  if (!stateful || !wasReady(row)) return undefined;
+  return typeof stateful === 'function'
     ? stateful(inputs)
     : `deleted by somebody else, with what it held: "${id}": restore it under its name`;
+}
 /** What never was ready was never used, so it holds nothing. */
 const wasReady = (row: Row): boolean => row.outputs !== null;
 const isNew = (p: Pass, row: Row): boolean =>

@@ -67,6 +67,8 @@ export interface Kind<In = any, Live = any, Out = any> {
    * says what was lost and what to do.
    */
   readonly stateful?: true | ((inputs: In) => string);
+  /** Outputs that are others after it was changed; all others stay as they are for as long as it exists. */
+  readonly renews?: readonly string[];
   /** Read-only. Finds it by its name or tags. */
   observe(cx: Cx, inputs: In): Promise<Observed<Live, Out>>;
   /** Pure. Empty: in sync, or not changeable just now. */

@@ -3,7 +3,7 @@
  * is made, but for two that an older pass may make too: events, which say what was done, and the mark that a revision
  * was started.
  */
-import { sql, type Expression, type ExpressionBuilder, type SqlBool } from 'kysely';
+import { sql, type Expression, type ExpressionBuilder, type Selectable, type SqlBool } from 'kysely';
 import type { Place } from '../../reconciler/place.ts';
 import type { AgentAuth, DatabaseTier } from '../../reconciler/spec.ts';
 import { Superseded, type Row, type Rows, type State } from '../../reconciler/pass.ts';
@@ -18,6 +18,7 @@ import {
   json,
   now,
   type Database,
+  type DeploymentStatuses,
   type Reference,
   type RevisionBase,
   type Tables,
@@ -95,40 +96,64 @@ export async function begin(db: Database, deploymentId: string): Promise<Seen | 
       .returning(['epoch', 'active_revision_id', 'known_status'])
       .executeTakeFirst();
     if (begun === undefined) return undefined;
-    const { epoch, active_revision_id, known_status } = begun;
-    // Held until all is read: a revision that comes with another type or tier is never seen with the one before, which
-    // its task definition would keep for good.
-    const deployment = await tx
-      .selectFrom('deployments')
-      .selectAll()
-      .where('id', '=', deploymentId)
-      .forShare()
-      .executeTakeFirstOrThrow();
-    const place = await tx
-      .selectFrom('places')
-      .selectAll()
-      .where('id', '=', deployment.place_id)
-      .executeTakeFirstOrThrow();
-    return {
-      epoch,
-      asked: deployment.asked,
-      deployment: {
-        id: deployment.id,
-        name: deployment.name,
-        workspaceId: deployment.workspace_id,
-        type: deployment.type,
-        databaseTier: deployment.database_tier,
-        source: deployment.source,
-        base: deployment.base,
-      },
-      isDeleted: deployment.deleted_at !== null,
-      isDraft: deployment.accepted_at === null,
-      place: placeOf(place),
-      activeRevisionId: active_revision_id,
-      knownStatus: known_status,
-      revisions: await seenRevisions(tx, deploymentId, active_revision_id),
-    };
+    return seenOf(tx, deploymentId, begun);
   });
+}
+
+/** The same without beginning anything: a pass that runs goes on. */
+export async function peek(db: Database, deploymentId: string): Promise<Seen | undefined> {
+  return db.transaction().execute(async (tx) => {
+    const found = await tx
+      .selectFrom('deployments as d')
+      .leftJoin('deployment_statuses as s', 's.deployment_id', 'd.id')
+      .select(['s.epoch', 's.active_revision_id', 's.known_status'])
+      .where('d.id', '=', deploymentId)
+      .executeTakeFirst();
+    return found && seenOf(tx, deploymentId, { ...found, epoch: found.epoch ?? 0 });
+  });
+}
+
+async function seenOf(
+  tx: Tx,
+  deploymentId: string,
+  {
+    epoch,
+    active_revision_id,
+    known_status,
+  }: Pick<Selectable<DeploymentStatuses>, 'epoch' | 'active_revision_id' | 'known_status'>,
+): Promise<Seen> {
+  // Held until all is read: a revision that comes with another type or tier is never seen with the one before, which
+  // its task definition would keep for good.
+  const deployment = await tx
+    .selectFrom('deployments')
+    .selectAll()
+    .where('id', '=', deploymentId)
+    .forShare()
+    .executeTakeFirstOrThrow();
+  const place = await tx
+    .selectFrom('places')
+    .selectAll()
+    .where('id', '=', deployment.place_id)
+    .executeTakeFirstOrThrow();
+  return {
+    epoch,
+    asked: deployment.asked,
+    deployment: {
+      id: deployment.id,
+      name: deployment.name,
+      workspaceId: deployment.workspace_id,
+      type: deployment.type,
+      databaseTier: deployment.database_tier,
+      source: deployment.source,
+      base: deployment.base,
+    },
+    isDeleted: deployment.deleted_at !== null,
+    isDraft: deployment.accepted_at === null,
+    place: placeOf(place),
+    activeRevisionId: active_revision_id,
+    knownStatus: known_status,
+    revisions: await seenRevisions(tx, deploymentId, active_revision_id),
+  };
 }
 
 async function seenRevisions(tx: Tx, deploymentId: string, active: string | null): Promise<SeenRevision[]> {

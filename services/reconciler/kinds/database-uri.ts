@@ -36,6 +36,7 @@ export const databaseUri: Kind<DatabaseUriInputs, Live, { arn: string; version: 
   pollSeconds: 2,
   limitSeconds: 1800,
   usual: () => ({ ready: 'a minute' }),
+  renews: ['version'],
 
   async observe(cx, { name, database }) {
     const found = await findOurs(cx, name);

@@ -84,6 +84,7 @@ export const taskDefinition: Kind<TaskDefinitionInputs, Live, { arn: string; fam
   ],
   pollSeconds: 2,
   limitSeconds: 300,
+  renews: ['arn'],
 
   async observe({ aws, tags }, { family }) {
     try {
