@@ -78,6 +78,7 @@ async function start(
   const accounts = new Accounts({
     ...(settings.credentials ? { credentials: settings.credentials } : {}), // else the SDK looks for them itself
     ...(settings.awsEndpoint ? { endpoint: settings.awsEndpoint } : {}),
+    rates: { share: settings.awsShare / settings.replicas, pace: settings.awsPace },
     onCall: (call) => log.debug(call, 'aws'),
   });
   const cloud = awsCloud(accounts);
@@ -102,10 +103,11 @@ async function start(
       log,
       digestKey: key,
       concurrency: settings.looks,
+      perPlace: settings.looksPerPlace,
       sweepSeconds: settings.sweepSeconds,
       ...(settings.pollSeconds === null ? {} : { pollSeconds: settings.pollSeconds }),
     });
-  closers.push(keepUp(db, looks, settings, log));
+  closers.push(keepUp(db, looks, accounts, settings, log));
 
   warnOfAgents(settings, log);
   const { principalArn, agentAuth, rateLimit } = settings;
@@ -169,8 +171,10 @@ async function openTheDoor(db: Database, settings: Settings, log: Logger): Promi
  * Now and then, one at a time: what no look is asked for, requests that died midway, and tables that would only grow.
  * @returns ends it, after what is under way
  */
-function keepUp(db: Database, looks: Looks, settings: Settings, log: Logger): () => Promise<void> {
+function keepUp(db: Database, looks: Looks, accounts: Accounts, settings: Settings, log: Logger): () => Promise<void> {
   const once = async (): Promise<void> => {
+    for (const waits of accounts.rates.waits())
+      if (waits.waited > 0 || waits.throttled > 0) log.info(waits, "waited for AWS's rate");
     try {
       for (const id of await oldDrafts(db, DRAFT_MINUTES, 100)) await abandonDraft(db, looks, id);
       const lost = await looks.sweep(500);

@@ -28,13 +28,21 @@ export interface Settings {
   readonly principalArn: string | null;
   /** `AWS_ENDPOINT_URL`: of an emulated AWS @default AWS's own */
   readonly awsEndpoint: string | null;
+  /** `FREEHOLD_AWS_SHARE`: of AWS's request rates in an account, how much is ours, between 0 and 1 @default 0.8 */
+  readonly awsShare: number;
+  /** `FREEHOLD_AWS_PACE`: how many times faster than AWS an emulated one is @default 1 */
+  readonly awsPace: number;
+  /** `FREEHOLD_REPLICAS`: processes with a worker on the same database: each takes its part of that share @default 1 */
+  readonly replicas: number;
   /**
    * `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN` @default the SDK's own chain: task role,
    * profile
    */
   readonly credentials: { accessKeyId: string; secretAccessKey: string; sessionToken?: string } | null;
-  /** `FREEHOLD_LOOKS`: deployments that this process works on at once @default 8 */
+  /** `FREEHOLD_LOOKS`: deployments that this process works on at once @default 16 */
   readonly looks: number;
+  /** `FREEHOLD_LOOKS_PER_PLACE`: of these, how many in one place, so that no place holds up all others @default half */
+  readonly looksPerPlace: number;
   /** `FREEHOLD_WORKER=0`: serve the API only @default true */
   readonly worker: boolean;
   /** `FREEHOLD_SWEEP_SECONDS`: how soon drift is seen where all is well @default 900 */
@@ -103,6 +111,12 @@ export function settingsFrom(env: Environment, root: string): Settings {
         'FREEHOLD_AGENT_AUTH=noop instead lets in whoever reaches their load balancer',
     );
   };
+  const awsShare = (): number => {
+    const share = number('FREEHOLD_AWS_SHARE', 0.8);
+    if (share > 0 && share <= 1) return share;
+    throw new Error(`FREEHOLD_AWS_SHARE is no part of 1: "${share}": 0.8 leaves a fifth of AWS's rates to other tools`);
+  };
+  const looks = number('FREEHOLD_LOOKS', 16);
   return {
     port,
     host,
@@ -113,11 +127,15 @@ export function settingsFrom(env: Environment, root: string): Settings {
     rateLimit: number('FREEHOLD_RATE_LIMIT', 3000),
     principalArn: text('FREEHOLD_PRINCIPAL_ARN'),
     awsEndpoint: text('AWS_ENDPOINT_URL'),
+    awsShare: awsShare(),
+    awsPace: Math.max(1, number('FREEHOLD_AWS_PACE', 1)),
+    replicas: Math.max(1, number('FREEHOLD_REPLICAS', 1)),
     credentials:
       accessKeyId && secretAccessKey
         ? { accessKeyId, secretAccessKey, ...(sessionToken ? { sessionToken } : {}) }
         : null,
-    looks: number('FREEHOLD_LOOKS', 8),
+    looks,
+    looksPerPlace: Math.max(1, number('FREEHOLD_LOOKS_PER_PLACE', Math.ceil(looks / 2))),
     worker: text('FREEHOLD_WORKER') !== '0',
     sweepSeconds: number('FREEHOLD_SWEEP_SECONDS', 900),
     pollSeconds: text('FREEHOLD_POLL_SECONDS') === null ? null : number('FREEHOLD_POLL_SECONDS', 0),

@@ -48,6 +48,8 @@ export interface WorkerOptions {
   readonly digestKey: Buffer;
   /** Looks at once in this process. */
   readonly concurrency: number;
+  /** Of these, how many in one place. @default all */
+  readonly perPlace?: number;
   /** Between two looks at a deployment where all is well: how soon drift is seen. */
   readonly sweepSeconds: number;
   /** The longest that one waits to look again at what AWS is at work on. @default what each kind asks for */
@@ -64,7 +66,7 @@ const MEMORIES_KEPT = 1000;
 
 export async function startWorker(options: WorkerOptions): Promise<void> {
   const memories = new Map<string, Memory>();
-  await options.looks.work(options.concurrency, async (look) => {
+  await options.looks.work({ atOnce: options.concurrency, perPlace: options.perPlace }, async (look) => {
     if (memories.size >= MEMORIES_KEPT) memories.clear();
     const memory: Memory = memories.get(look.deploymentId) ?? new Map();
     memories.set(look.deploymentId, memory);

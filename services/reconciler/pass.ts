@@ -265,11 +265,15 @@ async function step(p: Pass, row: Row, done: 'ready' | 'gone', act: () => Promis
   } catch (error) {
     if (error instanceof Superseded) throw error;
     const untagged = error instanceof NotOurs && isNew(p, row);
-    const { terminal, message, defect } = explain(error);
+    const { terminal, message, waits = false, defect } = explain(error);
     if (defect) p.defect(row.id, error);
-    row.state = untagged ? waiting(NOT_THERE_YET) : terminal ? failed(message) : { state: 'retrying', message };
-    row.tries = terminal ? 0 : row.tries + 1;
-    row.notBefore = terminal ? null : new Date(p.now().getTime() + backoffSeconds(row.tries) * 1000);
+    row.state = untagged
+      ? waiting(NOT_THERE_YET)
+      : terminal
+        ? failed(message)
+        : { state: waits ? 'waiting' : 'retrying', message };
+    row.tries = terminal || waits ? 0 : row.tries + 1;
+    row.notBefore = terminal || waits ? null : new Date(p.now().getTime() + backoffSeconds(row.tries) * 1000);
   }
   if (row.state.state !== 'ready') row.state = { ...row.state, message: p.conceal(row.state.message) };
   row.generation = p.generation;

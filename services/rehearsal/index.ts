@@ -142,6 +142,8 @@ export interface AddressLack {
 export interface Rehearsal {
   /** http://127.0.0.1:PORT: every AWS API, and the proxy for the balancers' DNS names. */
   readonly endpoint: string;
+  /** How many times shorter AWS's own waits are, and how many times faster its request rates come back. */
+  readonly pace: number;
   /** Root of an account: for the customer's own acts. Any 12 digits are an account. */
   root(account: string): Credentials;
   /** An IAM user with an access key, and one inline policy or as many managed ones as there are documents. */
@@ -331,7 +333,7 @@ export async function startRehearsal(options: RehearsalOptions = {}): Promise<Re
   try {
     const port = await readyPort(child.stdio[3] as Readable, ended);
     child.unref();
-    return drive(`http://127.0.0.1:${port}`, stop);
+    return drive(`http://127.0.0.1:${port}`, options.pace ?? 1, stop);
   } catch (error) {
     await stop();
     throw new Error(
@@ -345,7 +347,9 @@ export async function startRehearsal(options: RehearsalOptions = {}): Promise<Re
 export async function attachRehearsal(endpoint: string): Promise<Rehearsal> {
   const health = await fetch(`${endpoint}/_rehearsal/health`);
   if (!health.ok) throw new Error(`${endpoint} is not an emulated account`);
-  return drive(endpoint.replace(/\/$/, ''), async () => {});
+  const clock = await fetch(`${endpoint}/_rehearsal/clock`);
+  const { pace } = (await clock.json()) as { pace: number };
+  return drive(endpoint.replace(/\/$/, ''), pace, async () => {});
 }
 
 function mustBeAccount(account: string): void {
@@ -381,7 +385,7 @@ function tail(path: string): string {
   return readFileSync(path, 'utf8').trimEnd().split('\n').slice(-3).join(' | ');
 }
 
-function drive(endpoint: string, stop: () => Promise<void>): Rehearsal {
+function drive(endpoint: string, pace: number, stop: () => Promise<void>): Rehearsal {
   async function own(method: string, path: string, body?: unknown): Promise<unknown> {
     const answer = await fetch(`${endpoint}/_rehearsal${path}`, {
       method,
@@ -430,6 +434,7 @@ function drive(endpoint: string, stop: () => Promise<void>): Rehearsal {
 
   return {
     endpoint,
+    pace,
     root: (account) => {
       mustBeAccount(account);
       return { accessKeyId: account, secretAccessKey: 'test' };

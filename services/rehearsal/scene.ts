@@ -92,6 +92,7 @@ async function launch(
       NODE_COMPILE_CACHE: process.env['NODE_COMPILE_CACHE'],
       PORT: String(port),
       AWS_ENDPOINT_URL: options.rehearsal.endpoint,
+      FREEHOLD_AWS_PACE: String(options.rehearsal.pace),
       AWS_REGION: 'us-east-1',
       AWS_ACCESS_KEY_ID: accessKeyId,
       AWS_SECRET_ACCESS_KEY: secretAccessKey,

@@ -5,7 +5,7 @@ import { Looks } from '../../services/control-plane/store/looks.ts';
 const url = process.argv[2]!;
 const db = openDatabase(url, { connections: 2, onError: () => {} });
 const looks = await Looks.open(db, { url, heartbeatSeconds: 10, expireSeconds: 60, onError: () => {} });
-await looks.work(1, (look) => {
+await looks.work({ atOnce: 1 }, (look) => {
   process.stdout.write(look.deploymentId);
   return new Promise(() => {});
 });

@@ -55,7 +55,7 @@ const settle = (looks: Looks, look: Look, asked: number, seconds: number | null)
 test('intent and its look are one transaction', async () => {
   const looks = await open();
   const seen: string[] = [];
-  await looks.work(2, async (look) => {
+  await looks.work({ atOnce: 2 }, async (look) => {
     seen.push(look.deploymentId);
     await settle(looks, look, await askedOf(look.deploymentId), 3600);
   });
@@ -82,7 +82,7 @@ test('a look that is asked for while one runs follows it, however many were aske
   let count = 0;
   let release = (): void => {};
   let held = new Promise<void>((resolve) => (release = resolve));
-  await looks.work(4, async (look) => {
+  await looks.work({ atOnce: 4 }, async (look) => {
     const asked = await askedOf(look.deploymentId);
     running++;
     count++;
@@ -111,7 +111,7 @@ test('a sleeping look is brought forward', async () => {
   const looks = await open();
   const id = await deployment();
   const at: number[] = [];
-  await looks.work(1, async (look) => {
+  await looks.work({ atOnce: 1 }, async (look) => {
     at.push(Date.now());
     await settle(looks, look, await askedOf(id), 3600);
   });
@@ -126,7 +126,7 @@ test('a look that throws comes back', async () => {
   const looks = await open();
   const id = await deployment();
   let tries = 0;
-  await looks.work(1, async (look) => {
+  await looks.work({ atOnce: 1 }, async (look) => {
     if (++tries === 1) throw new Error('the store was away');
     await settle(looks, look, await askedOf(id), null);
   });
@@ -172,7 +172,7 @@ test('the look of a killed process is given to another', async () => {
     const id = await taken;
     child.kill('SIGKILL');
     const seen: string[] = [];
-    await looks.work(1, async (look) => {
+    await looks.work({ atOnce: 1 }, async (look) => {
       seen.push(look.deploymentId);
       await settle(looks, look, await askedOf(look.deploymentId), 3600);
     });

@@ -619,7 +619,7 @@ test('two replicas share the work: each thing is made once, no deployment is wor
       ['first', api.looks],
       ['second', second],
     ] as const)
-      await looks.work(4, async (look) => {
+      await looks.work({ atOnce: 4 }, async (look) => {
         workers[who]++;
         if (busy.has(look.deploymentId)) overlaps.push(look.deploymentId);
         busy.add(look.deploymentId);

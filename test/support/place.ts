@@ -257,8 +257,8 @@ export async function makePlace(rehearsal: Rehearsal, account: string, prefix = 
     { NatGatewayIds: [NatGatewayId] },
   );
   const calls: Call[] = [];
-  const { endpoint } = rehearsal;
-  const accounts = new Accounts({ credentials, endpoint, onCall: (call) => calls.push(call) });
+  const { endpoint, pace } = rehearsal;
+  const accounts = new Accounts({ credentials, endpoint, rates: { pace }, onCall: (call) => calls.push(call) });
   for (const client of [ec2, elb, iam, discovery]) client.destroy();
   return { place, accounts, credentials, calls, allow, close: () => accounts.close() };
 }

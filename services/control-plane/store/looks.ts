@@ -69,13 +69,16 @@ export class Looks {
 
   /** In the transaction that writes the intent: a look soon. A sleeping one is brought forward. */
   async ask(tx: Tx, deploymentId: string): Promise<void> {
-    await tx
+    const deployment = await tx
       .updateTable('deployments')
       .set({ asked: sql`asked + 1` })
       .where('id', '=', deploymentId)
-      .execute();
-    const data = { deploymentId };
-    await this.#boss.upsert(QUEUE, data, { singletonKey: deploymentId, startAfter: 0, db: fromKysely(tx) });
+      .returning('place_id')
+      .executeTakeFirst();
+    if (deployment === undefined) return;
+    const group = { id: deployment.place_id };
+    const options = { singletonKey: deploymentId, group, startAfter: 0, db: fromKysely(tx) };
+    await this.#boss.upsert(QUEUE, { deploymentId }, options);
   }
 
   /**
@@ -87,7 +90,7 @@ export class Looks {
     const { deploymentId } = look;
     const deployment = await tx
       .selectFrom('deployments')
-      .select('asked')
+      .select(['asked', 'place_id'])
       .where('id', '=', deploymentId)
       .forUpdate()
       .executeTakeFirst();
@@ -95,12 +98,24 @@ export class Looks {
     await this.#boss.deleteJob(QUEUE, look.job, { db });
     if (deployment === undefined || seconds === null) return;
     const startAfter = deployment.asked === asked ? Number(seconds.toFixed(2)) : 0;
-    await this.#boss.send(QUEUE, { deploymentId }, { singletonKey: deploymentId, startAfter, db });
+    const group = { id: deployment.place_id };
+    await this.#boss.send(QUEUE, { deploymentId }, { singletonKey: deploymentId, group, startAfter, db });
   }
 
-  /** Carries out looks, so many at once. One that throws is tried again, later and later. */
-  async work(concurrency: number, carryOut: (look: Look) => Promise<void>): Promise<void> {
-    const options = { localConcurrency: concurrency, pollingIntervalSeconds: 0.5, notifyPollingIntervalSeconds: 0.5 };
+  /**
+   * Carries out looks: so many at once, and so many in one place, however many are due there and however slowly it
+   * answers. One that throws is tried again, later and later.
+   */
+  async work(
+    { atOnce, perPlace = atOnce }: { readonly atOnce: number; readonly perPlace?: number | undefined },
+    carryOut: (look: Look) => Promise<void>,
+  ): Promise<void> {
+    const options = {
+      localConcurrency: atOnce,
+      localGroupConcurrency: Math.max(1, Math.min(perPlace, atOnce)),
+      pollingIntervalSeconds: 0.5,
+      notifyPollingIntervalSeconds: 0.5,
+    };
     await this.#boss.work(QUEUE, options, async ([job]: Job<{ deploymentId: string }>[]) => {
       if (job) await carryOut({ deploymentId: job.data.deploymentId, job: job.id });
     });

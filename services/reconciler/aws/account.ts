@@ -18,7 +18,8 @@ import { ServiceDiscoveryClient } from '@aws-sdk/client-servicediscovery';
 import { AssumeRoleCommand, STSClient } from '@aws-sdk/client-sts';
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner';
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { PlaceUnavailable, codeOf, explain, isDenied, isSessionLost, noteCall } from './errors.ts';
+import { PlaceUnavailable, codeOf, explain, isDenied, isSessionLost, isThrottled, noteCall } from './errors.ts';
+import { Rates, type RatesOptions } from './rates.ts';
 
 /** One customer account in one region, entered. Clients are made when first used. */
 export interface Account {
@@ -58,6 +59,8 @@ export interface AccountsOptions {
   readonly endpoint?: string;
   /** Calls at once for one account, region and service. @default 10 */
   readonly concurrency?: number;
+  /** How much of AWS's request rates is ours. @default four fifths of what AWS publishes */
+  readonly rates?: RatesOptions;
   /** Told of every call, after it ended. `service` and `operation` as in an IAM action. */
   readonly onCall?: (call: Call) => void;
 }
@@ -67,7 +70,10 @@ export interface Call {
   readonly region: string;
   readonly service: string;
   readonly operation: string;
+  /** Retries and waits included. */
   readonly seconds: number;
+  /** For AWS's rates and for other calls. */
+  readonly waitedSeconds: number;
   /** AWS's error code; undefined when the call succeeded. */
   readonly error: string | undefined;
 }
@@ -82,8 +88,13 @@ export interface Entrance {
 
 /** What the customer's CloudTrail shows of us. */
 export interface Session {
-  /** 2-64 characters of `[A-Za-z0-9_=,.@-]`. */
+  /** 2-64 characters of `[A-Za-z0-9_=,.@-]`. Sessions of one name share their turns where calls have to wait. */
   readonly name: string;
+}
+
+export interface EnterOptions {
+  /** Somebody waits for the answer: these calls go before all that runs in the background @default false */
+  readonly isUrgent?: boolean;
 }
 
 /** One thing that whoever is lent a session may do with it. */
@@ -96,25 +107,40 @@ const SESSION_SECONDS = 3600;
 /** The least that AWS gives: https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html */
 const LENT_SECONDS = 900;
 const REFRESH_BEFORE_SECONDS = 300;
+/** The longest that a call waits for its token: then a look says so and comes back, and a request is answered. */
+const BACKGROUND_WAIT_SECONDS = 20;
+const URGENT_WAIT_SECONDS = 10;
 const TIMEOUTS = { connectionTimeout: 5_000, requestTimeout: 30_000, throwOnRequestTimeout: true };
 
 interface Entered {
-  readonly account: Account;
+  readonly urgent: Account;
+  readonly background: Account;
   readonly session: RoleSession;
   usedAt: number;
 }
 
-/** Whose credentials the call at hand is signed with: clients are shared by all sessions in an account. */
-const calling = new AsyncLocalStorage<RoleSession>();
+/** Who makes the call at hand: clients are shared by all sessions in an account. */
+interface Caller {
+  /** Whose credentials sign it. */
+  readonly session: RoleSession;
+  readonly who: string;
+  readonly isUrgent: boolean;
+  /** Whatever one call waited, its retries included. */
+  waitedSeconds: number;
+}
+const calling = new AsyncLocalStorage<Caller>();
 
 export class Accounts {
   readonly #options: AccountsOptions;
   readonly #sessions = new Map<string, Entered>();
   /** By account and region, as AWS counts: what one session learns of AWS's rate holds for all. */
   readonly #clients = new Map<string, Account>();
+  /** Calls that may be made now, of each account, region and API. */
+  readonly rates: Rates;
 
   constructor(options: AccountsOptions) {
     this.#options = options;
+    this.rates = new Rates(options.rates);
   }
 
   /**
@@ -122,32 +148,33 @@ export class Accounts {
    * work.
    * @throws PlaceUnavailable with the cause, the role, and what to do
    */
-  async enter(place: Entrance, session: Session): Promise<Account> {
+  async enter(place: Entrance, session: Session, { isUrgent = false }: EnterOptions = {}): Promise<Account> {
     const { roleArn, externalId, region } = place;
     const key = JSON.stringify([roleArn, externalId, region, session]);
     let entered = this.#sessions.get(key);
     if (entered === undefined) {
       this.#forgetUnused();
       const role = this.#session(place, session);
-      entered = { account: as(role, this.#clientsOf(place)), session: role, usedAt: 0 };
+      const [who, clients] = [session.name, this.#clientsOf(place)];
+      const urgent = as({ session: role, who, isUrgent: true }, clients);
+      const background = as({ session: role, who, isUrgent: false }, clients);
+      entered = { urgent, background, session: role, usedAt: 0 };
       this.#sessions.set(key, entered);
     }
     entered.usedAt = Date.now();
     await entered.session();
-    return entered.account;
+    return isUrgent ? entered.urgent : entered.background;
   }
 
   /**
-   * The account for somebody else's sake: a session of 15 minutes that may do what the role may and `lent` says, and is
-   * not renewed.
+   * The account for somebody else's sake, who waits for it: a session of 15 minutes that may do what the role may and
+   * `lent` says, and is not renewed.
    * @throws PlaceUnavailable as `enter`
    */
   async lend(place: Entrance, session: Session, lent: readonly Lent[]): Promise<Account> {
     const credentials = await this.#assume(place, session, lent);
-    return as(
-      Object.assign(() => Promise.resolve(credentials), { lost: () => {} }),
-      this.#clientsOf(place),
-    );
+    const lost = Object.assign(() => Promise.resolve(credentials), { lost: () => {} });
+    return as({ session: lost, who: session.name, isUrgent: true }, this.#clientsOf(place));
   }
 
   /**
@@ -248,13 +275,13 @@ export class Accounts {
   }
 
   #makeClients(id: string, region: string): Account {
-    const credentials = Object.assign(() => calling.getStore()!(), {
+    const credentials = Object.assign(() => calling.getStore()!.session(), {
       memoized: true, // or the client would keep the first session's
     });
     const config = () => ({
       region,
       credentials,
-      retryMode: 'adaptive',
+      retryMode: 'standard', // the SDK's adaptive mode slows all calls of a service for one that is refused
       maxAttempts: 3,
       requestHandler: TIMEOUTS,
       ...this.#endpoint(),
@@ -274,8 +301,7 @@ export class Accounts {
       logs: () => watched('logs', new CloudWatchLogsClient(config())),
       logReads: () => {
         const patience = { ...TIMEOUTS, requestTimeout: 8_000 };
-        const reading = { ...config(), retryMode: 'standard', requestHandler: patience };
-        return watched('logs', new CloudWatchLogsClient(reading));
+        return watched('logs', new CloudWatchLogsClient({ ...config(), requestHandler: patience }));
       },
       discovery: () => watched('servicediscovery', new ServiceDiscoveryClient(config())),
       scaling: () => watched('application-autoscaling', new ApplicationAutoScalingClient(config())),
@@ -306,32 +332,56 @@ export class Accounts {
     } as const;
   }
 
-  /** One middleware around every call, its retries included: waits for its turn, counts, and names errors. */
+  /**
+   * Around every call: counts it, and names its errors. Around each of its tries: waits for a token of AWS's rate, then
+   * for its turn, so that what waits for a token holds up no call that has one.
+   */
   #watch(client: Watchable, service: string, account: string, region: string): void {
     const turns = new Turns(this.#options.concurrency ?? 10);
-    client.middlewareStack.add(
-      // eslint-disable-next-line @typescript-eslint/no-explicit-any
-      (next: (args: any) => Promise<any>, context: { commandName?: string }) => async (args: any) => {
-        const operation = (context.commandName ?? '').replace(/Command$/, '');
-        const end = await turns.take();
+    const { rates } = this;
+    const around: Middleware = (next, context) => (args) => {
+      const asked = calling.getStore();
+      const caller = { session: asked?.session, who: '', isUrgent: true, ...asked, waitedSeconds: 0 } as Caller;
+      return calling.run(caller, async () => {
+        const operation = operationOf(context);
         const started = performance.now();
         let failure: unknown;
         try {
           return await next(args);
         } catch (error) {
           failure = error;
-          if (isSessionLost(error)) calling.getStore()?.lost();
+          if (isSessionLost(error)) caller.session?.lost();
           if (!(error instanceof PlaceUnavailable)) noteCall(error, `${service}:${operation}`);
           throw error;
         } finally {
-          end();
           const seconds = (performance.now() - started) / 1000;
           const error = failure === undefined ? undefined : codeOf(failure);
-          this.#options.onCall?.({ account, region, service, operation, seconds, error });
+          const { waitedSeconds } = caller;
+          this.#options.onCall?.({ account, region, service, operation, seconds, waitedSeconds, error });
         }
-      },
-      { step: 'initialize', name: 'freeholdCall', priority: 'high' },
-    );
+      });
+    };
+    const tried: Middleware = (next, context) => async (args) => {
+      const caller = calling.getStore()!;
+      const { who, isUrgent } = caller;
+      const call = { account, region, service, operation: operationOf(context) };
+      const started = performance.now();
+      const seconds = isUrgent ? URGENT_WAIT_SECONDS : BACKGROUND_WAIT_SECONDS;
+      await rates.take({ ...call, who, isUrgent, seconds });
+      const end = await turns.take();
+      caller.waitedSeconds += (performance.now() - started) / 1000;
+      try {
+        return await next(args);
+      } catch (error) {
+        if (isThrottled(error)) rates.slowDown(call);
+        throw error;
+      } finally {
+        end();
+      }
+    };
+    client.middlewareStack.add(around, { step: 'initialize', name: 'freeholdCall', priority: 'high' });
+    const after = { relation: 'after', toMiddleware: 'retryMiddleware' };
+    client.middlewareStack.addRelativeTo(tried, { ...after, name: 'freeholdTry' });
   }
 }
 
@@ -342,10 +392,23 @@ interface RoleSession {
   lost(): void;
 }
 
-interface Watchable {
+type Middleware = (
   // eslint-disable-next-line @typescript-eslint/no-explicit-any
-  readonly middlewareStack: { add(middleware: any, options: any): void };
+  next: (args: any) => Promise<any>,
+  context: { commandName?: string },
+  // eslint-disable-next-line @typescript-eslint/no-explicit-any
+) => (args: any) => Promise<any>;
+
+interface Watchable {
+  readonly middlewareStack: {
+    // eslint-disable-next-line @typescript-eslint/no-explicit-any
+    add(middleware: any, options: any): void;
+    // eslint-disable-next-line @typescript-eslint/no-explicit-any
+    addRelativeTo(middleware: any, options: any): void;
+  };
 }
+
+const operationOf = ({ commandName = '' }: { commandName?: string }): string => commandName.replace(/Command$/, '');
 
 const partitionOf = (arn: string): string => arn.split(':')[1]!;
 
@@ -386,12 +449,14 @@ function lazy<T extends object>(makers: { [K in keyof T]: () => T[K] }): T {
   return made as T;
 }
 
-/** The same clients, with every call signed in this session. */
-function as(session: RoleSession, clients: Account): Account {
+/** The same clients, with every call made by this caller. */
+function as(caller: Omit<Caller, 'waitedSeconds'>, clients: Account): Account {
   const view = <K extends Exclude<keyof Account, 'id' | 'region'>>(name: K) => {
     const client = clients[name];
     const send = (...call: unknown[]): unknown =>
-      calling.run(session, () => (client.send as (...call: unknown[]) => unknown).apply(client, call));
+      calling.run({ ...caller, waitedSeconds: 0 }, () =>
+        (client.send as (...call: unknown[]) => unknown).apply(client, call),
+      );
     return Object.assign(Object.create(client) as Account[K], { send });
   };
   return lazy({

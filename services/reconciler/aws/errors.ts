@@ -5,6 +5,8 @@
  * Codes: each service's API reference, "Common errors" and the errors of the operations that the kinds call.
  */
 
+import { RateWait } from './rates.ts';
+
 /** Only other inputs can help. */
 export class Terminal extends Error {}
 
@@ -93,6 +95,8 @@ export const isSessionLost = (error: unknown): boolean => SESSION.test(codeOf(er
 export interface Explained {
   readonly terminal: boolean;
   readonly message: string;
+  /** Nothing is wrong: its turn has not come. */
+  readonly waits?: true;
   /** Neither AWS nor the user said it: an error of our own. */
   readonly defect?: true;
 }
@@ -100,6 +104,7 @@ export interface Explained {
 export function explain(error: unknown): Explained {
   if (error instanceof Terminal) return { terminal: true, message: error.message };
   if (error instanceof PlaceUnavailable) return { terminal: false, message: error.message };
+  if (error instanceof RateWait) return { terminal: false, waits: true, message: error.message };
   const text = clean(error instanceof Error ? error.message : String(error));
   const code = codeOf(error);
   const call = error instanceof Error ? calls.get(error) : undefined;

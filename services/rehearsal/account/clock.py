@@ -15,7 +15,7 @@ import time as real_time
 from collections.abc import Callable
 from types import SimpleNamespace
 
-from account import control
+from account import control, settings
 
 _skipped = 0.0
 _world = threading.Condition()
@@ -161,7 +161,7 @@ def install() -> None:
         stand_in(importlib.import_module(f"ministack.services.{name}"))
     on_skip(_wake_pauses)
     control.route("POST", "/clock", _skip)
-    control.route("GET", "/clock", lambda _: {"now": now()})
+    control.route("GET", "/clock", lambda _: {"now": now(), "pace": settings.PACE})
 
 
 def reset() -> None:
