@@ -31,6 +31,34 @@ export interface PlaceOutputs {
   readonly logGroupRoot: string;
   /** Where archives of source code are put. Stacks that were deployed before there was one print none. */
   readonly uploadBucket?: string;
+  /** More load balancers, beside the first: a hundred deployments fit behind each. In the same security group. */
+  readonly moreBalancers?: readonly Balancer[];
+}
+
+/** One load balancer of a place, and the listener that deployments' rules are added to. */
+export interface Balancer {
+  readonly loadBalancerArn: string;
+  readonly loadBalancerDnsName: string;
+  readonly listenerArn: string;
+}
+
+/** All of a place's, the first one first. */
+export const balancersOf = (place: PlaceOutputs): readonly Balancer[] => [
+  {
+    loadBalancerArn: place.loadBalancerArn,
+    loadBalancerDnsName: place.loadBalancerDnsName,
+    listenerArn: place.listenerArn,
+  },
+  ...(place.moreBalancers ?? []),
+];
+
+/**
+ * The place as one deployment sees it: with its own load balancer.
+ * @param balancer its ARN; null: the first, as of every deployment that was made while there was one
+ */
+export function behind<P extends PlaceOutputs>(place: P, balancer: string | null): P {
+  const own = balancersOf(place).find(({ loadBalancerArn }) => loadBalancerArn === balancer);
+  return own === undefined ? place : { ...place, ...own };
 }
 
 export interface Place extends PlaceOutputs {

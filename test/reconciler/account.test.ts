@@ -42,7 +42,12 @@ describe('entering an account', { timeout: 60_000 }, () => {
 
   test('no more calls at once than allowed, whatever the session', async () => {
     const [delaySeconds, concurrency, calls] = [0.2, 2, 6];
-    const accounts = new Accounts({ credentials: t.credentials, endpoint: rehearsal.endpoint, rates: { pace: rehearsal.pace }, concurrency });
+    const accounts = new Accounts({
+      credentials: t.credentials,
+      endpoint: rehearsal.endpoint,
+      rates: { pace: rehearsal.pace },
+      concurrency,
+    });
     const sessions = await Promise.all(
       ['one', 'two', 'three'].map((name) => accounts.enter(t.place, { name: `narrow-${name}` })),
     );

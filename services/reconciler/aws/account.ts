@@ -13,6 +13,7 @@ import { IAMClient } from '@aws-sdk/client-iam';
 import { RDSClient } from '@aws-sdk/client-rds';
 import { ResourceGroupsTaggingAPIClient } from '@aws-sdk/client-resource-groups-tagging-api';
 import { PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
+import { ServiceQuotasClient } from '@aws-sdk/client-service-quotas';
 import { SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
 import { ServiceDiscoveryClient } from '@aws-sdk/client-servicediscovery';
 import { AssumeRoleCommand, STSClient } from '@aws-sdk/client-sts';
@@ -38,6 +39,7 @@ export interface Account {
   readonly ecr: ECRClient;
   readonly iam: IAMClient;
   readonly s3: S3Client;
+  readonly quotas: ServiceQuotasClient;
   readonly tagging: ResourceGroupsTaggingAPIClient;
   readonly sts: STSClient;
 }
@@ -308,6 +310,7 @@ export class Accounts {
       ecr: () => watched('ecr', new ECRClient(config())),
       iam: () => watched('iam', new IAMClient(config())),
       s3: () => watched('s3', new S3Client({ ...config(), ...this.#s3() })),
+      quotas: () => watched('servicequotas', new ServiceQuotasClient(config())),
       tagging: () => watched('tag', new ResourceGroupsTaggingAPIClient(config())),
       sts: () => watched('sts', new STSClient(config())),
     });
@@ -474,6 +477,7 @@ function as(caller: Omit<Caller, 'waitedSeconds'>, clients: Account): Account {
     ecr: () => view('ecr'),
     iam: () => view('iam'),
     s3: () => view('s3'),
+    quotas: () => view('quotas'),
     tagging: () => view('tagging'),
     sts: () => view('sts'),
   });

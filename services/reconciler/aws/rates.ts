@@ -3,8 +3,8 @@
  * being refused there. A bucket is an account's, a region's and a group of calls', as AWS has it; ours are a part of
  * AWS's, for the customer's own tools call the same APIs.
  *
- * Whoever waits is served in turn, one call of each deployment at a time: one with many calls does not delay the others.
- * People who wait for an answer go before what runs in the background.
+ * Whoever waits is served in turn, one call of each deployment at a time: one with many calls does not delay the
+ * others. People who wait for an answer go before what runs in the background.
  */
 
 interface Rate {
@@ -104,7 +104,7 @@ export const RATES: Readonly<Record<string, Service>> = {
   },
 };
 
-/** AWS publishes no number (RDS, IAM, Cloud Map, Application Auto Scaling, Service Quotas …): less than any that it does. */
+/** AWS publishes none of RDS, IAM, Cloud Map, Application Auto Scaling, Service Quotas: ours, as small as its others. */
 const UNPUBLISHED: readonly Rate[] = [rate('read', READ, 20, 10), rate('write', ANY, 10, 5)];
 
 export function rateOf(service: string, operation: string): Rate {
