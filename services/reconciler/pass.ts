@@ -4,7 +4,7 @@
  */
 import { isDeepStrictEqual } from 'node:util';
 import { NotOurs, Terminal, explain } from './aws/errors.ts';
-import type { Cx, Graph, Kind, Node, Observed } from './resource.ts';
+import { inWords, type Cx, type Graph, type Kind, type Node, type Observed, type Seconds } from './resource.ts';
 
 export type State =
   /** Usable and in sync; of what is being removed: gone. */
@@ -330,7 +330,7 @@ const appears = (p: Pass, row: Row, asked: unknown): boolean =>
 const isReady = (row: Row): boolean => row.state.state === 'ready';
 const isTrouble = (row: Row): boolean => row.state.state === 'failed' || row.state.state === 'retrying';
 const waiting = (message: string): State => ({ state: 'waiting', message });
-const usually = (why: string, usual: string | undefined): string =>
-  usual === undefined ? why : `${why}: usually ${usual}`;
+const usually = (why: string, usual: Seconds | undefined): string =>
+  usual === undefined ? why : `${why}: usually ${inWords(usual)}`;
 const failed = (message: string): State => ({ state: 'failed', message });
 const backoffSeconds = (tries: number): number => Math.min(BACKOFF_LIMIT_SECONDS, 2 ** tries);

@@ -4,6 +4,7 @@
  */
 import type { Account } from './aws/account.ts';
 import type { Grant, Scope } from './aws/grant.ts';
+import type { Item } from './prices.ts';
 
 /** What AWS says about one resource, this instant. */
 export type Observed<Live, Out> =
@@ -22,10 +23,41 @@ export interface Change {
   readonly to: unknown;
 }
 
-/** For people, who wait: `5 to 10 minutes`. */
+/** From so many seconds to so many. */
+export type Seconds = readonly [from: number, to: number];
+
+/** For people, who wait. What is not said is done at once. */
 export interface Usual {
-  readonly ready?: string;
-  readonly gone?: string;
+  readonly ready?: Seconds;
+  /** After a change in place. */
+  readonly changed?: Seconds;
+  readonly gone?: Seconds;
+}
+
+/** `5 to 10 minutes`, `up to a minute`, `30 seconds`. */
+export function inWords([from, to]: Seconds): string {
+  const [unit, name, one] =
+    from >= 3600 ? [3600, 'hour', 'an hour'] : to >= 60 ? [60, 'minute', 'a minute'] : [1, 'second', 'a second'];
+  const [least, most] = [Math.round(from / unit), Math.round(to / unit)];
+  const atMost = most === 1 ? one : `${most} ${name}s`;
+  return least === most ? atMost : least === 0 ? `up to ${atMost}` : `${least} to ${atMost}`;
+}
+
+/** AWS calls, as a plan counts them. */
+export interface Calls {
+  /** Of one observation. */
+  readonly observe: number;
+  /** Writes. */
+  readonly create: number;
+  readonly change: number;
+  readonly remove: number;
+}
+
+/** What a change does to those who use it. */
+export interface Effect {
+  readonly is: 'restart' | 'replace';
+  /** In a few words. */
+  readonly means: string;
 }
 
 /** All that a kind may use: the owner's tags, and clients of the account that the resource lives in. */
@@ -59,8 +91,8 @@ export interface Kind<In = any, Live = any, Out = any> {
   readonly pollSeconds: number;
   /** Seconds it may be busy before that counts as a failure. A resource that becomes ready later is ready. */
   readonly limitSeconds: number;
-  /** What usually passes until it is ready, and until it is gone. @default seconds: not worth a word */
-  readonly usual?: (inputs: In) => Usual;
+  /** What usually passes until it is ready, changed, or gone. @default not worth a word */
+  readonly usual?: (inputs: In, changes?: readonly Change[]) => Usual;
   /**
    * It holds what cannot be made again. It is kept until the deployment is deleted, also when a revision no longer
    * wants it; and when it has vanished, that is a failure with a name, never a reason to make an empty one. A function
@@ -69,6 +101,12 @@ export interface Kind<In = any, Live = any, Out = any> {
   readonly stateful?: true | ((inputs: In) => string);
   /** Outputs that are others after it was changed; all others stay as they are for as long as it exists. */
   readonly renews?: readonly string[];
+  /** @default a change in place, which nobody notices */
+  readonly effect?: (inputs: In, changes: readonly Change[]) => Effect | undefined;
+  /** @default two reads, and one write of each kind */
+  readonly calls?: (inputs: In) => Calls;
+  /** What it costs a month while it exists. @default nothing, or too little to name */
+  readonly cost?: (inputs: In) => readonly Item[];
   /** Read-only. Finds it by its name or tags. */
   observe(cx: Cx, inputs: In): Promise<Observed<Live, Out>>;
   /** Pure. Empty: in sync, or not changeable just now. */

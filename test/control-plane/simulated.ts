@@ -55,7 +55,7 @@ export class SimulatedCloud implements Cloud {
     iam: () => [],
     pollSeconds: 0.1,
     limitSeconds: 3600,
-    usual: () => ({ ready: 'an hour' }),
+    usual: () => ({ ready: [3600, 3600] }),
     observe: async (_cx, inputs) => {
       await this.onObserve(inputs);
       const live = this.things.get(inputs.name);

@@ -35,8 +35,11 @@ export const databaseUri: Kind<DatabaseUriInputs, Live, { arn: string; version: 
   iam: (scope) => [...secretGrants(scope), ...databaseGrants(scope)],
   pollSeconds: 2,
   limitSeconds: 1800,
-  usual: () => ({ ready: 'a minute' }),
+  usual: () => ({ ready: [60, 60], changed: [60, 60] }),
   renews: ['version'],
+  // It is bound to its database right after it was made: another password, another version, a tag.
+  calls: () => ({ observe: 2, create: 4, change: 3, remove: 1 }),
+  cost: () => [{ what: 'secret', count: 1 }],
 
   async observe(cx, { name, database }) {
     const found = await findOurs(cx, name);

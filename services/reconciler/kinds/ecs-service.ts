@@ -15,12 +15,15 @@ import { hasCode } from '../aws/errors.ts';
 import { ecsTagList, requireOurs, tagRecord } from '../aws/tags.ts';
 import type { Change, Kind } from '../resource.ts';
 import { compare } from './compare.ts';
+import type { FargateSize } from './fargate.ts';
 import { whyTasksStopped, type Watched } from './rollout.ts';
 
 export interface EcsServiceInputs {
   readonly name: string;
   readonly clusterArn: string;
   readonly taskDefinitionArn: string;
+  /** Of each task, as its definition has it: for what it costs. Rows of earlier versions have none. */
+  readonly size?: FargateSize;
   readonly subnets: readonly string[];
   readonly securityGroups: readonly string[];
   /** How many tasks; in between, scaling decides. */
@@ -60,6 +63,10 @@ interface Live {
   /** The wanted task definition was tried, and ECS gave up on it. */
   readonly gaveUp: boolean;
 }
+
+/** API reference, UpdateService: these start new tasks, the others do not. */
+const ROLLS = ['taskDefinition', 'subnets', 'securityGroups', 'targetGroup'];
+const rolls = (changes: readonly Change[]): boolean => changes.some(({ field }) => ROLLS.includes(field));
 
 /** A rollout that ECS took back, or could not even take back. */
 const TAKEN_BACK = /^ROLLBACK_/;
@@ -119,7 +126,26 @@ export const ecsService: Kind<EcsServiceInputs, Live, { arn: string; name: strin
   pollSeconds: 5,
   limitSeconds: 1800,
   // On Fargate a task starts in half a minute, and one behind a balancer is rolled out in two; large images take more.
-  usual: () => ({ ready: '2 to 5 minutes', gone: '1 to 3 minutes' }),
+  usual: (_, changes = []) => ({
+    ready: [120, 300],
+    changed: rolls(changes) ? [120, 300] : [0, 30],
+    gone: [60, 180],
+  }),
+  effect: (inputs, changes) =>
+    rolls(changes)
+      ? {
+          is: 'restart',
+          means:
+            inputs.minHealthy > 0
+              ? 'its tasks are replaced by new ones: the old ones go when those are healthy'
+              : 'its task is stopped, and then a new one is started: half a minute without it',
+        }
+      : undefined,
+  calls: () => ({ observe: 1, create: 1, change: 1, remove: 1 }),
+  cost: ({ size = { cpu: 0, memoryMb: 0 }, min, max }) => [
+    { what: 'vcpu', count: (min * size.cpu) / 1024, most: (max * size.cpu) / 1024 },
+    { what: 'memory-gb', count: (min * size.memoryMb) / 1024, most: (max * size.memoryMb) / 1024 },
+  ],
 
   async observe({ aws, tags }, inputs) {
     const found = await describe(aws, inputs);

@@ -54,6 +54,7 @@ export const environment: Kind<EnvironmentInputs, Live, { arn: string }> = {
   iam: secretGrants,
   pollSeconds: 2,
   limitSeconds: 300,
+  cost: () => [{ what: 'secret', count: 1 }],
   stateful: ({ versions }) => deleted(Object.values(versions).flat()),
 
   async observe(cx, inputs) {

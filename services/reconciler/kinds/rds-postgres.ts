@@ -11,7 +11,7 @@ import { arn, changesOurs, createsOurs } from '../aws/arn.ts';
 import { Terminal, hasCode } from '../aws/errors.ts';
 import type { Grant, Scope } from '../aws/grant.ts';
 import { requireOurs, tagList, tagRecord } from '../aws/tags.ts';
-import type { Kind } from '../resource.ts';
+import type { Change, Kind } from '../resource.ts';
 import { compare } from './compare.ts';
 
 export interface RdsPostgresInputs {
@@ -142,10 +142,27 @@ export const rdsPostgres: Kind<RdsPostgresInputs, Live, Database> = {
   pollSeconds: 15,
   limitSeconds: 3600,
   // As seen by users of Terraform's AWS provider; AWS promises nothing. A final snapshot adds to the removal.
-  usual: ({ multiAz, protected: snapshot }) => ({
-    ready: multiAz ? '15 to 20 minutes' : '5 to 10 minutes',
-    gone: snapshot ? '5 to 15 minutes' : '3 to 5 minutes',
+  usual: ({ multiAz, protected: snapshot }, changes = []) => ({
+    ready: multiAz ? [900, 1200] : [300, 600],
+    // Only what restarts it is waited for: https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/Overview.DBInstance.Modifying.html
+    changed: restarts(changes) ? [300, 900] : [0, 60],
+    gone: snapshot ? [300, 900] : [180, 300],
   }),
+  effect: (inputs, changes) =>
+    restarts(changes)
+      ? {
+          is: 'restart',
+          means: inputs.multiAz
+            ? 'the database restarts: a minute without it'
+            : 'the database restarts: minutes without it',
+        }
+      : undefined,
+  // Its deletion protection is taken off first.
+  calls: (inputs) => ({ observe: 1, create: 1, change: 1, remove: inputs.protected ? 2 : 1 }),
+  cost: ({ class: name, multiAz, storageGb }) => [
+    { what: multiAz ? `${name as `db.${string}`} multi-az` : (name as `db.${string}`), count: 1 },
+    { what: 'storage-gb', count: multiAz ? 2 * storageGb : storageGb },
+  ],
   stateful: true,
 
   async observe({ aws, tags }, inputs) {
@@ -304,6 +321,10 @@ const fixedOf = (found: DBInstance): Fixed => ({
   subnetGroup: (found.DBSubnetGroup?.DBSubnetGroupName ?? '').toLowerCase(),
   version: (found.EngineVersion ?? '').split('.')[0]!,
 });
+
+/** What `outage` says of changes that are not made yet; backups restart it when they are switched on or off. */
+const restarts = (changes: readonly Change[]): boolean =>
+  changes.some(({ field, from, to }) => field === 'class' || (field === 'backupDays' && (from === 0) !== (to === 0)));
 
 /** One name for each database that ever had this name. */
 export const finalSnapshot = (name: string, resourceId: string): string =>

@@ -18,6 +18,8 @@ export const redisSecret: Kind<RedisSecretInputs, Live, { arn: string }> = {
   iam: secretGrants,
   pollSeconds: 2,
   limitSeconds: 300,
+  calls: () => ({ observe: 1, create: 1, change: 0, remove: 1 }),
+  cost: () => [{ what: 'secret', count: 1 }],
 
   async observe(cx, inputs) {
     const found = await findOurs(cx, inputs.name);

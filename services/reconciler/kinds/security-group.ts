@@ -66,6 +66,7 @@ export const securityGroup: Kind<SecurityGroupInputs, Live, { id: string; arn: s
   ],
   pollSeconds: 2,
   limitSeconds: 300,
+  calls: ({ ingress }) => ({ observe: 1, create: ingress.length > 0 ? 2 : 1, change: 2, remove: 1 }),
 
   async observe(cx, inputs) {
     const found = await find(cx, inputs);

@@ -87,6 +87,7 @@ export const targetGroup: Kind<TargetGroupInputs, Live, { arn: string }> = {
   },
   pollSeconds: 2,
   limitSeconds: 300,
+  calls: () => ({ observe: 3, create: 2, change: 1, remove: 1 }),
 
   async observe({ aws, tags }, inputs) {
     try {
