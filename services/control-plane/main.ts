@@ -7,6 +7,7 @@ import { startPostgres } from '../postgres.ts';
 import { api } from './api/app.ts';
 import { listen } from './api/server.ts';
 import { awsCloud } from './aws.ts';
+import { advanceRolls } from './rolls.ts';
 import { settingsFrom, type Settings } from './settings.ts';
 import { digestKey, firstKey, settingKey } from './store/access.ts';
 import { openDatabase, type Database } from './store/database.ts';
@@ -14,11 +15,13 @@ import { abandonDraft, oldDrafts } from './store/deployments.ts';
 import { Looks } from './store/looks.ts';
 import { migrate } from './store/migrations.ts';
 import { prune } from './store/observed.ts';
+import { pruneRolls } from './store/rolls.ts';
 import { forgetKeys } from './store/tenants.ts';
 import { startWorker } from './worker.ts';
 
 const ROOT = join(import.meta.dirname, '..', '..');
 const UPKEEP_SECONDS = 60;
+const ROLL_SECONDS = 2;
 const DRAFT_MINUTES = 15;
 const STOP_SECONDS = 20;
 /** Without a store nothing can be put in order: passes may be cut off anywhere. */
@@ -107,12 +110,14 @@ async function start(
       sweepSeconds: settings.sweepSeconds,
       ...(settings.pollSeconds === null ? {} : { pollSeconds: settings.pollSeconds }),
     });
-  closers.push(keepUp(db, looks, accounts, settings, log));
+  closers.push(every(UPKEEP_SECONDS, log, () => keepUp(db, looks, accounts, settings, log)));
 
   warnOfAgents(settings, log);
   const { principalArn, agentAuth, rateLimit } = settings;
   const oidc = settings.oidc ? { oidc: settings.oidc } : {};
-  const app = api({ db, looks, cloud, log, principalArn, agentAuth, digestKey: key, rateLimit, ...oidc });
+  const options = { db, looks, cloud, log, principalArn, agentAuth, digestKey: key, rateLimit, ...oidc };
+  if (settings.worker) closers.push(every(ROLL_SECONDS, log, () => advanceRolls(options)));
+  const app = api(options);
   const server = await listen(app.fetch, settings);
   closers.push(() => new Promise((resolve) => server.close(resolve)));
   log.info(
@@ -167,29 +172,30 @@ async function openTheDoor(db: Database, settings: Settings, log: Logger): Promi
   shown?.();
 }
 
+/** What no look is asked for, requests that died midway, and tables that would only grow. */
+async function keepUp(db: Database, looks: Looks, accounts: Accounts, settings: Settings, log: Logger): Promise<void> {
+  for (const waits of accounts.rates.waits())
+    if (waits.waited > 0 || waits.throttled > 0) log.info(waits, "waited for AWS's rate");
+  for (const id of await oldDrafts(db, DRAFT_MINUTES, 100)) await abandonDraft(db, looks, id);
+  const lost = await looks.sweep(500);
+  if (lost > 0) log.warn({ lost }, 'deployments without a look were given one');
+  await prune(db, settings.eventDays);
+  await pruneRolls(db, settings.eventDays);
+  await forgetKeys(db, settings.eventDays);
+}
+
 /**
- * Now and then, one at a time: what no look is asked for, requests that died midway, and tables that would only grow.
+ * Does it now and then, one at a time.
  * @returns ends it, after what is under way
  */
-function keepUp(db: Database, looks: Looks, accounts: Accounts, settings: Settings, log: Logger): () => Promise<void> {
-  const once = async (): Promise<void> => {
-    for (const waits of accounts.rates.waits())
-      if (waits.waited > 0 || waits.throttled > 0) log.info(waits, "waited for AWS's rate");
-    try {
-      for (const id of await oldDrafts(db, DRAFT_MINUTES, 100)) await abandonDraft(db, looks, id);
-      const lost = await looks.sweep(500);
-      if (lost > 0) log.warn({ lost }, 'deployments without a look were given one');
-      await prune(db, settings.eventDays);
-      await forgetKeys(db, settings.eventDays);
-    } catch (error) {
-      log.error({ err: error }, 'upkeep');
-    }
-  };
+function every(seconds: number, log: Logger, act: () => Promise<void>): () => Promise<void> {
   let running: Promise<void> | undefined;
   const begin = (): void => {
-    running ??= once().finally(() => (running = undefined));
+    running ??= act()
+      .catch((error: unknown) => log.error({ err: error }, 'upkeep'))
+      .finally(() => (running = undefined));
   };
-  const timer = setInterval(begin, UPKEEP_SECONDS * 1000);
+  const timer = setInterval(begin, seconds * 1000);
   begin();
   return async () => {
     clearInterval(timer);

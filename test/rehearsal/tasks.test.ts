@@ -62,7 +62,7 @@ describe('tasks', { concurrency: 4, timeout: 120_000 }, () => {
     String((await rehearsal.processes()).find((one) => one['taskArn'] === taskArn)?.['address']);
 
   test('a one-off task passes through every state, runs a real process at an address of its own, and is stopped', async (t) => {
-    // It drains for so long that STOPPING cannot be missed; PENDING can, on a machine that is busy: the times below tell.
+    // It drains for so long that STOPPING cannot be missed; PENDING can, on a busy machine: the times below tell.
     const definition = await f.define('life', { REVISION: 'one', SAY: 'first\nsecond\nthird', DRAIN_MS: '1500' });
     const arn = await run(definition, { startedBy: 'a-test', group: 'mine' });
     const seen: string[] = [];

@@ -15,6 +15,7 @@ import { addListeners } from './listeners.ts';
 import { addLogs } from './logs.ts';
 import { addReference } from './reference.ts';
 import { addRevisions } from './revisions.ts';
+import { addRolls } from './rolls.ts';
 import { addStatusPage } from './status-page.ts';
 import { json } from './schemas.ts';
 import { addTenants } from './tenants.ts';
@@ -56,6 +57,7 @@ export function routes(options: ApiOptions): App {
   app.use(readBody);
   addDeployments(app, options);
   addRevisions(app, options);
+  addRolls(app, options);
   addTiers(app, options);
   addTimeline(app, options);
   addUploads(app, options);

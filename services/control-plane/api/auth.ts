@@ -35,6 +35,9 @@ export const ROLES: Record<Role, readonly string[]> = {
     'GET /v2/freehold/workspaces',
     'GET /v2/listeners',
     'GET /v2/listeners/{listener_id}',
+    'GET /v2/rolls',
+    'GET /v2/rolls/{roll_id}',
+    'GET /v2/rolls/{roll_id}/deployments',
     // They read.
     'POST /v1/projects/{deployment_id}/deploy_logs',
     'POST /v1/projects/{deployment_id}/revisions/{revision_id}/build_logs',
@@ -53,6 +56,11 @@ export const ROLES: Record<Role, readonly string[]> = {
     'POST /v2/deployments/{deployment_id}/revisions/{revision_id}/interrupt',
     'POST /v2/deployments/{deployment_id}/revisions/{revision_id}/redeploy',
     'POST /v2/deployments/{deployment_id}/upload-url',
+    'POST /v2/rolls',
+    'POST /v2/rolls/{roll_id}/cancel',
+    'POST /v2/rolls/{roll_id}/halt',
+    'POST /v2/rolls/{roll_id}/resume',
+    'POST /v2/rolls/{roll_id}/take-back',
   ],
   /** Says where deployments go, and who may do what. */
   admin: [

@@ -287,6 +287,7 @@ const steps: Record<string, Migration> = {
           ended_at timestamptz,
           primary key (roll_id, deployment_id)
         )`.execute(db);
+      await sql`create index roll_members_rolling on roll_members (roll_id) where state = 'ROLLING'`.execute(db);
       await sql`create index roll_members_in_order on roll_members (roll_id, position)`.execute(db);
       await sql`create index roll_members_of_deployment on roll_members (deployment_id)`.execute(db);
     },

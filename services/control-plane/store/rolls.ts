@@ -1,0 +1,397 @@
+/** Rolls: a change that goes through many deployments in rings. Who is in it, how far it is, and who works on it. */
+import { sql, type Selectable } from 'kysely';
+import { isFailure, isVerdict } from '../../reconciler/status.ts';
+import { now, type Database, type Page, type RollMemberState, type Rolls, type Tx } from './database.ts';
+
+export type RollRow = Selectable<Rolls>;
+
+/** A deployment that a roll may be about. */
+export interface Candidate {
+  readonly id: string;
+  readonly name: string;
+  readonly placeId: string;
+  /** The revision that serves. */
+  readonly activeId: string;
+}
+
+export interface Selection {
+  readonly ids?: readonly string[];
+  readonly nameContains?: string;
+  readonly type?: 'dev' | 'prod';
+  readonly placeId?: string;
+}
+
+/** The most deployments of one roll. */
+export const MEMBERS = 5000;
+/** The most rolls of a workspace that have not ended. */
+export const OPEN_ROLLS = 20;
+
+/**
+ * Those of a workspace that serve something, development first: what goes wrong goes wrong there.
+ * @returns at most one more than a roll may have
+ */
+export async function candidates(db: Database, workspaceId: string, wanted: Selection): Promise<Candidate[]> {
+  let query = db
+    .selectFrom('deployments as d')
+    .innerJoin('deployment_statuses as s', 's.deployment_id', 'd.id')
+    .where('d.workspace_id', '=', workspaceId)
+    .where('d.accepted_at', 'is not', null)
+    .where('d.deleted_at', 'is', null)
+    .where('s.active_revision_id', 'is not', null);
+  if (wanted.ids) query = query.where((e) => e('d.id', '=', e.fn.any(e.val([...wanted.ids!]))));
+  if (wanted.nameContains) query = query.where('d.name', 'like', `%${wanted.nameContains.replace(/[\\%_]/g, '\\$&')}%`);
+  if (wanted.type) query = query.where('d.type', '=', wanted.type);
+  if (wanted.placeId) query = query.where('d.place_id', '=', wanted.placeId);
+  const found = await query
+    .select(['d.id', 'd.name', 'd.place_id', 's.active_revision_id'])
+    .orderBy('d.type') // "dev" before "prod"
+    .orderBy('d.created_at')
+    .orderBy('d.id')
+    .limit(MEMBERS + 1)
+    .execute();
+  return found.map((row) => ({
+    id: row.id,
+    name: row.name,
+    placeId: row.place_id,
+    activeId: row.active_revision_id!,
+  }));
+}
+
+export interface NewRoll {
+  readonly workspaceId: string;
+  readonly name: string;
+  readonly imageUri: string | null;
+  /** How many deployments are in each. */
+  readonly rings: readonly number[];
+  readonly atOnce: number;
+  readonly maxFailures: number;
+  readonly soakSeconds: number;
+  readonly takesBack?: string;
+  /** In order; `targetId`: the revision to deploy again. */
+  readonly members: readonly { readonly id: string; readonly targetId?: string }[];
+}
+
+/** Why a roll cannot be begun as things are. */
+export type Refused =
+  { readonly full: true } | { readonly taken: { readonly deployment: string; readonly roll: string } };
+
+/** Begins a roll, unless one of its deployments is in another that has not ended. One at a time in a workspace. */
+export async function beginRoll(db: Database, roll: NewRoll): Promise<string | Refused> {
+  return db.transaction().execute(async (tx) => {
+    await tx.selectFrom('workspaces').select('id').where('id', '=', roll.workspaceId).forUpdate().execute();
+    const { open } = await tx
+      .selectFrom('rolls')
+      .select((e) => e.fn.countAll<number>().as('open'))
+      .where('workspace_id', '=', roll.workspaceId)
+      .where('state', 'in', ['RUNNING', 'HALTED'])
+      .executeTakeFirstOrThrow();
+    if (open >= OPEN_ROLLS) return { full: true };
+    const ids = roll.members.map((member) => member.id);
+    const taken = await tx
+      .selectFrom('roll_members as m')
+      .innerJoin('rolls as r', 'r.id', 'm.roll_id')
+      .innerJoin('deployments as d', 'd.id', 'm.deployment_id')
+      .select(['d.name as deployment', 'r.id as roll'])
+      .where('r.state', 'in', ['RUNNING', 'HALTED'])
+      .where((e) => e('m.deployment_id', '=', e.fn.any(e.val(ids))))
+      .executeTakeFirst();
+    if (taken) return { taken };
+    const { id } = await tx
+      .insertInto('rolls')
+      .values({
+        workspace_id: roll.workspaceId,
+        name: roll.name,
+        image_uri: roll.imageUri,
+        rings: [...roll.rings],
+        at_once: roll.atOnce,
+        max_failures: roll.maxFailures,
+        soak_seconds: roll.soakSeconds,
+        takes_back: roll.takesBack ?? null,
+      })
+      .returning('id')
+      .executeTakeFirstOrThrow();
+    const ringOf = roll.rings.flatMap((size, ring) => Array.from({ length: size }, () => ring + 1));
+    // Deployments that are being forgotten just now are left out by the join.
+    await sql`
+      insert into roll_members (roll_id, deployment_id, position, ring, target_id)
+      select ${id}, d.id, given.position, given.ring, given.target_id
+      from unnest(
+        ${ids}::uuid[], ${ids.map((_, i) => i + 1)}::int[], ${ringOf}::int[],
+        ${roll.members.map((member) => member.targetId ?? null)}::uuid[]
+      ) as given (id, position, ring, target_id)
+      join deployments d on d.id = given.id`.execute(tx);
+    return id;
+  });
+}
+
+export const findRoll = (db: Database | Tx, workspaceId: string, id: string): Promise<RollRow | undefined> =>
+  db.selectFrom('rolls').selectAll().where('id', '=', id).where('workspace_id', '=', workspaceId).executeTakeFirst();
+
+export const listRolls = (db: Database, workspaceId: string, page: Page): Promise<RollRow[]> =>
+  db
+    .selectFrom('rolls')
+    .selectAll()
+    .where('workspace_id', '=', workspaceId)
+    .orderBy('created_at', 'desc')
+    .orderBy('id')
+    .limit(page.limit)
+    .offset(page.offset)
+    .execute();
+
+/** How many members of each ring are in which state, and in how many places they are. */
+export interface RingCount {
+  readonly roll_id: string;
+  readonly ring: number;
+  readonly state: RollMemberState;
+  readonly members: number;
+  /** In the place that has most of them. */
+  readonly in_one_place: number;
+}
+
+export async function ringCounts(db: Database, rollIds: readonly string[]): Promise<RingCount[]> {
+  if (rollIds.length === 0) return [];
+  const { rows } = await sql<RingCount>`
+    select roll_id, ring, state, sum(members)::int as members, max(members)::int as in_one_place
+    from (
+      select m.roll_id, m.ring, m.state, d.place_id, count(*) as members
+      from roll_members m join deployments d on d.id = m.deployment_id
+      where m.roll_id = any(${[...rollIds]}::uuid[])
+      group by m.roll_id, m.ring, m.state, d.place_id
+    ) by_place
+    group by roll_id, ring, state
+    order by roll_id, ring, state`.execute(db);
+  return rows;
+}
+
+export interface Took {
+  readonly roll_id: string;
+  readonly middle: number;
+  readonly longest: number;
+}
+
+/** Seconds that the rollouts of rolls took so far: the middle one and the longest. None of those without any. */
+export async function tookSeconds(db: Database, rollIds: readonly string[]): Promise<Took[]> {
+  if (rollIds.length === 0) return [];
+  const { rows } = await sql<Took>`
+    select roll_id, percentile_cont(0.5) within group (order by seconds) as middle, max(seconds) as longest
+    from (
+      select roll_id, extract(epoch from ended_at - started_at)::float8 as seconds
+      from roll_members where roll_id = any(${[...rollIds]}::uuid[]) and state = 'DEPLOYED'
+    ) took
+    group by roll_id`.execute(db);
+  return rows;
+}
+
+export interface MemberRow {
+  readonly deployment_id: string;
+  readonly name: string;
+  readonly place_id: string;
+  readonly ring: number;
+  readonly state: RollMemberState;
+  readonly message: string | null;
+  readonly before_id: string | null;
+  readonly target_id: string | null;
+  readonly revision_id: string | null;
+}
+
+const members = (db: Database | Tx, rollId: string) =>
+  db
+    .selectFrom('roll_members as m')
+    .innerJoin('deployments as d', 'd.id', 'm.deployment_id')
+    .where('m.roll_id', '=', rollId)
+    .select([
+      'm.deployment_id',
+      'd.name',
+      'd.place_id',
+      'm.ring',
+      'm.state',
+      'm.message',
+      'm.before_id',
+      'm.target_id',
+      'm.revision_id',
+    ]);
+
+export const listMembers = (
+  db: Database,
+  rollId: string,
+  state: RollMemberState | undefined,
+  page: Page,
+): Promise<MemberRow[]> =>
+  members(db, rollId)
+    .$if(state !== undefined, (query) => query.where('m.state', '=', state!))
+    .orderBy('m.position')
+    .limit(page.limit)
+    .offset(page.offset)
+    .execute();
+
+/** Those whose turn it is, as many as may begin. */
+export const pendingMembers = (db: Database, roll: RollRow, limit: number): Promise<MemberRow[]> =>
+  members(db, roll.id)
+    .where('m.state', '=', 'PENDING')
+    .where('m.ring', '=', roll.ring)
+    .orderBy('m.position')
+    .limit(limit)
+    .execute();
+
+/** What the roll changed, for it to be taken back: those that still run its revision, the last ones first. */
+export const changedMembers = (db: Database, rollId: string): Promise<MemberRow[]> =>
+  members(db, rollId)
+    .innerJoin('deployment_statuses as s', 's.deployment_id', 'm.deployment_id')
+    .whereRef('s.active_revision_id', '=', 'm.revision_id')
+    .where('m.before_id', 'is not', null)
+    .where('d.deleted_at', 'is', null)
+    .orderBy('m.position', 'desc')
+    .execute();
+
+/** The roll was halted, or somebody else has begun with this one. */
+export class NotItsTurn extends Error {}
+
+/** In the transaction that makes a member's revision: so there is one revision for it, however often this is tried. */
+export async function noteRevision(tx: Tx, roll: RollRow, deploymentId: string, revisionId: string): Promise<void> {
+  const { rows } = await sql`
+    update roll_members m
+    set state = 'ROLLING', revision_id = ${revisionId}, started_at = now(), message = null,
+      before_id = coalesce(m.before_id,
+        (select active_revision_id from deployment_statuses where deployment_id = ${deploymentId}))
+    from (select id from rolls where id = ${roll.id} and state = 'RUNNING' for share) r
+    where m.roll_id = r.id and m.deployment_id = ${deploymentId} and m.state = 'PENDING'
+    returning m.deployment_id`.execute(tx);
+  if (rows.length === 0) throw new NotItsTurn();
+}
+
+export async function endMember(
+  db: Database,
+  rollId: string,
+  deploymentId: string,
+  state: 'FAILED' | 'SKIPPED',
+  message: string,
+): Promise<void> {
+  await db
+    .updateTable('roll_members')
+    .set({ state, message, ended_at: now })
+    .where('roll_id', '=', rollId)
+    .where('deployment_id', '=', deploymentId)
+    .where('state', '=', 'PENDING')
+    .execute();
+}
+
+/** Writes down how the revisions of a roll ended; what somebody else has replaced or deleted is no failure of it. */
+export async function noteEnds(db: Database, rollId: string): Promise<void> {
+  const ended = await db
+    .selectFrom('roll_members as m')
+    .innerJoin('deployments as d', 'd.id', 'm.deployment_id')
+    .leftJoin('revision_statuses as s', 's.revision_id', 'm.revision_id')
+    .where('m.roll_id', '=', rollId)
+    .where('m.state', '=', 'ROLLING')
+    .where((e) => e.or([e('s.ended_at', 'is not', null), e('d.deleted_at', 'is not', null)]))
+    .select(['m.deployment_id', 's.status', 's.message', 's.ended_at'])
+    .execute();
+  for (const { deployment_id, status, message, ended_at } of ended) {
+    const verdict = status !== null && isVerdict(status) ? status : null;
+    const state = verdict === 'DEPLOYED' ? 'DEPLOYED' : verdict && isFailure(verdict) ? 'FAILED' : 'SKIPPED';
+    const said = verdict === null ? 'the deployment is being deleted' : `${verdict}: ${message}`;
+    await db
+      .updateTable('roll_members')
+      .set({ state, message: state === 'DEPLOYED' ? null : said, ended_at: ended_at ?? now })
+      .where('roll_id', '=', rollId)
+      .where('deployment_id', '=', deployment_id)
+      .where('state', '=', 'ROLLING')
+      .execute();
+  }
+}
+
+/** Of a ring that has soaked: whose deployment has trouble now, although its revision was rolled out. */
+export async function noteTrouble(db: Database, roll: RollRow): Promise<void> {
+  await sql`
+    update roll_members m
+    set state = 'FAILED', message = 'after it was deployed: ' || trouble.said
+    from (
+      select t.roll_id, t.deployment_id, min(r.id || ': ' || r.message) as said
+      from roll_members t
+      join deployment_statuses s on s.deployment_id = t.deployment_id and s.active_revision_id = t.revision_id
+      join resources r on r.deployment_id = t.deployment_id and r.state in ('failed', 'retrying')
+      where t.roll_id = ${roll.id} and t.ring = ${roll.ring} and t.state = 'DEPLOYED'
+      group by t.roll_id, t.deployment_id
+    ) trouble
+    where m.roll_id = trouble.roll_id and m.deployment_id = trouble.deployment_id`.execute(db);
+}
+
+/** The failures that count, first ones first. */
+export const failures = (db: Database, rollId: string, limit: number): Promise<MemberRow[]> =>
+  members(db, rollId).where('m.state', '=', 'FAILED').orderBy('m.position').limit(limit).execute();
+
+export type RollChange = Partial<Pick<RollRow, 'state' | 'message' | 'ring' | 'rolled_at' | 'ended_at'>>;
+
+/** @returns whether it was in one of these states */
+export async function changeRoll(
+  db: Database | Tx,
+  id: string,
+  from: readonly RollRow['state'][],
+  change: RollChange,
+): Promise<boolean> {
+  const found = await db
+    .updateTable('rolls')
+    .set(change)
+    .where('id', '=', id)
+    .where('state', 'in', [...from])
+    .returning('id')
+    .executeTakeFirst();
+  return found !== undefined;
+}
+
+/** Goes on with a halted roll: what failed is tried again, or left as it is. @returns whether it was halted */
+export async function resumeRoll(db: Database, id: string, failed: 'retry' | 'skip'): Promise<boolean> {
+  return db.transaction().execute(async (tx) => {
+    if (!(await changeRoll(tx, id, ['HALTED'], { state: 'RUNNING', message: null, rolled_at: null }))) return false;
+    const again = { state: 'PENDING', message: null, revision_id: null, started_at: null, ended_at: null } as const;
+    await tx
+      .updateTable('roll_members')
+      .set(failed === 'retry' ? again : { state: 'SKIPPED' })
+      .where('roll_id', '=', id)
+      .where('state', '=', 'FAILED')
+      .execute();
+    // Those of earlier rings that are tried again are first.
+    await sql`
+      update rolls r set ring = coalesce(
+        (select min(ring) from roll_members m where m.roll_id = r.id and m.state = 'PENDING'), r.ring)
+      where id = ${id}`.execute(tx);
+    return true;
+  });
+}
+
+/** A roll that goes on, or whose last rollouts do, and that nobody works on: for so long. */
+export const leaseRoll = (db: Database, seconds: number): Promise<RollRow | undefined> =>
+  db
+    .updateTable('rolls')
+    .set({ leased_until: sql<Date>`now() + ${seconds} * interval '1 second'` })
+    .where('id', '=', (e) =>
+      e
+        .selectFrom('rolls')
+        .select('id')
+        .where((w) =>
+          w.or([
+            w('state', '=', 'RUNNING'),
+            w('id', 'in', w.selectFrom('roll_members').select('roll_id').where('state', '=', 'ROLLING')),
+          ]),
+        )
+        .where((w) => w.or([w('leased_until', 'is', null), w('leased_until', '<', now)]))
+        .orderBy('leased_until', (order) => order.asc().nullsFirst())
+        .limit(1)
+        .forUpdate()
+        .skipLocked(),
+    )
+    .returningAll()
+    .executeTakeFirst();
+
+/** It is worked on again after so many seconds. */
+export async function releaseRoll(db: Database, id: string, seconds: number): Promise<void> {
+  const leased_until = sql<Date>`now() + ${seconds} * interval '1 second'`;
+  await db.updateTable('rolls').set({ leased_until }).where('id', '=', id).execute();
+}
+
+/** Rolls that ended long ago. */
+export async function pruneRolls(db: Database, days: number): Promise<void> {
+  await sql`
+    delete from rolls where id in (
+      select id from rolls where ended_at < now() - ${days} * interval '1 day' limit 100)`.execute(db);
+}
