@@ -319,6 +319,7 @@ export function addRolls(app: App, options: ApiOptions): void {
       request: {
         params: rollPath,
         body: {
+          required: true,
           content: schemas.json(
             z
               .object({
@@ -336,7 +337,7 @@ export function addRolls(app: App, options: ApiOptions): void {
     async (c) => {
       const workspaceId = c.get('workspaceId');
       const row = await rollOf(workspaceId, c.req.valid('param').roll_id);
-      const { failed = 'retry' } = c.req.valid('json') ?? {};
+      const { failed } = c.req.valid('json');
       if (!(await resumeRoll(db, row.id, failed))) throw notNow(await rollOf(workspaceId, row.id));
       return c.json((await shown([await rollOf(workspaceId, row.id)]))[0]!, 200);
     },
