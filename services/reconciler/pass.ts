@@ -199,13 +199,10 @@ function judge(p: Pass, kind: Kind, row: Row, seen: Observed<unknown, unknown>, 
 }
 
 async function sweep(p: Pass, rows: ReadonlyMap<string, Row>): Promise<Row[]> {
-  const wanted = new Set(p.graph.nodes.map((node) => node.id));
-  const unwanted = [...rows.values()].filter((row) => !wanted.has(row.id));
-  const kept = p.graph.nodes.length > 0 ? keptOf(p, unwanted) : new Set<string>();
+  const { unwanted, removed } = unwantedOf(p, [...rows.values()]);
   const left: Row[] = [];
-  for (const row of unwanted) {
-    if (kept.has(row.id)) continue;
-    const users = unwanted.filter((other) => other.needs.includes(row.id)).map((other) => other.id);
+  for (const row of removed) {
+    const users = usersOf(row, unwanted);
     await step(p, row, 'gone', () =>
       users.length > 0 ? Promise.resolve(waiting(`used by ${users.join(', ')}`)) : removeOne(p, row),
     );
@@ -215,8 +212,19 @@ async function sweep(p: Pass, rows: ReadonlyMap<string, Row>): Promise<Row[]> {
   return left;
 }
 
+/** What the graph does not want any more, and what of that is to go: not what holds data, as long as anything is wanted. */
+export function unwantedOf(p: Pick<Pass, 'graph' | 'kinds'>, rows: readonly Row[]) {
+  const wanted = new Set(p.graph.nodes.map((node) => node.id));
+  const unwanted = rows.filter((row) => !wanted.has(row.id));
+  const kept = p.graph.nodes.length > 0 ? keptOf(p, unwanted) : new Set<string>();
+  return { unwanted, removed: unwanted.filter((row) => !kept.has(row.id)) };
+}
+
+export const usersOf = (row: Row, rows: readonly Row[]): string[] =>
+  rows.filter((other) => other.needs.includes(row.id)).map((other) => other.id);
+
 /** What holds data that cannot be made again, and what that needs: these go with the deployment, not a revision. */
-function keptOf(p: Pass, unwanted: readonly Row[]): Set<string> {
+function keptOf(p: Pick<Pass, 'kinds'>, unwanted: readonly Row[]): Set<string> {
   const kept = new Set<string>();
   const keep = (row: Row): void => {
     if (kept.has(row.id)) return;

@@ -2,9 +2,11 @@
  * What a pass would do, without doing it: the same walk over the graph, with observe and diff only. Nothing is written,
  * neither in AWS nor among the rows.
  */
+import { createHash } from 'node:crypto';
 import { explain } from './aws/errors.ts';
-import { lost, type Row } from './pass.ts';
-import type { Change, Cx, Graph, Kind, Node, Observed } from './resource.ts';
+import { lost, unwantedOf, usersOf, type Row } from './pass.ts';
+import type { Item } from './prices.ts';
+import type { Calls, Change, Cx, Graph, Kind, Node, Observed, Seconds } from './resource.ts';
 
 export interface Walk {
   readonly graph: Graph;
@@ -41,52 +43,57 @@ export interface Sight {
 /** An output that AWS has not given yet. */
 export const after = (id: string): string => `(known after "${id}")`;
 
-interface Step {
+interface Looked {
   readonly sight: Sight;
   readonly out: unknown;
-  readonly isKnown: boolean;
+  /** As it is now is as it will be. */
+  readonly isFinal: boolean;
 }
 
 /** In build order. Each resource is looked at as soon as all that it needs was. */
 export async function walk(w: Walk): Promise<Sight[]> {
   const rows = new Map(w.rows.map((row) => [row.id, row]));
-  const steps = new Map<string, Promise<Step>>();
+  const looked = new Map<string, Promise<Looked>>();
   for (const node of w.graph.nodes)
-    steps.set(
+    looked.set(
       node.id,
-      needed(node, steps).then((needs) => look(w, node, needs, rows.get(node.id))),
+      needed(node, looked).then((needs) => look(w, node, needs, rows.get(node.id))),
     );
-  return (await Promise.all(steps.values())).map(({ sight }) => sight);
+  return (await Promise.all(looked.values())).map(({ sight }) => sight);
 }
 
-const needed = (node: Node, steps: ReadonlyMap<string, Promise<Step>>): Promise<[string, Step][]> =>
-  Promise.all(Object.entries(node.needs).map(async ([key, { id }]) => [key, await steps.get(id)!] as [string, Step]));
+const needed = (node: Node, looked: ReadonlyMap<string, Promise<Looked>>): Promise<[string, Looked][]> =>
+  Promise.all(
+    Object.entries(node.needs).map(async ([key, { id }]) => [key, await looked.get(id)!] as [string, Looked]),
+  );
 
-async function look(w: Walk, node: Node, needs: [string, Step][], row: Row | undefined): Promise<Step> {
+async function look(w: Walk, node: Node, needs: [string, Looked][], row: Row | undefined): Promise<Looked> {
   const { id, kind } = node;
-  const unknown = needs.filter(([, { isKnown }]) => !isKnown).map(([, { sight }]) => sight.id);
-  const unseen = { sight: { id, kind, inputs: null, after: unknown, changes: [] }, out: notYet(id), isKnown: false };
+  const waits = needs.filter(([, { isFinal }]) => !isFinal).map(([, { sight }]) => sight.id);
+  let inputs: unknown = null;
   try {
-    const inputs = node.inputs(Object.fromEntries(needs.map(([key, { out }]) => [key, out])));
-    // It is where it was, even when it cannot be told yet what it will be. Without a row it was never asked for.
-    const seen = await observe(w, node, unknown.length === 0 ? inputs : row?.inputs);
+    inputs = node.inputs(Object.fromEntries(needs.map(([key, { out }]) => [key, out])));
+    // Found by its name, which never comes from what is not known yet.
+    const seen = await kind.observe({ ...w.cx(id), fence: readsOnly }, inputs);
     const { is, changes, why } = judge(node, inputs, seen, row);
-    const live = seen.is === 'absent' ? undefined : seen.live;
-    const sight: Sight = { id, kind, is, inputs, after: unknown, changes, why, live };
+    const sight = { id, kind, is, inputs, after: waits, changes, why };
+    const foreseen = kind.foresee?.(inputs) ?? {};
+    if (seen.is === 'absent') return { sight, out: notYet(id, foreseen), isFinal: false };
+    const live = { ...sight, live: seen.live };
+    if (seen.is !== 'ready') return { sight: live, out: notYet(id, foreseen), isFinal: false };
     const renewed = changes.length > 0 ? (kind.renews ?? []) : [];
-    if (seen.is !== 'ready') return { sight, out: notYet(id), isKnown: false };
     const out = { ...(seen.out as object), ...Object.fromEntries(renewed.map((field) => [field, after(id)])) };
-    return { sight, out, isKnown: renewed.length === 0 };
+    return { sight: live, out, isFinal: changes.length === 0 };
   } catch (error) {
     const { terminal, message } = explain(error);
-    return { ...unseen, sight: { ...unseen.sight, is: terminal ? 'refused' : 'unseen', why: message } };
+    const is = terminal ? 'refused' : 'unseen';
+    return {
+      sight: { id, kind, is, inputs, after: waits, changes: [], why: message },
+      out: notYet(id),
+      isFinal: false,
+    };
   }
 }
-
-const observe = (w: Walk, node: Node, inputs: unknown): Promise<Observed<unknown, unknown>> =>
-  inputs === null || inputs === undefined
-    ? Promise.resolve({ is: 'absent' })
-    : node.kind.observe({ ...w.cx(node.id), fence: readsOnly }, inputs);
 
 const readsOnly = (): Promise<void> => Promise.reject(new Error('a plan writes nothing'));
 
@@ -97,7 +104,7 @@ function judge(
   row: Row | undefined,
 ): Pick<Sight, 'is' | 'changes' | 'why'> {
   if (seen.is === 'absent') {
-    const why = row === undefined ? undefined : lost(node, inputs, row);
+    const why = row && lost(node, inputs, row);
     return why === undefined ? { is: 'absent', changes: [], why: '' } : { is: 'lost', changes: [], why };
   }
   const changes = node.kind.diff(inputs, seen.live);
@@ -105,6 +112,251 @@ function judge(
   return { is: changes.length > 0 ? 'changed' : 'in sync', changes, why: '' };
 }
 
-/** The outputs of what is not there: each is a sentence. */
-const notYet = (id: string): object =>
-  new Proxy({}, { get: (_, field) => (typeof field === 'string' ? after(id) : undefined) });
+/** The outputs of what is not there: those that its inputs tell, and of the others a sentence each. */
+const notYet = (id: string, foreseen: object = {}): object =>
+  new Proxy(foreseen, {
+    get: (known, field) =>
+      typeof field === 'string' ? ((known as Record<string, unknown>)[field] ?? after(id)) : undefined,
+  });
+
+export interface Planning extends Walk {
+  /** What the graph was made from, as of the pass. */
+  readonly generation: string;
+  readonly kinds: ReadonlyMap<string, Kind>;
+  /** The graph's revision has failed: nothing is made or changed for it any more. */
+  readonly observeOnly?: boolean;
+  /** As of the pass. */
+  conceal(text: string): string;
+}
+
+/** One thing that would be done. */
+export interface Step {
+  readonly id: string;
+  readonly kind: string;
+  /** `wait`: AWS is at work on it already. `keep`: not wanted any more, and not removed. */
+  readonly what: 'create' | 'change' | 'replace' | 'restart' | 'remove' | 'keep' | 'wait';
+  readonly changes: readonly Change[];
+  /** For those who use it; empty: nothing to say. */
+  readonly means: string;
+  /** What is waited for first. */
+  readonly after: readonly string[];
+  readonly seconds: Seconds;
+  /** Writes to AWS. */
+  readonly writes: number;
+}
+
+/** What would stop it, or some of it. */
+export interface Obstacle {
+  readonly what: 'resource' | 'permission' | 'limit' | 'revision';
+  /** A resource's id; null: the account's. */
+  readonly id: string | null;
+  readonly message: string;
+}
+
+export interface Plan {
+  /** In the order in which they would be done. */
+  readonly steps: readonly Step[];
+  /** Ids of wanted resources that would stay as they are. */
+  readonly unchanged: readonly string[];
+  readonly obstacles: readonly Obstacle[];
+  /** Until all that is wanted is ready; what is removed goes after that. */
+  readonly seconds: Seconds;
+  readonly writes: number;
+  /** Reads of AWS until then: about so many, for it depends on how long things take. */
+  readonly reads: readonly [from: number, to: number];
+  /** What costs money, now and then. */
+  readonly before: readonly Item[];
+  readonly after: readonly Item[];
+  /** Digests of what was found, and of what would be done about it. */
+  readonly found: string;
+  readonly changes: string;
+}
+
+/** Of what no kind says a time of: AWS answers, and it is there. */
+const AT_ONCE: Seconds = [0, 5];
+const CALLS: Calls = { observe: 2, create: 1, change: 1, remove: 1 };
+const callsOf = (kind: Kind, inputs: unknown): Calls => kind.calls?.(inputs) ?? CALLS;
+/** A pass spares what it saw ready a minute ago. */
+const SPARED_SECONDS = 60;
+
+export async function plan(p: Planning): Promise<Plan> {
+  const rows = new Map(p.rows.map((row) => [row.id, row]));
+  const { unwanted, removed } = unwantedOf(p, p.rows);
+  const [sights, gone] = await Promise.all([walk(p), Promise.all(removed.map((row) => lookAtRemoved(p, row)))]);
+  const stopped = (id: string): boolean => rows.get(id)?.gaveUp?.generation === p.generation;
+
+  const steps = p.observeOnly ? [] : sights.filter(({ id }) => !stopped(id)).flatMap(stepOf);
+  const leaving = gone.filter(({ is }) => is === 'there').map(({ row }) => row);
+  const kept = unwanted.filter((row) => !removed.includes(row) && row.inputs !== null);
+  const removals = p.observeOnly ? [] : usersFirst(leaving).map((row) => removal(p, row, leaving, sights));
+  const all = [...steps, ...removals, ...kept.map(keep)];
+
+  const told = (what: Obstacle['what'], id: string | null, message: string): Obstacle => ({
+    what,
+    id,
+    message: p.conceal(message),
+  });
+  const obstacles = [
+    ...(p.observeOnly
+      ? [told('revision', null, 'its revision has failed: nothing is made or changed for it any more')]
+      : []),
+    ...sights.flatMap((sight) => {
+      if (isStuck(sight)) return [told('resource', sight.id, sight.why)];
+      const gaveUp = stopped(sight.id) && stepOf(sight).length > 0 ? rows.get(sight.id)?.gaveUp : undefined;
+      return gaveUp ? [told('resource', sight.id, gaveUp.message)] : [];
+    }),
+    ...gone.flatMap(({ row, is, why }) => (is === 'unseen' ? [told('resource', row.id, why)] : [])),
+  ];
+  const busy = new Set(steps.map(({ id }) => id));
+  const seconds = criticalPath(p.graph, steps);
+  return {
+    steps: all,
+    unchanged: sights.filter(({ id, is }) => is === 'in sync' && !busy.has(id)).map(({ id }) => id),
+    obstacles,
+    seconds,
+    writes: all.reduce((sum, { writes }) => sum + writes, 0),
+    reads: reads(sights, all, leaving, p, seconds),
+    before: [
+      ...sights.flatMap((sight) => costNow(sight, rows.get(sight.id))),
+      ...leaving.flatMap((row) => costOf(p, row)),
+      ...kept.flatMap((row) => costOf(p, row)),
+    ],
+    after: [
+      ...sights.flatMap(({ kind, inputs }) => (inputs === null ? [] : (kind.cost?.(inputs) ?? []))),
+      ...kept.flatMap((row) => costOf(p, row)),
+    ],
+    found: digest([
+      ...sights.map(({ id, is, changes }) => [id, is, changes.map(({ field, from }) => [field, from])]),
+      ...gone.map(({ row, is }) => [row.id, is]),
+    ]),
+    changes: digest(all.map(({ id, what, changes }) => [id, what, changes])),
+  };
+}
+
+const isStuck = ({ is, changes }: Sight): boolean =>
+  is === 'lost' || is === 'refused' || is === 'unseen' || (is === 'broken' && changes.length === 0);
+
+function stepOf({ id, kind, is, inputs, changes, after, why }: Sight): Step[] {
+  const calls = () => callsOf(kind, inputs);
+  const usual = kind.usual?.(inputs, changes) ?? {};
+  const step = { id, kind: kind.kind, changes, after };
+  if (is === 'absent')
+    return [{ ...step, what: 'create', means: '', seconds: usual.ready ?? AT_ONCE, writes: calls().create }];
+  if (is !== 'lost' && changes.length > 0) {
+    const effect = kind.effect?.(inputs, changes);
+    const writes = calls().change;
+    return [
+      { ...step, what: effect?.is ?? 'change', means: effect?.means ?? '', seconds: usual.changed ?? AT_ONCE, writes },
+    ];
+  }
+  if (is === 'busy')
+    return [{ ...step, what: 'wait', means: why, seconds: [0, usual.ready?.[1] ?? AT_ONCE[1]], writes: 0 }];
+  return [];
+}
+
+type Removed = { readonly row: Row; readonly is: 'there' | 'absent' | 'unseen'; readonly why: string };
+
+async function lookAtRemoved(p: Planning, row: Row): Promise<Removed> {
+  const kind = p.kinds.get(row.kind);
+  if (row.inputs === null) return { row, is: 'absent', why: '' };
+  if (kind === undefined)
+    return { row, is: 'unseen', why: `unknown kind: "${row.kind}": made by another version of Freehold` };
+  try {
+    const seen = await kind.observe({ ...p.cx(row.id), fence: readsOnly }, row.inputs);
+    return { row, is: seen.is === 'absent' ? 'absent' : 'there', why: '' };
+  } catch (error) {
+    return { row, is: 'unseen', why: explain(error).message };
+  }
+}
+
+/** As the passes remove them: at each look those that nothing uses any more. */
+function usersFirst(rows: readonly Row[]): Row[] {
+  const free = rows.filter((row) => usersOf(row, rows).length === 0);
+  if (free.length === 0) return [...rows];
+  const later = rows.filter((row) => !free.includes(row));
+  return [...free, ...usersFirst(later)];
+}
+
+function removal(p: Planning, row: Row, leaving: readonly Row[], sights: readonly Sight[]): Step {
+  const kind = p.kinds.get(row.kind)!;
+  const instead = sights.find((sight) => sight.kind.kind === row.kind && sight.is === 'absent');
+  return {
+    id: row.id,
+    kind: row.kind,
+    what: 'remove',
+    changes: [],
+    means: instead && kind.effect?.(row.inputs, [])?.is === 'replace' ? `"${instead.id}" is there instead` : '',
+    after: usersOf(row, leaving),
+    seconds: kind.usual?.(row.inputs).gone ?? AT_ONCE,
+    writes: callsOf(kind, row.inputs).remove,
+  };
+}
+
+const keep = ({ id, kind }: Row): Step => ({
+  id,
+  kind,
+  what: 'keep',
+  changes: [],
+  means: 'it holds what cannot be made again, or that needs it: it goes with the deployment',
+  after: [],
+  seconds: [0, 0],
+  writes: 0,
+});
+
+/** The longest way from a step to one that needs it. */
+function criticalPath(graph: Graph, steps: readonly Step[]): Seconds {
+  const took = new Map(steps.map(({ id, seconds }) => [id, seconds]));
+  const until = new Map<string, Seconds>();
+  for (const { id, needs } of graph.nodes) {
+    const [from, to] = longest(Object.values(needs).map((need) => until.get(need.id)!));
+    const [least, most] = took.get(id) ?? [0, 0];
+    until.set(id, [from + least, to + most]);
+  }
+  return longest([...until.values()]);
+}
+
+const longest = (all: readonly Seconds[]): Seconds => [
+  Math.max(0, ...all.map(([from]) => from)),
+  Math.max(0, ...all.map(([, to]) => to)),
+];
+
+/**
+ * Looked at before it is changed, after, and once more; then as often as its kind asks while AWS is at work on it, and
+ * once a minute while something else is waited for.
+ */
+function reads(
+  sights: readonly Sight[],
+  steps: readonly Step[],
+  leaving: readonly Row[],
+  p: Planning,
+  total: Seconds,
+): [number, number] {
+  const changed = new Map(steps.map((step) => [step.id, step]));
+  const each = (seconds: 0 | 1): number =>
+    sights.reduce((sum, { id, kind, inputs }) => {
+      const step = changed.get(id);
+      const busy = step && step.seconds !== AT_ONCE ? step.seconds[seconds] : 0;
+      const looks = (step ? 3 : 1) + busy / kind.pollSeconds + (total[seconds] - busy) / SPARED_SECONDS;
+      return sum + (inputs === null ? 0 : callsOf(kind, inputs).observe) * looks;
+    }, 0) +
+    leaving.reduce((sum, row) => {
+      const kind = p.kinds.get(row.kind)!;
+      const gone = kind.usual?.(row.inputs).gone?.[seconds] ?? 0;
+      return sum + callsOf(kind, row.inputs).observe * (2 + gone / kind.pollSeconds);
+    }, 0);
+  return [Math.round(each(0)), Math.round(each(1))];
+}
+
+/** By what was asked for last, with what was found to be different. */
+function costNow({ kind, is, inputs, changes }: Sight, row: Row | undefined): readonly Item[] {
+  if (is === 'absent' || is === 'lost' || is === 'unseen' || is === 'refused') return [];
+  const asked = (row?.inputs ?? inputs) as Record<string, unknown>;
+  const found = changes.filter(({ field }) => field in asked).map(({ field, from }) => [field, from]);
+  return kind.cost?.({ ...asked, ...Object.fromEntries(found) }) ?? [];
+}
+
+const costOf = (p: Planning, row: Row): readonly Item[] => p.kinds.get(row.kind)?.cost?.(row.inputs) ?? [];
+
+/** Short: it tells one from another, and protects nothing. */
+export const digest = (value: unknown): string =>
+  createHash('sha256').update(JSON.stringify(value)).digest('base64url').slice(0, 12);

@@ -99,6 +99,8 @@ export interface Kind<In = any, Live = any, Out = any> {
    * says what was lost and what to do.
    */
   readonly stateful?: true | ((inputs: In) => string);
+  /** Outputs that follow from its inputs alone, and so are known before it is there: its names. */
+  readonly foresee?: (inputs: In) => Partial<Out>;
   /** Outputs that are others after it was changed; all others stay as they are for as long as it exists. */
   readonly renews?: readonly string[];
   /** @default a change in place, which nobody notices */

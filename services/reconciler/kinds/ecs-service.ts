@@ -131,6 +131,7 @@ export const ecsService: Kind<EcsServiceInputs, Live, { arn: string; name: strin
     changed: rolls(changes) ? [120, 300] : [0, 30],
     gone: [60, 180],
   }),
+  foresee: ({ name }) => ({ name }),
   effect: (inputs, changes) =>
     rolls(changes)
       ? {

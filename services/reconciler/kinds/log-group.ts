@@ -46,6 +46,7 @@ export const logGroup: Kind<LogGroupInputs, Live, { name: string; arn: string }>
   ],
   pollSeconds: 2,
   limitSeconds: 300,
+  foresee: ({ name }) => ({ name }),
   calls: () => ({ observe: 2, create: 2, change: 1, remove: 1 }),
 
   async observe(cx, inputs) {

@@ -148,6 +148,7 @@ export const rdsPostgres: Kind<RdsPostgresInputs, Live, Database> = {
     changed: restarts(changes) ? [300, 900] : [0, 60],
     gone: snapshot ? [300, 900] : [180, 300],
   }),
+  foresee: ({ name: identifier, user, databaseName }) => ({ identifier, user, databaseName }),
   effect: (inputs, changes) =>
     restarts(changes)
       ? {

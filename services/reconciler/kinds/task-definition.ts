@@ -84,6 +84,7 @@ export const taskDefinition: Kind<TaskDefinitionInputs, Live, { arn: string; fam
   ],
   pollSeconds: 2,
   limitSeconds: 300,
+  foresee: ({ family }) => ({ family }),
   renews: ['arn'],
   effect: () => ({ is: 'replace', means: 'another version of the definition, of which the tasks are started anew' }),
   calls: () => ({ observe: 1, create: 1, change: 1, remove: 2 }),
