@@ -2,6 +2,7 @@
 import type { Account, Accounts } from '../reconciler/aws/account.ts';
 import { cloudWatchLog } from '../reconciler/aws/logs.ts';
 import { allServerLogs, names, serverLogs, shortId, url } from '../reconciler/aws/names.ts';
+import { obstaclesOf } from '../reconciler/aws/obstacles.ts';
 import { ownerTags } from '../reconciler/aws/tags.ts';
 import { resolveImage } from '../reconciler/aws/image.ts';
 import { findInjectable } from '../reconciler/aws/injected.ts';
@@ -66,6 +67,7 @@ export function awsCloud(accounts: Accounts): Cloud {
     },
     writeEnvironment: async (place: Place, deployment: Owner, values) =>
       writeEnvironment(await enter(place, shortId(deployment.id)), place, deployment, values),
+    obstacles: async (place, deployment, plan) => obstaclesOf(await enter(place, shortId(deployment.id)), place, plan),
     lostVersions: async (place, deployment, versionIds) =>
       lostVersions(await enter(place, shortId(deployment.id)), place, deployment, versionIds),
     byRequest(place, { source, ...deployment }) {

@@ -6,6 +6,7 @@ import type { Upload } from '../reconciler/kinds/uploads.ts';
 import type { Graph, Cx, Kind } from '../reconciler/resource.ts';
 import type { LogPage, LogQuery } from '../reconciler/logs.ts';
 import type { Row } from '../reconciler/pass.ts';
+import type { Obstacle, Plan } from '../reconciler/plan.ts';
 import type { Place } from '../reconciler/place.ts';
 import type { DeploymentSpec, ServerResources, ServerSpec } from '../reconciler/spec.ts';
 import type { Check } from './store/database.ts';
@@ -56,6 +57,8 @@ export interface Cloud {
   logs(place: Place, deployment: Owner, revision: number | null, query: LogQuery): Promise<LogPage>;
   /** Writes values into the deployment's secret in the customer's account: answers the version that they are in. */
   writeEnvironment(place: Place, deployment: Owner, values: Readonly<Record<string, string>>): Promise<string>;
+  /** What in the account would stop a plan: permissions that are missing, limits that it does not fit into. */
+  obstacles(place: Place, deployment: Owner, plan: Pick<Plan, 'steps' | 'starts'>): Promise<readonly Obstacle[]>;
   /** Which of these versions of that secret are there no more. */
   lostVersions(place: Place, deployment: Owner, versionIds: readonly string[]): Promise<readonly string[]>;
   /** The resources that requests make themselves (secret, repository, uploads), as a pass keeps them. */

@@ -5,12 +5,40 @@
 import type { Place } from '../reconciler/place.ts';
 import type { Graph } from '../reconciler/resource.ts';
 import type { DeploymentSpec, ServerSpec } from '../reconciler/spec.ts';
-import { isFailure } from '../reconciler/status.ts';
+import { INSTEAD_OF_BUILDING, isFailure, type Judged, type Verdict } from '../reconciler/status.ts';
 import type { Cloud } from './cloud.ts';
 import type { Seen, SeenRevision } from './store/observed.ts';
 
 /** Secrets Manager keeps twenty labels: two are its own, and the rest is for versions of requests just now. */
 const VERSIONS_KEPT = 10;
+
+export const NOT_BUILT =
+  "building from an uploaded archive is not available yet: build the image, push it to this account's ECR, and PATCH " +
+  INSTEAD_OF_BUILDING;
+
+/** A verdict that needs no look at the account. */
+function foregone(revision: SeenRevision, isDeleted: boolean): Judged<Verdict> | null {
+  if (revision.verdict !== null) return null;
+  if (revision.isInterrupted) return { status: 'INTERRUPTED', message: 'interrupted on request' };
+  if (isDeleted) return stopped(revision, 'the deployment is being deleted');
+  return revision.image === null ? { status: 'BUILD_FAILED', message: NOT_BUILT } : null;
+}
+
+/** What is foregone, and all that is seen with it. */
+export function concluded(seen: Seen): { readonly judged: ReadonlyMap<string, Judged<Verdict>>; readonly seen: Seen } {
+  const judged = new Map<string, Judged<Verdict>>();
+  for (const revision of seen.revisions) {
+    const verdict = foregone(revision, seen.isDeleted);
+    if (verdict !== null) judged.set(revision.id, verdict);
+  }
+  const revisions = seen.revisions.map((each) => ({ ...each, verdict: judged.get(each.id) ?? each.verdict }));
+  return { judged, seen: { ...seen, revisions } };
+}
+
+export const stopped = ({ startedAt }: SeenRevision, message: string): Judged<'SKIPPED' | 'INTERRUPTED'> => ({
+  status: startedAt === null ? 'SKIPPED' : 'INTERRUPTED',
+  message,
+});
 
 /** Ended before it was carried out: nothing in the account is of it. */
 const neverRan = ({ verdict, startedAt }: SeenRevision): boolean =>

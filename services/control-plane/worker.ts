@@ -8,14 +8,12 @@ import { Superseded, newRow, pass, type Memory, type Outcome, type Row } from '.
 import type { Place } from '../reconciler/place.ts';
 import { Graph } from '../reconciler/resource.ts';
 import {
-  INSTEAD_OF_BUILDING,
   deploymentStatus,
   isFailure,
   isVerdict,
   revisionStatus,
   type Judged,
   type RevisionStatus,
-  type Verdict,
 } from '../reconciler/status.ts';
 import type { Cloud, Entered } from './cloud.ts';
 import { redact } from './redact.ts';
@@ -37,7 +35,7 @@ import {
   type SeenRevision,
 } from './store/observed.ts';
 import { beginReceipt } from './store/receipts.ts';
-import { lastWord, targetOf, wanted } from './target.ts';
+import { concluded, lastWord, stopped, targetOf, wanted } from './target.ts';
 
 export interface WorkerOptions {
   readonly db: Database;
@@ -98,18 +96,6 @@ export async function carryOut(options: WorkerOptions, look: Look, memory: Memor
   }
 }
 
-const NOT_BUILT =
-  "building from an uploaded archive is not available yet: build the image, push it to this account's ECR, and PATCH " +
-  INSTEAD_OF_BUILDING;
-
-/** A verdict that needs no look at the account. */
-function foregone(revision: SeenRevision, isDeleted: boolean): Judged<Verdict> | null {
-  if (revision.verdict !== null) return null;
-  if (revision.isInterrupted) return { status: 'INTERRUPTED', message: 'interrupted on request' };
-  if (isDeleted) return stopped(revision, 'the deployment is being deleted');
-  return revision.image === null ? { status: 'BUILD_FAILED', message: NOT_BUILT } : null;
-}
-
 class OneLook {
   readonly #o: WorkerOptions;
   readonly #look: Look;
@@ -138,19 +124,13 @@ class OneLook {
 
   /** At once, so that what is foregone stands also while the place cannot be entered. */
   async #conclude(): Promise<void> {
-    const { revisions, isDeleted } = this.#seen;
-    const judged = new Map<string, Judged<Verdict>>();
-    for (const revision of revisions) {
-      const verdict = foregone(revision, isDeleted);
-      if (verdict !== null) judged.set(revision.id, verdict);
-    }
+    const { judged, seen } = concluded(this.#seen);
     if (judged.size === 0) return;
     await this.#o.db.transaction().execute(async (tx) => {
       await this.#hold(tx);
       await this.#judge(tx, judged);
     });
-    const ended = revisions.map((each) => ({ ...each, verdict: judged.get(each.id) ?? each.verdict }));
-    this.#seen = { ...this.#seen, revisions: ended };
+    this.#seen = seen;
   }
 
   async #build(place: Place): Promise<void> {
@@ -373,8 +353,3 @@ class OneLook {
     });
   }
 }
-
-const stopped = ({ startedAt }: SeenRevision, message: string): Judged<'SKIPPED' | 'INTERRUPTED'> => ({
-  status: startedAt === null ? 'SKIPPED' : 'INTERRUPTED',
-  message,
-});

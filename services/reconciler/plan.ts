@@ -164,6 +164,8 @@ export interface Plan {
   readonly writes: number;
   /** Reads of AWS until then: about so many, for it depends on how long things take. */
   readonly reads: readonly [from: number, to: number];
+  /** What would run beside what runs now, for a while or for good. */
+  readonly starts: readonly Item[];
   /** What costs money, now and then. */
   readonly before: readonly Item[];
   readonly after: readonly Item[];
@@ -175,7 +177,8 @@ export interface Plan {
 /** Of what no kind says a time of: AWS answers, and it is there. */
 const AT_ONCE: Seconds = [0, 5];
 const CALLS: Calls = { observe: 2, create: 1, change: 1, remove: 1 };
-const callsOf = (kind: Kind, inputs: unknown): Calls => kind.calls?.(inputs) ?? CALLS;
+const callsOf = (kind: Kind, inputs: unknown, changes: readonly Change[] = []): Calls =>
+  kind.calls?.(inputs, changes) ?? CALLS;
 /** A pass spares what it saw ready a minute ago. */
 const SPARED_SECONDS = 60;
 
@@ -216,6 +219,7 @@ export async function plan(p: Planning): Promise<Plan> {
     seconds,
     writes: all.reduce((sum, { writes }) => sum + writes, 0),
     reads: reads(sights, all, leaving, p, seconds),
+    starts: sights.filter(({ id }) => busy.has(id)).flatMap(startsOf),
     before: [
       ...sights.flatMap((sight) => costNow(sight, rows.get(sight.id))),
       ...leaving.flatMap((row) => costOf(p, row)),
@@ -237,7 +241,7 @@ const isStuck = ({ is, changes }: Sight): boolean =>
   is === 'lost' || is === 'refused' || is === 'unseen' || (is === 'broken' && changes.length === 0);
 
 function stepOf({ id, kind, is, inputs, changes, after, why }: Sight): Step[] {
-  const calls = () => callsOf(kind, inputs);
+  const calls = () => callsOf(kind, inputs, changes);
   const usual = kind.usual?.(inputs, changes) ?? {};
   const step = { id, kind: kind.kind, changes, after };
   if (is === 'absent')
@@ -253,6 +257,9 @@ function stepOf({ id, kind, is, inputs, changes, after, why }: Sight): Step[] {
     return [{ ...step, what: 'wait', means: why, seconds: [0, usual.ready?.[1] ?? AT_ONCE[1]], writes: 0 }];
   return [];
 }
+
+const startsOf = ({ kind, is, inputs, changes }: Sight): readonly Item[] =>
+  is === 'absent' || (changes.length > 0 && kind.effect?.(inputs, changes)?.beside) ? (kind.cost?.(inputs) ?? []) : [];
 
 type Removed = { readonly row: Row; readonly is: 'there' | 'absent' | 'unseen'; readonly why: string };
 

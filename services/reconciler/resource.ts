@@ -58,6 +58,8 @@ export interface Effect {
   readonly is: 'restart' | 'replace';
   /** In a few words. */
   readonly means: string;
+  /** The new runs beside the old for a while. */
+  readonly beside?: boolean;
 }
 
 /** All that a kind may use: the owner's tags, and clients of the account that the resource lives in. */
@@ -96,9 +98,9 @@ export interface Kind<In = any, Live = any, Out = any> {
   /**
    * It holds what cannot be made again. It is kept until the deployment is deleted, also when a revision no longer
    * wants it; and when it has vanished, that is a failure with a name, never a reason to make an empty one. A function
-   * says what was lost and what to do.
+   * says what was lost and what to do; undefined: nothing.
    */
-  readonly stateful?: true | ((inputs: In) => string);
+  readonly stateful?: true | ((inputs: In) => string | undefined);
   /** Outputs that follow from its inputs alone, and so are known before it is there: its names. */
   readonly foresee?: (inputs: In) => Partial<Out>;
   /** Outputs that are others after it was changed; all others stay as they are for as long as it exists. */
@@ -106,7 +108,7 @@ export interface Kind<In = any, Live = any, Out = any> {
   /** @default a change in place, which nobody notices */
   readonly effect?: (inputs: In, changes: readonly Change[]) => Effect | undefined;
   /** @default two reads, and one write of each kind */
-  readonly calls?: (inputs: In) => Calls;
+  readonly calls?: (inputs: In, changes: readonly Change[]) => Calls;
   /** What it costs a month while it exists. @default nothing, or too little to name */
   readonly cost?: (inputs: In) => readonly Item[];
   /** Read-only. Finds it by its name or tags. */

@@ -5,6 +5,7 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import { PlaceUnavailable, Terminal } from '../../services/reconciler/aws/errors.ts';
 import { logOf, readLog, type LogEvent, type LogPage, type LogQuery } from '../../services/reconciler/logs.ts';
+import type { Obstacle } from '../../services/reconciler/plan.ts';
 import type { Place, PlaceOutputs } from '../../services/reconciler/place.ts';
 import { Graph, type Cx, type Kind } from '../../services/reconciler/resource.ts';
 import type { DeploymentSpec, ServerSpec } from '../../services/reconciler/spec.ts';
@@ -45,6 +46,8 @@ export class SimulatedCloud implements Cloud {
   onObserve: (inputs: Inputs) => Promise<void> = () => Promise.resolve();
   /** Found by the last search, beside `things`. */
   leftovers: string[] = [];
+  /** What would stop any plan. */
+  inTheWay: Obstacle[] = [];
   /** Called within every search. */
   searching: () => Promise<void> = () => Promise.resolve();
   /** Of every spec that a graph was made from. */
@@ -197,6 +200,10 @@ export class SimulatedCloud implements Cloud {
       this.written.set(version, { ...values });
       return version;
     });
+  }
+
+  obstacles(): Promise<Obstacle[]> {
+    return Promise.resolve(this.inTheWay);
   }
 
   lostVersions(_place: Place, _deployment: unknown, versionIds: readonly string[]): Promise<string[]> {

@@ -51,8 +51,11 @@ const looking = (scope: Scope): Grant[] => [
 /** Each grant once, in a fixed order. */
 export function grants(scope: Scope): Grant[] {
   const all = [...looking(scope), ...injectedGrants(scope), ...[...kinds.values()].flatMap((kind) => kind.iam(scope))];
-  return all.filter((grant, index) => all.findIndex((other) => isDeepStrictEqual(other, grant)) === index);
+  return once(all);
 }
+
+export const once = (all: readonly Grant[]): Grant[] =>
+  all.filter((grant, index) => all.findIndex((other) => isDeepStrictEqual(other, grant)) === index);
 
 export const scopeOf = (place: PlaceOutputs): Scope => ({
   partition: place.partition,

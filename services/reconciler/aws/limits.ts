@@ -112,8 +112,15 @@ export const kindThatTakes = (code: string): string | undefined =>
   code === VCPUS ? 'ecs-service' : QUOTAS[code]?.kind;
 
 /** What a deployment takes when it is made, with so many vCPUs at once. */
-export function takesOf(graph: Graph, vcpus: number): Takes {
-  const count = (kind: string) => graph.nodes.filter((node) => node.kind.kind === kind).length;
+export const takesOf = (graph: Graph, vcpus: number): Takes =>
+  takesOfKinds(
+    graph.nodes.map((node) => node.kind.kind),
+    vcpus,
+  );
+
+/** The same of what is made, one kind each. */
+export function takesOfKinds(made: readonly string[], vcpus: number): Takes {
+  const count = (kind: string) => made.filter((one) => one === kind).length;
   const counted = Object.entries(QUOTAS).map(
     ([code, { kind }]) => [code, kind === undefined ? 0 : count(kind)] as const,
   );

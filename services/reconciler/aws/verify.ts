@@ -172,8 +172,13 @@ async function uploads(aws: Account, Bucket: string): Promise<string[]> {
 const missing = (what: string, which: string): string =>
   `no such ${what}: "${which}": deploy the customer's stack again and register its output`;
 
-async function permissions(aws: Account, place: Place): Promise<string[]> {
-  const wrong = await Promise.all(grants(scopeOf(place)).map((grant) => denied(aws, place, grant)));
+/** Which of these the role lacks, a sentence each. */
+export async function permissions(
+  aws: Account,
+  place: Place,
+  needed: readonly Grant[] = grants(scopeOf(place)),
+): Promise<string[]> {
+  const wrong = await Promise.all(needed.map((grant) => denied(aws, place, grant)));
   return [...new Set(wrong.flat())].sort();
 }
 

@@ -136,6 +136,7 @@ export const ecsService: Kind<EcsServiceInputs, Live, { arn: string; name: strin
     rolls(changes)
       ? {
           is: 'restart',
+          beside: inputs.minHealthy > 0,
           means:
             inputs.minHealthy > 0
               ? 'its tasks are replaced by new ones: the old ones go when those are healthy'

@@ -41,6 +41,10 @@ const FULL =
   `the deployment's secret has as many versions as AWS keeps: what requests of the last ${YOUNG_SECONDS / 60} minutes ` +
   'gave is not swept yet: give all values in one request, or wait so long';
 
+/** In a plan: stands for the version that the request would write. */
+export const UNWRITTEN = '(known after "environment")';
+const NEW_VERSION = 'a new version, with';
+
 /** Keeps a version alive: Secrets Manager deletes versions without a label. */
 const labelOf = (versionId: string): string => `freehold-${versionId}`;
 
@@ -54,8 +58,18 @@ export const environment: Kind<EnvironmentInputs, Live, { arn: string }> = {
   iam: secretGrants,
   pollSeconds: 2,
   limitSeconds: 300,
+  // A request makes it and writes to it; a pass moves labels, one call each.
+  calls: (_, changes) => ({
+    observe: 2,
+    create: 2,
+    change: changes.reduce((sum, { field, from }) => sum + (field === NEW_VERSION ? 1 : Number(from)), 0),
+    remove: 1,
+  }),
   cost: () => [{ what: 'secret', count: 1 }],
-  stateful: ({ versions }) => deleted(Object.values(versions).flat()),
+  stateful({ versions }) {
+    const written = Object.entries(versions).filter(([id]) => id !== UNWRITTEN);
+    return written.length > 0 ? deleted(written.flatMap(([, names]) => names)) : undefined;
+  },
 
   async observe(cx, inputs) {
     const found = await findOurs(cx, inputs.name);
@@ -69,7 +83,9 @@ export const environment: Kind<EnvironmentInputs, Live, { arn: string }> = {
     const unused = labelled
       .filter((version) => !used.has(version.VersionId!) && (version.CreatedDate?.getTime() ?? 0) < oldEnough)
       .map((version) => version.VersionId!);
-    const missing = Object.entries(inputs.versions).flatMap(([id, names]) => (there.has(id) ? [] : names));
+    const missing = Object.entries(inputs.versions).flatMap(([id, names]) =>
+      there.has(id) || id === UNWRITTEN ? [] : names,
+    );
     const fading = Object.keys(inputs.versions).filter((id) => there.has(id) && !kept.has(id));
     const live = { arn: found.ARN!, missing, fading, unused };
     return missing.length > 0
@@ -77,7 +93,8 @@ export const environment: Kind<EnvironmentInputs, Live, { arn: string }> = {
       : { is: 'ready', live, out: { arn: live.arn } };
   },
 
-  diff: (_, live) => [
+  diff: ({ versions }, live) => [
+    ...(UNWRITTEN in versions ? [{ field: NEW_VERSION, from: null, to: versions[UNWRITTEN] }] : []),
     ...(live.fading.length > 0 ? [{ field: 'versions without a label', from: live.fading.length, to: 0 }] : []),
     ...(live.unused.length > 0 ? [{ field: 'unused versions', from: live.unused.length, to: 0 }] : []),
   ],

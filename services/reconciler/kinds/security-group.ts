@@ -11,7 +11,7 @@ import type { Account } from '../aws/account.ts';
 import { arn, changesOurs, createsOurs } from '../aws/arn.ts';
 import { hasCode } from '../aws/errors.ts';
 import { requireOurs, tagList, tagRecord } from '../aws/tags.ts';
-import type { Cx, Kind } from '../resource.ts';
+import type { Change, Cx, Kind } from '../resource.ts';
 import { compare } from './compare.ts';
 
 export interface SecurityGroupInputs {
@@ -66,7 +66,12 @@ export const securityGroup: Kind<SecurityGroupInputs, Live, { id: string; arn: s
   ],
   pollSeconds: 2,
   limitSeconds: 300,
-  calls: ({ ingress }) => ({ observe: 1, create: ingress.length > 0 ? 2 : 1, change: 2, remove: 1 }),
+  calls: ({ ingress }, [change]) => ({
+    observe: 1,
+    create: ingress.length > 0 ? 2 : 1,
+    change: writesFor(change),
+    remove: 1,
+  }),
 
   async observe(cx, inputs) {
     const found = await find(cx, inputs);
@@ -102,6 +107,13 @@ export const securityGroup: Kind<SecurityGroupInputs, Live, { id: string; arn: s
     }
   },
 };
+
+/** One that adds, one that drops. */
+function writesFor(change: Change | undefined): number {
+  const [from, to] = [change?.from as string[] | undefined, change?.to as string[] | undefined];
+  const lacks = (some: string[] = [], all: string[] = []): boolean => some.some((rule) => !all.includes(rule));
+  return (lacks(to, from) ? 1 : 0) + (lacks(from, to) ? 1 : 0);
+}
 
 /** Older answers of EC2 do not carry it. */
 const arnOf = (found: SecurityGroup, region: string): string =>

@@ -11,7 +11,7 @@ import {
 import { arn, changesOurs, createsOurs } from '../aws/arn.ts';
 import { hasCode } from '../aws/errors.ts';
 import { requireOurs, tagList, tagRecord } from '../aws/tags.ts';
-import type { Kind } from '../resource.ts';
+import type { Change, Kind } from '../resource.ts';
 import { compare } from './compare.ts';
 
 export interface TargetGroupInputs {
@@ -87,7 +87,12 @@ export const targetGroup: Kind<TargetGroupInputs, Live, { arn: string }> = {
   },
   pollSeconds: 2,
   limitSeconds: 300,
-  calls: () => ({ observe: 3, create: 2, change: 1, remove: 1 }),
+  calls: (_, changes) => ({
+    observe: 3,
+    create: 2,
+    change: (changes.some(isOfHealth) ? 1 : 0) + (changes.some((change) => !isOfHealth(change)) ? 1 : 0),
+    remove: 1,
+  }),
 
   async observe({ aws, tags }, inputs) {
     try {
@@ -133,7 +138,7 @@ export const targetGroup: Kind<TargetGroupInputs, Live, { arn: string }> = {
         if (hasCode(error, 'DuplicateTargetGroupName', 'DuplicateTargetGroupNameException')) return;
         throw error;
       }
-    } else if (changes.some((change) => change.field.startsWith('health.'))) {
+    } else if (changes.some(isOfHealth)) {
       await aws.elb.send(new ModifyTargetGroupCommand({ TargetGroupArn, ...healthCheck(inputs.health) }));
     }
     if (live === undefined || changes.some((change) => change.field === 'drainSeconds')) {
@@ -152,6 +157,7 @@ export const targetGroup: Kind<TargetGroupInputs, Live, { arn: string }> = {
   },
 };
 
+const isOfHealth = ({ field }: Change): boolean => field.startsWith('health.');
 const isNoTargetGroup = (error: unknown) => hasCode(error, 'TargetGroupNotFound', 'TargetGroupNotFoundException');
 
 const healthCheck = (health: TargetHealthCheck) => ({
