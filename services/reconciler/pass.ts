@@ -3,7 +3,7 @@
  * removing the rest. A pass takes nothing but the graph and the rows, waits for nothing, and may be cut off anywhere.
  */
 import { isDeepStrictEqual } from 'node:util';
-import { NotOurs, Terminal, explain } from './aws/errors.ts';
+import { NotOurs, Terminal, explain, isUnanswered } from './aws/errors.ts';
 import { inWords, type Cx, type Graph, type Kind, type Node, type Observed, type Seconds } from './resource.ts';
 
 export type State =
@@ -29,7 +29,7 @@ export interface Row {
   generation: string;
   /** When it came into this state. A message that changes does not change it. */
   since: Date;
-  /** When its creation was last asked for, until it is seen: AWS may have made it and not show it yet. */
+  /** When its creation was last asked for, and not refused: for a moment, not every read of AWS's shows it. */
   askedAt: Date | null;
   /** Since when AWS has been at work on it without it becoming ready. */
   busySince: Date | null;
@@ -93,6 +93,7 @@ const BACKOFF_LIMIT_SECONDS = 300;
 const MEMORY_SECONDS = 60;
 /** How long AWS may not show what it has made: its read-after-write lags are seconds. */
 const APPEARS_SECONDS = 60;
+const NEEDS = 'needs ';
 const NOT_THERE_YET = 'asked for, not there yet';
 const NOT_SEEN_YET = 'changed, not seen yet';
 
@@ -117,7 +118,7 @@ async function build(p: Pass, rows: ReadonlyMap<string, Row>): Promise<Row[]> {
       await step(p, row, 'ready', () => buildOne(p, node, row, got));
     } else if (!isReady(row) || row.generation !== p.generation) {
       // What was ready stays so while something it needs is looked for again: it still works.
-      await step(p, row, 'ready', () => Promise.resolve(waiting(`needs ${missing.join(', ')}`)));
+      await step(p, row, 'ready', () => Promise.resolve(waiting(`${NEEDS}${missing.join(', ')}`)));
     }
   }
   return built;
@@ -143,25 +144,25 @@ async function buildOne(p: Pass, node: Node, row: Row, got: Map<string, unknown>
     const gone = live === undefined ? lost(node, inputs, row) : undefined;
     if (gone !== undefined) throw new Terminal(gone);
     // A second creation would be refused at best; of what has no name there would be two.
-    if (live === undefined && appears(p, row, before.inputs)) return waiting(NOT_THERE_YET);
+    if (live === undefined && isNew(p, row) && isDeepStrictEqual(inputs, before.inputs)) return waiting(NOT_THERE_YET);
     await cx.fence();
     if (live === undefined) {
       row.askedAt = p.now();
       await p.rows.put(row);
     }
     await p.say(node.id, live === undefined ? 'create' : `change ${changes.map((change) => change.field).join(', ')}`);
-    await node.kind.converge(cx, inputs, live, changes);
+    await node.kind.converge(cx, inputs, live, changes).catch((error: unknown) => {
+      // Without an answer it may have been made.
+      if (live === undefined && !isUnanswered(error)) row.askedAt = null;
+      throw error;
+    });
     if (live === undefined || seen.is !== 'busy') row.busySince = null;
     seen = await node.kind.observe(cx, inputs);
     // What AWS calls ready may be what was before the change: nothing is known of the change yet.
-    if (seen.is === 'ready' && node.kind.diff(inputs, seen.live).length > 0) {
-      row.askedAt = null;
-      return waiting(NOT_SEEN_YET);
-    }
+    if (seen.is === 'ready' && node.kind.diff(inputs, seen.live).length > 0) return waiting(NOT_SEEN_YET);
   } else if (seen.is === 'ready' && !p.memory.has(node.id)) {
     p.memory.set(node.id, { generation: p.generation, inputs, seen, at: p.now() });
   }
-  if (seen.is !== 'absent') row.askedAt = null;
   if (seen.is === 'ready') {
     got.set(node.id, seen.out);
     row.outputs = seen.out;
@@ -299,7 +300,7 @@ async function step(p: Pass, row: Row, done: 'ready' | 'gone', act: () => Promis
 function nextLook(p: Pass, rows: readonly Row[]): number | null {
   const looks = rows.flatMap((row) => {
     if (row.notBefore !== null) return [Math.max(0, (row.notBefore.getTime() - p.now().getTime()) / 1000)];
-    if (isReady(row) || row.state.state === 'failed' || row.inputs === null) return [];
+    if (isReady(row) || row.state.state === 'failed' || row.state.message.startsWith(NEEDS)) return [];
     return [p.kinds.get(row.kind)?.pollSeconds ?? BACKOFF_LIMIT_SECONDS];
   });
   return looks.length > 0 ? Math.min(...looks) : null;
@@ -332,9 +333,6 @@ export function lost({ id, kind: { stateful } }: Node, inputs: unknown, row: Row
 const wasReady = (row: Row): boolean => row.outputs !== null;
 const isNew = (p: Pass, row: Row): boolean =>
   row.askedAt !== null && p.now().getTime() - row.askedAt.getTime() < APPEARS_SECONDS * 1000;
-/** AWS has said yes to the creation of just this, be it for an earlier generation, and does not show what it made. */
-const appears = (p: Pass, row: Row, asked: unknown): boolean =>
-  row.state.message === NOT_THERE_YET && isNew(p, row) && isDeepStrictEqual(row.inputs, asked);
 const isReady = (row: Row): boolean => row.state.state === 'ready';
 const isTrouble = (row: Row): boolean => row.state.state === 'failed' || row.state.state === 'retrying';
 const waiting = (message: string): State => ({ state: 'waiting', message });

@@ -363,6 +363,48 @@ describe('one at a time', () => {
     assert(await settle(world, rows, 'one', graph, 50));
   });
 
+  test('nor a second time when a slower copy does not show it after it was seen, or when the answer was lost', async () => {
+    const { world, rows } = calm();
+    const graph = new Graph();
+    add(world, graph, 'server', 'thing');
+    assert(await settle(world, rows, 'one', graph, 50));
+    const thing = world.kinds.get('thing')!;
+    const { observe, converge } = thing;
+    thing.observe = () => Promise.resolve({ is: 'absent' });
+    await once(world, rows, 'one', graph);
+    assert.equal(world.writes, 1);
+    world.tick(60);
+    thing.converge = async (...given) => {
+      await converge(...given);
+      throw Object.assign(new Error('socket hang up'), { name: 'TimeoutError' });
+    };
+    await once(world, rows, 'one', graph);
+    assert.equal(rows.map.get('server')!.state.state, 'retrying');
+    assert.equal(world.writes, 2);
+    for (let i = 0; i < 5; i++, world.tick(5)) await once(world, rows, 'one', graph);
+    assert.equal(rows.map.get('server')!.state.message, 'asked for, not there yet');
+    assert.equal(world.writes, 2);
+    Object.assign(thing, { observe, converge });
+    assert(await settle(world, rows, 'one', graph, 50));
+  });
+
+  test('what needs something that has failed is not looked at again, though it was ready before', async () => {
+    const { world, rows } = calm();
+    const graph = (size: number) => {
+      const made = new Graph();
+      const server = add(world, made, 'server', 'thing', {}, size);
+      add(world, made, 'scaling', 'thing', { server });
+      return made;
+    };
+    assert(await settle(world, rows, 'one', graph(1), 50));
+    const outcome = await once(world, rows, 'two', graph(TOO_BIG));
+    assert.deepEqual(
+      outcome.rows.map(({ state }) => `${state.state}: ${state.message}`),
+      ['failed: too big', 'waiting: needs server'],
+    );
+    assert.equal(outcome.nextLookSeconds, null);
+  });
+
   test('nor by a new generation that wants the same; one that wants something else asks for that', async () => {
     const { world, rows } = calm();
     const graph = new Graph();

@@ -89,6 +89,10 @@ export const hasCode = (error: unknown, ...codes: string[]): boolean => codes.in
 export const isDenied = (error: unknown): boolean => DENIED.test(codeOf(error));
 /** Asked too often: the same call may succeed in a moment. */
 export const isThrottled = (error: unknown): boolean => THROTTLED.test(codeOf(error));
+/** AWS neither did it nor refused it, as far as we know: the answer was lost, or AWS failed. */
+export const isUnanswered = (error: unknown): boolean =>
+  NETWORK.test(codeOf(error)) ||
+  ((error as { $metadata?: { httpStatusCode?: number } } | null)?.$metadata?.httpStatusCode ?? 0) >= 500;
 /** The session itself is no longer accepted: another one may be. */
 export const isSessionLost = (error: unknown): boolean => SESSION.test(codeOf(error));
 
