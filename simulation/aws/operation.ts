@@ -15,10 +15,7 @@ export class Refused extends Error {
 /** The simulator's own gap, which nothing may take for an answer of AWS's: add the call, or the parameter, to it. */
 export class NotSimulated extends Error {}
 
-// eslint-disable-next-line @typescript-eslint/no-explicit-any
-type CommandClass<In, Out> = abstract new (...args: any[]) => { input: In; resolveMiddleware(...args: any[]): any } & {
-  readonly '~out'?: Out;
-};
+type CommandClass<In> = abstract new (input: never) => { readonly input: In };
 
 export interface Operation {
   /** `CreateService` */
@@ -26,28 +23,29 @@ export interface Operation {
   readonly isWrite: boolean;
   /** Parameters; every other one that is given is refused loudly. The first says which resource it is about. */
   readonly knows: ReadonlySet<string>;
-  // eslint-disable-next-line @typescript-eslint/no-explicit-any
-  run(input: any): object;
+  readonly subject: string;
+  run(input: never): object;
 }
 
 /** By command class. */
-export type Operations = Map<unknown, Operation>;
+export type Operations = ReadonlyMap<unknown, Operation>;
 
 /** Collects a service's operations. */
 export class Table {
-  readonly operations: Operations = new Map();
+  readonly operations = new Map<unknown, Operation>();
 
-  read<In extends object>(command: CommandClass<In, unknown>, knows: string, run: (input: In) => object): this {
+  read<In>(command: CommandClass<In>, knows: string, run: (input: In) => object): this {
     return this.#add(command, false, knows, run);
   }
 
-  write<In extends object>(command: CommandClass<In, unknown>, knows: string, run: (input: In) => object): this {
+  write<In>(command: CommandClass<In>, knows: string, run: (input: In) => object): this {
     return this.#add(command, true, knows, run);
   }
 
-  #add(command: { readonly name: string }, isWrite: boolean, knows: string, run: Operation['run']): this {
+  #add<In>(command: CommandClass<In>, isWrite: boolean, knows: string, run: (input: In) => object): this {
     const name = command.name.replace(/Command$/, '');
-    this.operations.set(command, { name, isWrite, knows: new Set(knows.split(' ')), run });
+    const known = knows.split(' ').filter((each) => each !== '');
+    this.operations.set(command, { name, isWrite, knows: new Set(known), subject: known[0] ?? '', run });
     return this;
   }
 }
