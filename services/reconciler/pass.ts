@@ -169,7 +169,28 @@ async function buildOne(p: Pass, node: Node, row: Row, got: Map<string, unknown>
     row.needs = needsOf(node);
     row.gaveUp = null;
   }
-  return judge(p, node.kind, row, seen, gaveUp?.message);
+  const state = judge(p, node.kind, row, seen, gaveUp?.message);
+  if (state.state === 'failed' && seen.is !== 'absent') await halt(p, node, row, seen.live, state.message);
+  return state;
+}
+
+/** What AWS would go on trying is told to stop. If that goes wrong the failure stands all the same. */
+async function halt(p: Pass, node: Node, row: Row, live: unknown, message: string): Promise<void> {
+  if (node.kind.halt === undefined) return;
+  // Written first: what has been stopped may no longer tell why.
+  if (row.gaveUp?.generation !== p.generation) {
+    row.gaveUp = { generation: p.generation, message: p.conceal(message) };
+    await p.rows.put(row);
+  }
+  try {
+    const done = await node.kind.halt(p.cx(node.id), row.inputs, live, wasReady(row));
+    if (done !== undefined) await p.say(node.id, done);
+  } catch (error) {
+    if (error instanceof Superseded) throw error;
+    const { message: why, defect } = explain(error);
+    if (defect) p.defect(row.id, error);
+    await p.say(node.id, `not stopped: ${why}`);
+  }
 }
 
 function remembered(p: Pass, id: string, inputs: unknown): Observed<unknown, unknown> | undefined {

@@ -117,6 +117,15 @@ export interface Kind<In = any, Live = any, Out = any> {
   diff(inputs: In, live: Live): Change[];
   /** Creates it (`live` undefined), or applies the changes. */
   converge(cx: Cx, inputs: In, live: Live | undefined, changes: Change[]): Promise<void>;
+  /**
+   * Its generation has failed, and AWS may go on trying: tells it to stop. Asked after the failure is written down, at
+   * each look at it that finds it still there and not ready, so it may find that nothing is to be done. It asks for the
+   * fence before it writes.
+   *
+   * @param everReady whether it was usable once, in whatever generation
+   * @returns what was done, for people; nothing: it has stopped already
+   */
+  halt?(cx: Cx, inputs: In, live: Live, everReady: boolean): Promise<string | void>;
   /** Asks for its deletion. Already gone is success. May answer why it cannot go yet, in a few words. */
   remove(cx: Cx, inputs: In, live: Live): Promise<string | void>;
 }

@@ -1,7 +1,13 @@
 /**
  * What a rollout that fails says, from what ECS says of its tasks; and that ECS's going back is not taken for success.
  */
-import { ECSClient, ListTasksCommand, UpdateServiceCommand } from '@aws-sdk/client-ecs';
+import {
+  ECSClient,
+  ListServiceDeploymentsCommand,
+  ListTasksCommand,
+  UpdateServiceCommand,
+  type Task,
+} from '@aws-sdk/client-ecs';
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
@@ -11,10 +17,11 @@ import { ownerTags } from '../../services/reconciler/aws/tags.ts';
 import { ecsService, type EcsServiceInputs } from '../../services/reconciler/kinds/ecs-service.ts';
 import { listenerRule } from '../../services/reconciler/kinds/listener-rule.ts';
 import { logGroup } from '../../services/reconciler/kinds/log-group.ts';
-import { classify, conceal, lastWords } from '../../services/reconciler/kinds/rollout.ts';
+import { conceal, errorsIn, lastWords } from '../../services/reconciler/kinds/rollout.ts';
 import { securityGroup } from '../../services/reconciler/kinds/security-group.ts';
 import { targetGroup } from '../../services/reconciler/kinds/target-group.ts';
 import { taskDefinition } from '../../services/reconciler/kinds/task-definition.ts';
+import { causeOf, crashOf, sentenceOf, type Retry, type Told } from '../../services/reconciler/kinds/verdict.ts';
 import type { Cx, Kind } from '../../services/reconciler/resource.ts';
 import type { Rehearsal } from '../../services/rehearsal/index.ts';
 import { eventually } from '../support/eventually.ts';
@@ -23,116 +30,434 @@ import { openRehearsal } from '../support/rehearsal.ts';
 
 const ACCOUNT = '350000000003';
 
-const service = { container: { name: 'server', logGroup: '/x' }, healthPath: '/ok', events: [] };
-const container = (given: object) => ({ containers: [{ name: 'server', image: 'agent@sha256:1', ...given }] });
+const told: Told = { container: { name: 'server', port: 8000 }, healthPath: '/ok', events: [] };
+const TASK = 'arn:aws:ecs:us-east-1:123456789012:task/freehold/ca675154981d4ebd81b7a97747141a2e';
+const taskOf = (container: object, more: object): Task => ({
+  taskArn: TASK,
+  stopCode: 'TaskFailedToStart',
+  containers: [{ name: 'server', image: 'agent@sha256:1', ...container }],
+  ...more,
+});
+const notStarted = (stoppedReason: string, container: object = {}): Task => taskOf(container, { stoppedReason });
+const exited = (container: object, more: object = {}): Task =>
+  taskOf(container, {
+    stopCode: 'EssentialContainerExited',
+    stoppedReason: 'Essential container in task exited',
+    ...more,
+  });
+const ECR = '123456789012.dkr.ecr.us-east-1.amazonaws.com';
+const SECRETS =
+  'ResourceInitializationError: unable to pull secrets or registry auth: execution resource retrieval failed: ' +
+  'unable to retrieve secret from asm: service call has been retried 1 time(s): ';
+const SECRET = 'arn:aws:secretsmanager:us-east-1:123456789012:secret:freehold/x/environment-AbCdEf';
+const FETCHING = `${SECRETS}failed to fetch secret ${SECRET} from secrets manager: `;
+const GROUP = 'arn:aws:elasticloadbalancing:us-west-2:035866691871:targetgroup/stage/555a47e25c5a1850';
+const UNHEALTHY = {
+  stopCode: 'ServiceSchedulerInitiated',
+  stoppedReason: `Task failed ELB health checks in (target-group ${GROUP})`,
+};
 
-const NO_WAY_OUT =
-  'the task does not get out of its subnet: look at the NAT gateway, the routes, the endpoints and the security groups';
-
-for (const { reason, task, events, why, logs } of [
+/** AWS's words, as the page under `from` quotes them; account numbers and names are ours. */
+const ENDS: readonly {
+  readonly end: string;
+  readonly from: string;
+  readonly task: Task;
+  readonly events?: readonly string[];
+  readonly retry: Retry | null;
+  readonly why?: string;
+}[] = [
   {
-    reason: 'an image that is not in the registry',
-    task: {
-      stopCode: 'TaskFailedToStart' as const,
-      stoppedReason:
-        'CannotPullContainerError: pull image manifest has been retried 1 time(s): agent@sha256:1: not found',
-      ...container({}),
-    },
-    why: 'the image cannot be pulled: "agent@sha256:1": pull image manifest has been retried 1 time(s): agent@sha256:1: not found',
-    logs: false,
+    end: 'an image that is not in the registry',
+    from: 'https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_cannot_pull_image.html',
+    task: notStarted(
+      `CannotPullContainerError: pull image manifest has been retried 1 time(s): failed to resolve ref ${ECR}/agent@sha256:1: ${ECR}/agent@sha256:1: not found`,
+    ),
+    retry: 'useless',
+    why: `the image cannot be pulled: "agent@sha256:1": pull image manifest has been retried 1 time(s): failed to resolve ref ${ECR}/agent@sha256:1: ${ECR}/agent@sha256:1: not found; push it again, or name one that is there`,
   },
   {
-    reason: 'no way out of the subnet: the registry is not reached',
-    task: {
-      stopCode: 'TaskFailedToStart' as const,
-      stoppedReason:
-        'ResourceInitializationError: unable to pull secrets or registry auth: The task cannot pull registry auth from ' +
+    end: 'an image that the execution role may not pull',
+    from: 'https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_cannot_pull_image.html',
+    task: notStarted(
+      `CannotPullContainerError: pull image manifest has been retried 1 time(s): failed to resolve ref ${ECR}/agent@sha256:1: pulling from host ${ECR} failed with status code [manifests sha256:1]: 403 Forbidden`,
+    ),
+    retry: 'once',
+    why: `the image cannot be pulled: "agent@sha256:1": pull image manifest has been retried 1 time(s): failed to resolve ref ${ECR}/agent@sha256:1: pulling from host ${ECR} failed with status code [manifests sha256:1]: 403 Forbidden; push it again, and let the execution role read its repository`,
+  },
+  {
+    end: 'an image whose layers are not there, in the words of the hub',
+    from: 'https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_cannot_pull_image.html',
+    task: notStarted(
+      'CannotPullContainerError: pull image manifest has been retried 1 time(s): failed to resolve ref agent: pull access denied, repository does not exist or may require authorization: server message: insufficient_scope: authorization failed',
+    ),
+    retry: 'once',
+  },
+  {
+    end: 'an image of another platform',
+    from: 'https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_cannot_pull_image.html',
+    task: notStarted(
+      "CannotPullContainerError: pull image manifest has been retried 1 time(s): image Manifest does not contain descriptor matching platform 'linux/amd64'",
+    ),
+    retry: 'useless',
+    why: 'the image is of another platform: "agent@sha256:1": pull image manifest has been retried 1 time(s): image Manifest does not contain descriptor matching platform \'linux/amd64\'; build it for linux/amd64',
+  },
+  {
+    end: 'too many pulls',
+    from: 'https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_cannot_pull_image.html',
+    task: notStarted(
+      'CannotPullContainerError: inspect image has been retried 5 time(s): httpReadSeeker: failed open: unexpected status code https://registry-1.docker.io/v2/library/redis/manifests/sha256:1: 429 Too Many Requests - Server message: toomanyrequests: You have reached your pull rate limit.',
+    ),
+    retry: 'ecs',
+  },
+  {
+    end: 'no way out of the subnet: the registry is not reached',
+    from: 'https://docs.aws.amazon.com/AmazonECS/latest/developerguide/resource-initialization-error.html',
+    task: notStarted(
+      'ResourceInitializationError: unable to pull secrets or registry auth: The task cannot pull registry auth from ' +
         'Amazon ECR: There is a connection issue between the task and Amazon ECR. Check your task network ' +
         'configuration. operation error ECR: GetAuthorizationToken, exceeded maximum number of attempts, 3, https ' +
         'response error StatusCode: 0, RequestID: , request send failed, Post "https://api.ecr.us-east-1.amazonaws.com' +
         '/": dial tcp 52.94.0.1:443: i/o timeout',
-      ...container({}),
-    },
-    why: `${NO_WAY_OUT}: unable to pull secrets or registry auth: The task cannot pull registry auth from Amazon ECR: There is a connection issue between the task and Amazon ECR. Check your task network configuration. operation error ECR: GetAuthorizationToken, exceeded maxim`,
-    logs: false,
+    ),
+    retry: 'once',
   },
   {
-    reason: 'no way out of the subnet: a public image is not reached',
-    task: {
-      stopCode: 'TaskFailedToStart' as const,
-      ...container({
-        reason:
-          'CannotPullContainerError: pull image manifest has been retried 5 time(s): failed to resolve ref agent:1: ' +
-          'failed to do request: Head "https://public.ecr.aws/v2/agent/manifests/1": dial tcp 52.94.0.1:443: i/o timeout',
-      }),
-    },
-    why: `${NO_WAY_OUT}: pull image manifest has been retried 5 time(s): failed to resolve ref agent:1: failed to do request: Head "https://public.ecr.aws/v2/agent/manifests/1": dial tcp 52.94.0.1:443: i/o timeout`,
-    logs: false,
+    end: 'no way out of the subnet: a public image is not reached',
+    from: 'https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_cannot_pull_image.html',
+    task: notStarted('Task failed to start', {
+      reason:
+        'CannotPullContainerError: pull image manifest has been retried 5 time(s): failed to resolve ref agent:1: ' +
+        'failed to do request: Head "https://public.ecr.aws/v2/agent/manifests/1": dial tcp 52.94.0.1:443: i/o timeout',
+    }),
+    retry: 'once',
+    why: 'the task does not get out of its subnet: pull image manifest has been retried 5 time(s): failed to resolve ref agent:1: failed to do request: Head "https://public.ecr.aws/v2/agent/manifests/1": dial tcp 52.94.0.1:443: i/o timeout; look at the NAT gateway, the routes, the endpoints and the security groups',
   },
   {
-    reason: 'a registry that the execution role may not use is not a missing secret',
-    task: {
-      stopCode: 'TaskFailedToStart' as const,
-      stoppedReason:
-        'ResourceInitializationError: unable to pull secrets or registry auth: execution resource retrieval failed: ' +
-        'unable to retrieve ecr registry auth: service call has been retried 1 time(s): AccessDeniedException: no',
-      ...container({}),
-    },
-    why: 'the task could not be set up: unable to pull secrets or registry auth: execution resource retrieval failed: unable to retrieve ecr registry auth: service call has been retried 1 time(s): AccessDeniedException: no',
-    logs: false,
+    end: 'no way out of the subnet: the secret is not reached',
+    from: 'https://github.com/umotif-public/terraform-aws-ecs-fargate/issues/50',
+    task: notStarted(
+      'ResourceInitializationError: unable to pull secrets or registry auth: execution resource retrieval failed: unable to retrieve secrets from ssm: service call has been retried 5 time(s): RequestCanceled: request context canceled caused by: context deadli...',
+    ),
+    retry: 'once',
   },
   {
-    reason: 'a secret that is not there',
-    task: {
-      stopCode: 'TaskFailedToStart' as const,
-      stoppedReason:
-        'ResourceInitializationError: unable to pull secrets or registry auth: unable to retrieve secret from asm: not found, request id: 7b0c2c3e-aaaa-bbbb-cccc-000000000001',
-      ...container({}),
-    },
-    why: 'a secret cannot be read: unable to pull secrets or registry auth: unable to retrieve secret from asm: not found',
-    logs: false,
+    end: 'a registry that the execution role may not use is not a missing secret',
+    from: 'https://docs.aws.amazon.com/AmazonECS/latest/developerguide/resource-initialization-error.html',
+    task: notStarted(
+      'ResourceInitializationError: unable to pull secrets or registry auth: execution resource retrieval failed: ' +
+        'unable to retrieve ecr registry auth: service call has been retried 1 time(s): AccessDeniedException: User: ' +
+        'arn:aws:sts::123456789012:assumed-role/execution/1 is not authorized to perform: ecr:GetAuthorizationToken on ' +
+        'resource: * because no identity-based policy allows the ecr:GetAuthorizationToken action',
+    ),
+    retry: 'once',
   },
   {
-    reason: 'a crash',
-    task: {
-      stopCode: 'EssentialContainerExited' as const,
-      stoppedReason: 'Essential container in task exited',
-      ...container({ exitCode: 3 }),
-    },
-    why: 'the server crashed: "server": exit code 3',
-    logs: true,
+    end: 'a secret that is not there',
+    from: 'https://docs.aws.amazon.com/AmazonECS/latest/developerguide/resource-initialization-error.html',
+    task: notStarted(
+      `${FETCHING}ResourceNotFoundException: Secrets Manager can't find the specified secret. status code: 400, request id: 7b0c2c3e-aaaa-bbbb-cccc-000000000001`,
+    ),
+    retry: 'once',
+    why: 'a secret cannot be read: "freehold/x/environment": ResourceNotFoundException: Secrets Manager can\'t find the specified secret.; give its value again',
   },
   {
-    reason: 'killed from outside',
-    task: { stopCode: 'EssentialContainerExited' as const, ...container({ exitCode: 137 }) },
-    why: 'the server crashed: "server": exit code 137 (signal 9)',
-    logs: true,
+    end: 'a secret that is being deleted',
+    from: 'https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html',
+    task: notStarted(
+      `${FETCHING}InvalidRequestException: You can't perform this operation on the secret because it was marked for deletion.`,
+    ),
+    retry: 'useless',
   },
   {
-    reason: 'too little memory',
-    task: {
-      stopCode: 'EssentialContainerExited' as const,
-      ...container({ exitCode: 137, reason: 'OutOfMemoryError: Container killed due to memory usage' }),
-    },
-    why: 'the server ran out of memory: "server": Container killed due to memory usage',
-    logs: true,
+    end: 'a secret that the execution role may not read',
+    from: 'https://docs.aws.amazon.com/AmazonECS/latest/developerguide/resource-initialization-error.html',
+    task: notStarted(
+      `${FETCHING}AccessDeniedException: User: arn:aws:sts::123456789012:assumed-role/execution/1 is not authorized to perform: secretsmanager:GetSecretValue on resource: ${SECRET} because no identity-based policy allows the secretsmanager:GetSecretValue action status code: 400`,
+    ),
+    retry: 'once',
+    why: 'a secret cannot be read: "freehold/x/environment": "secretsmanager:GetSecretValue" is denied because no identity-based policy allows the secretsmanager:GetSecretValue action; let the execution role read it',
   },
   {
-    reason: 'a health check that fails, with what the balancer saw',
-    task: {
-      stopCode: 'ServiceSchedulerInitiated' as const,
-      stoppedReason: 'Task failed ELB health checks in (target-group arn:aws:elasticloadbalancing:x)',
-      ...container({ exitCode: 143 }),
-    },
+    end: 'a secret without the key',
+    from: 'https://repost.aws/knowledge-center/ecs-unable-to-pull-secrets',
+    task: notStarted(`${SECRETS}retrieved secret from Secrets Manager did not contain json key TOKEN`),
+    retry: 'useless',
+    why: 'a secret cannot be read: "TOKEN": the secret has no such key; give the variable a value, or name a key that the secret has',
+  },
+  {
+    end: 'a secret that is no JSON',
+    from: 'https://github.com/rileydakota/valheim-ecs-fargate-cdk/issues/9',
+    task: notStarted(`${SECRETS}invalid character '\\'' looking for beginning of value`),
+    retry: 'useless',
+  },
+  {
+    end: 'a policy of the organization',
+    from: 'https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html',
+    task: notStarted(
+      `${FETCHING}AccessDeniedException: User: arn:aws:sts::123456789012:assumed-role/execution/1 is not authorized to perform: secretsmanager:GetSecretValue on resource: ${SECRET} with an explicit deny in a service control policy`,
+    ),
+    retry: 'useless',
+    why: 'an organization policy forbids it: "secretsmanager:GetSecretValue" is denied with an explicit deny in a service control policy; ask whoever keeps the organization\'s policies to allow it',
+  },
+  {
+    end: 'no address left in the subnet',
+    from: 'https://github.com/paradisec-archive/nabu/pull/1259',
+    task: notStarted(
+      "Unexpected EC2 error while attempting to Create Network Interface with public IP assignment disabled in subnet 'subnet-05d93362e947058bc': InsufficientFreeAddressesInSubnet",
+    ),
+    retry: 'ecs',
+    why: 'the subnet has no free address: "subnet-05d93362e947058bc"; free addresses in it, or give the place another subnet',
+  },
+  {
+    end: 'no capacity, after the task was made',
+    from: 'https://repost.aws/knowledge-center/ecs-fargate-capacity-unavailable-error',
+    task: notStarted(
+      'Capacity is unavailable at this time. Please try again later or in a different availability zone',
+    ),
+    retry: 'ecs',
+  },
+  {
+    end: "AWS's own trouble with the network",
+    from: 'https://repost.aws/knowledge-center/ecs-fargate-task-network-interface-error',
+    task: notStarted('Timeout waiting for network interface provisioning to complete.'),
+    retry: 'ecs',
+  },
+  {
+    end: 'a role that ECS cannot assume',
+    from: 'https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-event-messages-list.html',
+    task: notStarted(
+      "ECS was unable to assume the role 'arn:aws:iam::123456789012:role/execution' that was provided for this task. Please verify that the role being passed has the proper trust relationship and permissions and that your IAM user has permissions to pass this role.",
+    ),
+    retry: 'once',
+    why: 'the role of the tasks cannot be assumed: "arn:aws:iam::123456789012:role/execution"; mend its trust policy: it is part of the stack',
+  },
+  {
+    end: 'an entrypoint that is not there',
+    from: 'https://github.com/jenkinsci/amazon-ecs-plugin/issues/258',
+    task: notStarted('Task failed to start', {
+      reason:
+        'CannotStartContainerError: ResourceInitializationError: failed to create new container runtime task: failed to create shim: OCI runtime create failed: container_linux.go:380: starting container process caused: exec: "-url": executable file not found in $PATH',
+    }),
+    retry: 'useless',
+  },
+  {
+    end: 'a crash',
+    from: 'https://docs.aws.amazon.com/AmazonECS/latest/developerguide/stopped-task-error-codes.html',
+    task: exited({ exitCode: 3 }),
+    retry: 'once',
+    why: 'the server crashed: "server": exit code 3; look at its log',
+  },
+  {
+    end: 'killed from outside',
+    from: 'https://docs.aws.amazon.com/AmazonECS/latest/developerguide/stopped-task-error-codes.html',
+    task: exited({ exitCode: 137 }),
+    retry: 'once',
+    why: 'the server crashed: "server": exit code 137 (signal 9); look at its log',
+  },
+  {
+    end: 'a command that the shell does not find',
+    from: 'https://docs.aws.amazon.com/AmazonECS/latest/developerguide/stopped-task-error-codes.html',
+    task: exited({ exitCode: 127 }),
+    retry: 'useless',
+  },
+  {
+    end: 'too little memory',
+    from: 'https://docs.aws.amazon.com/AmazonECS/latest/developerguide/stopped-task-error-codes.html',
+    task: exited({ exitCode: 137, reason: 'OutOfMemoryError: Container killed due to memory usage' }),
+    retry: 'once',
+    why: 'the server ran out of memory: "server": Container killed due to memory usage; give it more memory',
+  },
+  {
+    end: 'a health check that fails, with what the balancer got',
+    from: 'https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-event-messages-list.html',
+    task: exited({ exitCode: 143 }, UNHEALTHY),
     events: [
-      '(service x, taskSet y) (port 8000) is unhealthy in (target-group arn:x) due to (reason Health checks failed with these codes: [503]).',
+      `(service x) (port 8000) is unhealthy in (target-group ${GROUP}) due to (reason Health checks failed with these codes: [503]).`,
     ],
-    why: 'the health check failed: "GET /ok": Health checks failed with these codes: [503]',
-    logs: true,
+    retry: 'once',
+    why: 'the health check failed: "GET /ok": Health checks failed with these codes: [503]; look at why it is not well',
+  },
+  {
+    end: 'of two tasks, what is said of this one',
+    from: 'https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-event-messages-list.html',
+    task: exited({ exitCode: 143 }, UNHEALTHY),
+    events: [
+      `(service x) (task 0b69d5c0d6554695) (port 8000) is unhealthy in (target-group ${GROUP}) due to (reason Request timed out).`,
+      `(service x) (task ca675154981d4ebd81b7a97747141a2e) (port 8000) is unhealthy in (target-group ${GROUP}) due to (reason Health checks failed with these codes: [404]).`,
+    ],
+    retry: 'useless',
+    why: 'the health check failed: "GET /ok": Health checks failed with these codes: [404]; the server has to answer it with 200, without asking who is there',
+  },
+  {
+    end: 'nobody listens on the port',
+    from: 'https://github.com/hackforla/CivicTechJobs/issues/436',
+    task: exited({ exitCode: 143 }, UNHEALTHY),
+    events: [`(service x) (port 8000) is unhealthy in (target-group ${GROUP}) due to (reason Health checks failed).`],
+    retry: 'once',
+    why: 'the port is not opened: "8000": nothing answered "GET /ok" there; let the server listen on 0.0.0.0 and on the port that PORT says',
+  },
+  {
+    end: 'no answer in time',
+    from: 'https://github.com/aws/copilot-cli/issues/4838',
+    task: exited({ exitCode: 143 }, UNHEALTHY),
+    events: [`(service x) (port 80) is unhealthy in (target-group ${GROUP}) due to (reason Request timed out).`],
+    retry: 'once',
+    why: 'the health check failed: "GET /ok": Request timed out; look at why it does not answer in time',
+  },
+  {
+    end: "the container's own check",
+    from: 'https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-event-messages-list.html',
+    task: exited(
+      { exitCode: 143 },
+      { stopCode: 'ServiceSchedulerInitiated', stoppedReason: 'Task failed container health checks' },
+    ),
+    retry: 'once',
+  },
+  {
+    end: 'scaled in',
+    from: 'https://docs.aws.amazon.com/AmazonECS/latest/developerguide/stopped-task-error-codes.html',
+    task: exited(
+      { exitCode: 143 },
+      { stopCode: 'ServiceSchedulerInitiated', stoppedReason: 'Scaling activity initiated by (deployment ecs-svc/1)' },
+    ),
+    retry: null,
+  },
+  {
+    end: 'maintenance of the platform',
+    from: 'https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-maintenance.html',
+    task: exited(
+      { exitCode: 143 },
+      {
+        stopCode: 'TerminationNotice',
+        stoppedReason: 'ECS is performing maintenance on the underlying infrastructure hosting the task',
+      },
+    ),
+    retry: null,
+  },
+  {
+    end: 'Spot takes its capacity back',
+    from: 'https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-capacity-providers.html',
+    task: exited({ exitCode: 143 }, { stopCode: 'SpotInterruption', stoppedReason: 'Your Spot Task was interrupted.' }),
+    retry: null,
+  },
+  {
+    end: 'stopped by hand',
+    from: 'https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_StopTask.html',
+    task: exited({ exitCode: 143 }, { stopCode: 'UserInitiated', stoppedReason: 'Task stopped by user' }),
+    retry: null,
+  },
+];
+
+for (const { end, from, task, events = [], retry, why } of ENDS) {
+  test(`the end of a task: ${end} (${from})`, () => {
+    const cause = causeOf(task, { ...told, events });
+    assert.equal(cause?.retry ?? null, retry, JSON.stringify(cause));
+    if (why !== undefined) assert.equal(cause && sentenceOf(cause, ''), why);
+  });
+}
+
+const crash = causeOf(exited({ exitCode: 3 }), told)!;
+const TRACEBACK = 'Traceback (most recent call last):\n  File "/api/langgraph_api/lifespan.py", line 19, in lifespan';
+
+/** What servers print before they end; `from` quotes it. */
+for (const { end, from, log, retry, why } of [
+  {
+    end: 'a licence that is refused',
+    from: 'https://github.com/langchain-ai/langgraph-studio/issues/219',
+    log: [
+      `${TRACEBACK}\nValueError: License verification failed. Please ensure proper configuration:`,
+      'Review your configuration settings and try again. If issues persist, contact support for assistance.',
+      '[error    ] Application startup failed. Exiting.',
+    ],
+    retry: 'useless',
+    why: /^the server refuses its licence: "LANGGRAPH_CLOUD_LICENSE_KEY", "LANGSMITH_API_KEY"; give one of them/,
+  },
+  {
+    end: 'a licence key that is none, as JSON lines',
+    from: 'https://github.com/langchain-ai/langgraph-studio/issues/11',
+    log: [
+      JSON.stringify({ level: 'error', event: `${TRACEBACK}\nValueError: License key is not valid` }),
+      JSON.stringify({ level: 'error', event: 'Application startup failed. Exiting.' }),
+    ],
+    retry: 'useless',
+    why: /^the server refuses its licence: /,
+  },
+  {
+    end: 'a licence server that is not reached',
+    from: 'https://github.com/langchain-ai/langgraph/issues/2937',
+    log: [
+      'Error checking Langsmith access [langgraph_license.validation]',
+      `${TRACEBACK}\nhttpx.ConnectError: [Errno -2] Name or service not known`,
+      `${TRACEBACK}\nValueError: License verification failed. Please ensure proper configuration:`,
+    ],
+    retry: 'once',
+    why: /^the server refuses its licence: .*; let the tasks reach the licence server$/,
+  },
+  {
+    end: 'PostgreSQL that refuses connections',
+    from: 'https://www.psycopg.org/psycopg3/docs/api/errors.html',
+    log: [
+      `${TRACEBACK}\npsycopg.OperationalError: connection failed: connection to server at "10.0.1.5", port 5432 failed: Connection refused`,
+    ],
+    retry: 'once',
+    why: /^the database cannot be reached: "PostgreSQL"; look at its address and its firewall$/,
+  },
+  {
+    end: 'PostgreSQL behind a firewall',
+    from: 'https://www.psycopg.org/psycopg3/docs/api/errors.html',
+    log: [`${TRACEBACK}\npsycopg.errors.ConnectionTimeout: connection timeout expired`],
+    retry: 'once',
+    why: /^the database cannot be reached: "PostgreSQL"; /,
+  },
+  {
+    end: 'Redis that is not there',
+    from: 'https://redis.readthedocs.io/en/stable/exceptions.html',
+    log: [
+      `${TRACEBACK}\nredis.exceptions.ConnectionError: Error 111 connecting to cache.local:6379. Connection refused.`,
+    ],
+    retry: 'once',
+    why: /^the database cannot be reached: "Redis"; /,
+  },
+  {
+    end: 'a wrong password',
+    from: 'https://www.postgresql.org/docs/current/client-authentication-problems.html',
+    log: ['psycopg.OperationalError: FATAL:  password authentication failed for user "langgraph"'],
+    retry: 'once',
+    why: /^the database refuses the server: "PostgreSQL"; look at its user, password and name$/,
+  },
+  {
+    end: 'a module that is not in the image',
+    from: 'https://docs.python.org/3/library/exceptions.html#ModuleNotFoundError',
+    log: [`${TRACEBACK}\nModuleNotFoundError: No module named 'langchain_openai'`],
+    retry: 'useless',
+    why: /^the server crashed: "server": exit code 3; mend the image: what it runs cannot be loaded$/,
+  },
+  {
+    end: 'a program of another platform',
+    from: 'https://github.com/aws-containers/ecs-anywhere-tutorial/issues/2',
+    log: ['standard_init_linux.go:228: exec user process caused: exec format error'],
+    retry: 'useless',
+    why: /^the image cannot be run: .*; build it for linux\/amd64$/,
+  },
+  {
+    end: 'a warning about a module does not say why it ended',
+    from: 'https://docs.python.org/3/library/exceptions.html#ImportError',
+    log: ['ImportError: no uvloop, going on without it', 'RuntimeError: the port is taken'],
+    retry: 'once',
+    why: /^the server crashed: "server": exit code 3; look at its log$/,
+  },
+  {
+    end: 'somebody else refuses a connection',
+    from: 'https://www.python-httpx.org/exceptions/',
+    log: [`${TRACEBACK}\nhttpx.ConnectError: [Errno 111] Connection refused`],
+    retry: 'once',
+    why: /^the server crashed: /,
   },
 ]) {
-  test(`the cause of a failed rollout: ${reason}`, () => {
-    assert.deepEqual(classify(task, { ...service, events: events ?? [] }), { why, logs });
+  test(`the log of a crash: ${end} (${from})`, () => {
+    const cause = crashOf(crash, errorsIn(log));
+    assert.equal(cause.retry, retry);
+    assert.match(sentenceOf(cause, ''), why);
   });
 }
 
@@ -337,22 +662,33 @@ describe('in the emulated account', { timeout: 240_000, concurrency: 3 }, () => 
     );
   }
 
+  /** As the history of rollouts says, which is read late. */
+  const givenUp = (cx: Cx, inputs: EcsServiceInputs) =>
+    eventually(
+      'it is known as given up',
+      async () => {
+        const now = await ecsService.observe(cx, inputs);
+        return now.is === 'broken' && now;
+      },
+      { seconds: 10, every: 100 },
+    );
+
   async function verdictOn(given: { env?: Record<string, string>; image?: string; secrets?: Record<string, string> }) {
     const { cx, define, inputs } = await prepared();
     const first = await define(1, {});
     await ready(ecsService, cx, inputs(first.arn));
     const second = inputs((await define(2, given)).arn);
     const why = await brokenness(cx, second);
-    // ECS goes back to the first: ready for whoever wants that one, and still broken for whoever wants the second.
-    await ready(ecsService, cx, inputs(first.arn), 90);
-    const after = await ecsService.observe(cx, second);
-    assert.equal(after.is, 'broken');
-    assert.deepEqual(
-      after.is === 'broken' ? ecsService.diff(second, after.live) : undefined,
-      [],
-      'what ECS gave up on is not asked for again',
+    // Whoever wants the first one makes ECS go back to it, without another rollout of it.
+    const { arn } = await ready(ecsService, cx, inputs(first.arn), 90);
+    const { serviceDeployments: rollouts = [] } = await aws.ecs.send(
+      new ListServiceDeploymentsCommand({ cluster: t.place.clusterArn, service: arn }),
     );
-    assert.equal(after.is === 'broken' ? after.why : undefined, why, 'the same sentence later');
+    assert.equal(rollouts.length, 2, 'of the first and of the second');
+    // It is ready for whoever wants that one, and still broken for whoever wants the second.
+    const after = await givenUp(cx, second);
+    assert.deepEqual(ecsService.diff(second, after.live), [], 'what ECS gave up on is not asked for again');
+    assert.equal(after.why, why, 'the same sentence later');
     // A third revision goes on from there.
     await ready(ecsService, cx, inputs((await define(3, { env: { REVISION: '3' } })).arn), 90);
     return why;
@@ -401,8 +737,7 @@ describe('in the emulated account', { timeout: 240_000, concurrency: 3 }, () => 
     const second = inputs((await define(2, { image: repository.replace(/.{64}$/, '0'.repeat(64)) })).arn);
     const why = await brokenness(cx, second);
     await ready(ecsService, cx, first, 90);
-    const now = await ecsService.observe(cx, second);
-    assert.equal(now.is === 'broken' ? now.why : now.is, why);
+    assert.equal((await givenUp(cx, second)).why, why);
   });
 
   test('a server that runs out of memory', async () => {

@@ -4,6 +4,7 @@ import {
   DescribeServiceRevisionsCommand,
   DescribeServicesCommand,
   ListServiceDeploymentsCommand,
+  StopServiceDeploymentCommand,
   UpdateServiceCommand,
   type Deployment,
   type Service,
@@ -11,12 +12,12 @@ import {
 } from '@aws-sdk/client-ecs';
 import type { Account } from '../aws/account.ts';
 import { arn, changesOurs, createsOurs } from '../aws/arn.ts';
-import { hasCode } from '../aws/errors.ts';
+import { hasCode, isDenied } from '../aws/errors.ts';
 import { ecsTagList, requireOurs, tagRecord } from '../aws/tags.ts';
-import type { Change, Kind } from '../resource.ts';
+import type { Change, Kind, Observed } from '../resource.ts';
 import { compare } from './compare.ts';
 import type { FargateSize } from './fargate.ts';
-import { whyTasksStopped, type Watched } from './rollout.ts';
+import { firstFailure, unhealthyTarget, whyTasksStopped, type Watched } from './rollout.ts';
 
 export interface EcsServiceInputs {
   readonly name: string;
@@ -62,6 +63,10 @@ interface Live {
   readonly settings: Settings;
   /** The wanted task definition was tried, and ECS gave up on it. */
   readonly gaveUp: boolean;
+  /** ECS is rolling the wanted task definition out. */
+  readonly isRolling: boolean;
+  /** The rollout of another one is under way, and stopping it brings the wanted one back, which served before. */
+  readonly back?: { readonly rolloutArn: string; readonly isAsked: boolean };
 }
 
 /** API reference, UpdateService: these start new tasks, the others do not. */
@@ -70,11 +75,15 @@ const rolls = (changes: readonly Change[]): boolean => changes.some(({ field }) 
 
 /** A rollout that ECS took back, or could not even take back. */
 const TAKEN_BACK = /^ROLLBACK_/;
+const UNDER_WAY = /^(PENDING|IN_PROGRESS)$/;
+const GOES_BACK = /^ROLLBACK_(REQUESTED|IN_PROGRESS|SUCCESSFUL)$/;
 
 /**
  * An ECS service on Fargate. A rollout is ready when ECS says COMPLETED for the wanted task definition, and broken when
- * ECS gave up on it. ECS goes back by itself and then soon says COMPLETED of the old one: so before the wanted one is
- * asked for, the service's history of rollouts tells whether it was tried already.
+ * ECS gave up on it or, long before that, when its tasks' ends leave no doubt. ECS goes back by itself and then soon
+ * says COMPLETED of the old one: so before the wanted one is asked for, the service's history of rollouts tells whether
+ * it was tried already. Going back to what served is stopping the rollout that took its place, not another one: the
+ * tasks that served never stop.
  */
 export const ecsService: Kind<EcsServiceInputs, Live, { arn: string; name: string }> = {
   kind: 'ecs-service',
@@ -105,16 +114,27 @@ export const ecsService: Kind<EcsServiceInputs, Live, { arn: string; name: strin
         why: 'needed to make a service with its tags',
       },
       {
-        actions: ['ecs:UpdateService', 'ecs:DeleteService'],
+        actions: ['ecs:UpdateService', 'ecs:StopServiceDeployment', 'ecs:DeleteService'],
         resources: services,
         conditions: changesOurs(scope),
-        why: "rolls out a deployment's revisions, and removes its services",
+        why: "rolls out a deployment's revisions, goes back from one that has failed, and removes its services",
+      },
+      {
+        actions: ['ecs:StopServiceDeployment'],
+        resources: [arn(scope, 'ecs', `service-deployment/${scope.prefix}/${scope.prefix}-*/*`)],
+        conditions: inCluster,
+        why: 'the rollouts of those services: ECS gives them no tags',
       },
       {
         actions: ['ecs:ListTasks', 'ecs:DescribeTasks'],
         resources: ['*'],
         conditions: inCluster,
         why: 'reads why a task stopped',
+      },
+      {
+        actions: ['elasticloadbalancing:DescribeTargetHealth'],
+        resources: ['*'],
+        why: 'sees what the balancer gets from a task that is not well; it has no narrower scope',
       },
       {
         actions: ['logs:GetLogEvents'],
@@ -153,22 +173,34 @@ export const ecsService: Kind<EcsServiceInputs, Live, { arn: string; name: strin
     const found = await describe(aws, inputs);
     if (found === undefined || found.status === 'INACTIVE') return { is: 'absent' };
     requireOurs(tagRecord(found.tags), tags, inputs.name);
-    const live = { arn: found.serviceArn!, status: found.status!, settings: settingsOf(found), gaveUp: false };
-    if (found.status === 'DRAINING') return { is: 'busy', live, why: 'the service is being removed' };
+    const status = found.status!;
+    const live = { arn: found.serviceArn!, status, settings: settingsOf(found), gaveUp: false, isRolling: false };
+    if (status === 'DRAINING') return { is: 'busy', live, why: 'the service is being removed' };
 
     const primary = found.deployments?.find((deployment) => deployment.status === 'PRIMARY');
-    const wanted = inputs.taskDefinitionArn;
-    if (primary?.taskDefinition === wanted) {
-      if (primary.rolloutState === 'COMPLETED') return { is: 'ready', live, out: { arn: live.arn, name: inputs.name } };
-      if (primary.rolloutState !== 'FAILED') return { is: 'busy', live, why: progress(found, primary) };
-    } else if (!(await wasGivenUp(aws, found, wanted))) {
-      return { is: 'busy', live, why: 'another task definition runs' };
+    if (primary?.taskDefinition !== inputs.taskDefinitionArn) {
+      const { gaveUp, back } = await pastOf(aws, found, inputs.taskDefinitionArn);
+      if (gaveUp) return broken(live, await whyTasksStopped(aws, watched(inputs, found)));
+      if (back === undefined) return { is: 'busy', live, why: 'another task definition runs' };
+      return { is: 'busy', live: { ...live, back }, why: 'ECS goes back to it' };
     }
-    return { is: 'broken', live: { ...live, gaveUp: true }, why: await whyTasksStopped(aws, watched(inputs, found)) };
+    if (primary.rolloutState === 'COMPLETED') return { is: 'ready', live, out: { arn: live.arn, name: inputs.name } };
+    const rollout = watched(inputs, found, primary);
+    if (primary.rolloutState === 'FAILED') return broken(live, await whyTasksStopped(aws, rollout));
+    const failure =
+      isAnyGone(found, primary) && !isReturn(found, primary) ? await firstFailure(aws, rollout) : undefined;
+    if (failure?.isCertain) return { is: 'broken', live: { ...live, isRolling: true }, why: failure.why };
+    const why = [progress(found, primary), ...(failure ? [`${failure.why}; ECS tries again`] : [])];
+    if (failure === undefined && isUp(primary) && inputs.balanced !== undefined) {
+      const said = await unhealthyTarget(aws, inputs.balanced.targetGroupArn);
+      if (said !== '') why.push(`"GET ${inputs.balanced.healthPath}": ${said}`);
+    }
+    return { is: 'busy', live: { ...live, isRolling: true }, why: why.join(': ') };
   },
 
   diff(inputs, live): Change[] {
-    if (live.status !== 'ACTIVE') return [];
+    // What would be rolled out in the middle of going back is what is being left.
+    if (live.status !== 'ACTIVE' || live.back?.isAsked) return [];
     const changes = compare(wantedSettings(inputs, live.settings), live.settings);
     // Asking for what ECS gave up on would roll for ever.
     return live.gaveUp ? changes.filter((change) => change.field !== 'taskDefinition') : changes;
@@ -176,6 +208,7 @@ export const ecsService: Kind<EcsServiceInputs, Live, { arn: string; name: strin
 
   async converge({ aws, tags }, inputs, live, changes) {
     if (live !== undefined) {
+      if (live.back !== undefined && (await goBack(aws, live.back.rolloutArn))) return; // the rest at the next look
       const to = Object.fromEntries(changes.map((change) => [change.field, change.to])) as Partial<Settings>;
       const has = (...fields: (keyof Settings)[]) => fields.some((field) => field in to);
       await aws.ecs.send(
@@ -216,15 +249,45 @@ export const ecsService: Kind<EcsServiceInputs, Live, { arn: string; name: strin
     }
   },
 
+  /**
+   * With a rollout that served before, ECS goes back to it. With none it would start tasks that fail for as long as its
+   * breaker lets it, and a service of no tasks would count as rolled out, to be gone back to later: it is removed.
+   */
+  async halt({ aws, fence }, inputs, live, everReady) {
+    if (!live.isRolling) return;
+    const found = await describe(aws, inputs);
+    if (found === undefined) return;
+    const { rollouts, definitions } = await historyOf(aws, found);
+    const [last] = rollouts;
+    const served = rollouts.find(({ status }) => status === 'SUCCESSFUL');
+    if (served !== undefined) {
+      const isIts = definitions.get(served.targetServiceRevisionArn!) === inputs.taskDefinitionArn;
+      if (isIts || last === undefined || !UNDER_WAY.test(last.status ?? '')) return;
+      await fence();
+      return (await goBack(aws, last.serviceDeploymentArn!)) ? 'stopped: ECS goes back to what served' : undefined;
+    }
+    const others = (found.deployments ?? []).filter(
+      ({ taskDefinition }) => taskDefinition !== inputs.taskDefinitionArn,
+    );
+    if (everReady || others.length > 0) return;
+    await fence();
+    await removeService(aws, inputs);
+    return 'removed: nothing of it ever served';
+  },
+
   async remove({ aws }, inputs, live) {
     if (live.status === 'DRAINING') return 'its tasks are being stopped';
-    try {
-      await aws.ecs.send(new DeleteServiceCommand({ cluster: inputs.clusterArn, service: inputs.name, force: true }));
-    } catch (error) {
-      if (!hasCode(error, 'ServiceNotFoundException', 'ServiceNotActiveException')) throw error;
-    }
+    await removeService(aws, inputs);
   },
 };
+
+async function removeService(aws: Account, { clusterArn: cluster, name: service }: EcsServiceInputs): Promise<void> {
+  try {
+    await aws.ecs.send(new DeleteServiceCommand({ cluster, service, force: true }));
+  } catch (error) {
+    if (!hasCode(error, 'ServiceNotFoundException', 'ServiceNotActiveException')) throw error;
+  }
+}
 
 async function describe(aws: Account, inputs: EcsServiceInputs): Promise<Service | undefined> {
   const answer = await aws.ecs.send(
@@ -301,27 +364,88 @@ export function progress(found: Service, primary: Deployment): string {
   ].join(', ');
 }
 
-/** What ECS said last of this rollout, when that is that there is no room: capacity, addresses, a quota. */
+/** What ECS said last of this rollout, when that is that it could not start a task: capacity, a quota, a role. */
 function unplaced(found: Service, primary: Deployment): string[] {
-  const [last] = (found.events ?? []).toSorted((a, b) => time(b.createdAt) - time(a.createdAt));
-  if (last === undefined || time(last.createdAt) < time(primary.createdAt)) return [];
-  const why = /was unable to place a task\. Reason: (.*?)\.?(?: For more information.*)?$/.exec(
-    last.message ?? '',
-  )?.[1];
-  return why === undefined ? [] : [`a task cannot be placed: ${why}`];
+  const [last = ''] = eventsOf(found, primary);
+  const why =
+    /was unable to place a task\. Reason: (.*?)\.?(?: For more information.*)?$/.exec(last)?.[1] ??
+    /failed to launch a task with \(error (.*?)\.?\)\.?$/.exec(last)?.[1];
+  if (why !== undefined) return [`a task cannot be placed: ${why}`];
+  return /operations are being throttled/.test(last) ? ['AWS asks ECS to slow down'] : [];
 }
+
+/** Newest first. */
+const eventsOf = (found: Service, since?: Deployment): string[] =>
+  (found.events ?? [])
+    .filter((event) => since === undefined || time(event.createdAt) >= time(since.createdAt))
+    .toSorted((a, b) => time(b.createdAt) - time(a.createdAt))
+    .map((event) => event.message ?? '');
 
 const time = (at: Date | undefined): number => at?.getTime() ?? 0;
 
-/** Whether the last rollout of this task definition was taken back by ECS. */
-async function wasGivenUp(aws: Account, found: Service, taskDefinitionArn: string): Promise<boolean> {
-  const given = found.deployments?.find((deployment) => deployment.taskDefinition === taskDefinitionArn);
-  if (given?.rolloutState === 'FAILED') return true;
+/** Whether a task that was started for this rollout is no longer there. Costs no call. */
+function isAnyGone(found: Service, primary: Deployment): boolean {
+  const started = eventsOf(found, primary).reduce(
+    (sum, event) => sum + Number(/has started (\d+) tasks/.exec(event)?.[1] ?? 0),
+    0,
+  );
+  return (primary.failedTasks ?? 0) > 0 || (primary.runningCount ?? 0) + (primary.pendingCount ?? 0) < started;
+}
+
+/** ECS takes up a rollout that was complete before, under its old id: what failed in it then says nothing now. */
+const isReturn = (found: Service, primary: Deployment): boolean =>
+  (found.deployments ?? []).some((other) => time(other.createdAt) > time(primary.createdAt)) ||
+  eventsOf(found, primary).some((event) => event.includes(`(deployment ${primary.id}) deployment completed`));
+
+/** All of its tasks run: what is waited for is that they are well. */
+const isUp = ({ runningCount = 0, desiredCount = 0 }: Deployment): boolean =>
+  desiredCount > 0 && runningCount >= desiredCount;
+
+const broken = (live: Live, why: string): Observed<Live, never> => ({
+  is: 'broken',
+  live: { ...live, gaveUp: true },
+  why,
+});
+
+/** What the service's rollouts say of a task definition that is wanted and not the one being rolled out. */
+async function pastOf(aws: Account, found: Service, wanted: string): Promise<{ gaveUp: boolean } & Pick<Live, 'back'>> {
+  const given = found.deployments?.find((deployment) => deployment.taskDefinition === wanted);
+  if (given?.rolloutState === 'FAILED') return { gaveUp: true };
+  const { rollouts, definitions } = await historyOf(aws, found);
+  const isIts = (rollout: ServiceDeploymentBrief | undefined): boolean =>
+    rollout !== undefined && definitions.get(rollout.targetServiceRevisionArn!) === wanted;
+  if (TAKEN_BACK.test(rollouts.find(isIts)?.status ?? '')) return { gaveUp: true };
+  const [last] = rollouts;
+  if (last === undefined || !isIts(rollouts.find(({ status }) => status === 'SUCCESSFUL'))) return { gaveUp: false };
+  // The service itself may be shown as it was before: of one that has gone back, this is not what runs.
+  const isAsked = GOES_BACK.test(last.status ?? '');
+  if (!isAsked && !UNDER_WAY.test(last.status ?? '')) return { gaveUp: false };
+  if (definitions.get(last.targetServiceRevisionArn!) !== found.taskDefinition) return { gaveUp: false };
+  return { gaveUp: false, back: { rolloutArn: last.serviceDeploymentArn!, isAsked } };
+}
+
+/** False when the role may not: the stack in the customer's account is older than this. */
+async function goBack(aws: Account, serviceDeploymentArn: string): Promise<boolean> {
+  try {
+    await aws.ecs.send(new StopServiceDeploymentCommand({ serviceDeploymentArn, stopType: 'ROLLBACK' }));
+  } catch (error) {
+    if (isDenied(error)) return false;
+    // It has come to its end meanwhile.
+    if (!hasCode(error, 'ConflictException', 'ServiceDeploymentNotFoundException')) throw error;
+  }
+  return true;
+}
+
+interface History {
+  /** Newest first. */
+  readonly rollouts: readonly ServiceDeploymentBrief[];
+  /** Of their service revisions. */
+  readonly definitions: ReadonlyMap<string, string>;
+}
+
+async function historyOf(aws: Account, found: Service): Promise<History> {
   const rollouts = await rolloutsOf(aws, found);
-  if (rollouts.length === 0) return false;
-  const definitions = await taskDefinitionsOf(aws, rollouts);
-  const last = rollouts.find((rollout) => definitions.get(rollout.targetServiceRevisionArn!) === taskDefinitionArn);
-  return TAKEN_BACK.test(last?.status ?? '');
+  return { rollouts, definitions: rollouts.length > 0 ? await taskDefinitionsOf(aws, rollouts) : new Map() };
 }
 
 /** Newest first; ECS promises no order, so all of its pages are read. */
@@ -341,16 +465,21 @@ async function rolloutsOf(aws: Account, found: Service): Promise<ServiceDeployme
     .toSorted((a, b) => (b.createdAt?.getTime() ?? 0) - (a.createdAt?.getTime() ?? 0));
 }
 
+/** Of the newest ones, and of the last that served. */
 async function taskDefinitionsOf(aws: Account, rollouts: ServiceDeploymentBrief[]): Promise<Map<string, string>> {
-  const serviceRevisionArns = [...new Set(rollouts.map((rollout) => rollout.targetServiceRevisionArn!))].slice(0, 20);
+  const served = rollouts.filter(({ status }) => status === 'SUCCESSFUL').slice(0, 1);
+  const revisions = [...served, ...rollouts].map((rollout) => rollout.targetServiceRevisionArn!);
+  const serviceRevisionArns = [...new Set(revisions)].slice(0, 20);
   const { serviceRevisions } = await aws.ecs.send(new DescribeServiceRevisionsCommand({ serviceRevisionArns }));
   return new Map((serviceRevisions ?? []).map((each) => [each.serviceRevisionArn!, each.taskDefinition ?? '']));
 }
 
-const watched = (inputs: EcsServiceInputs, found: Service): Watched => ({
+/** @param rollout unknown once ECS has gone back */
+const watched = (inputs: EcsServiceInputs, found: Service, rollout?: Deployment): Watched => ({
   clusterArn: inputs.clusterArn,
   taskDefinitionArn: inputs.taskDefinitionArn,
+  id: rollout?.id,
   container: inputs.container,
   healthPath: inputs.balanced?.healthPath,
-  events: (found.events ?? []).map((event) => event.message ?? ''),
+  events: eventsOf(found, rollout),
 });

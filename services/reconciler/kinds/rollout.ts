@@ -1,26 +1,26 @@
 /**
- * Why a rollout failed, in one sentence with the cause: from its stopped tasks, the service's events and the last
- * logs.
+ * What goes wrong in a rollout: its stopped tasks, its service's events, the balancer's checks and the last logs, read
+ * with as few calls as tell it. verdict.ts says what they mean.
  */
 import { GetLogEventsCommand } from '@aws-sdk/client-cloudwatch-logs';
 import { DescribeTasksCommand, ListTasksCommand, type Task } from '@aws-sdk/client-ecs';
+import { DescribeTargetHealthCommand } from '@aws-sdk/client-elastic-load-balancing-v2';
 import type { Account } from '../aws/account.ts';
-import { explain, hasCode } from '../aws/errors.ts';
+import { explain, hasCode, isDenied } from '../aws/errors.ts';
 import { familyOf, logStreamOf } from './task-definition.ts';
+import { causeOf, crashOf, sentenceOf, tidy, type Cause, type Container, type Told } from './verdict.ts';
 
-export interface Watched {
+export interface Watched extends Told {
   readonly clusterArn: string;
   readonly taskDefinitionArn: string;
-  readonly container: {
-    readonly name: string;
+  /** ECS's id of the rollout, which its tasks carry; unknown once ECS has gone back. */
+  readonly id?: string | undefined;
+  readonly container: Container & {
     readonly logGroup: string;
     readonly logPrefix?: string;
     /** Its log may hold secrets that nobody here could recognise: it is not quoted. */
     readonly discreet?: boolean;
   };
-  readonly healthPath?: string | undefined;
-  /** The service's events, newest first. */
-  readonly events: readonly string[];
 }
 
 /** Of a task's log: enough to hold a whole traceback. */
@@ -29,118 +29,121 @@ const LINES_READ = 100;
 const SHOWN = 240;
 const LINE_LENGTH = 180;
 
-export async function whyTasksStopped(aws: Account, service: Watched): Promise<string> {
-  const stopped = await stoppedTasks(aws, service);
-  const task = stopped.find((each) => tellsWhy(each)) ?? stopped[0];
-  if (task === undefined)
-    return `the rollout failed: ${summary(service.events) ?? 'ECS keeps no stopped task of it any more'}`;
-  const cause = classify(task, service);
-  if (cause.logs && service.container.discreet)
-    return `${cause.why}; its log says more, and is not quoted: the values of referenced secrets may be in it`;
-  const lines = cause.logs ? await lastLines(aws, service, task) : [];
-  return lines.length === 0 ? cause.why : `${cause.why}; last log lines: ${lines.map((line) => `"${line}"`).join(' ')}`;
+interface Failed {
+  readonly task: Task;
+  readonly cause: Cause;
 }
 
-/** Newest first. A revision's task definition has a family of its own, so these are tasks of that rollout. */
-async function stoppedTasks(aws: Account, service: Watched): Promise<Task[]> {
-  const family = familyOf(service.taskDefinitionArn);
-  const list = await aws.ecs.send(
-    new ListTasksCommand({ cluster: service.clusterArn, family, desiredStatus: 'STOPPED', maxResults: 100 }),
+/** What went wrong in a rollout that ECS is still at. */
+export interface Failure {
+  readonly why: string;
+  /** No retry can help, or the one that could has ended in the same way. */
+  readonly isCertain: boolean;
+}
+
+/**
+ * The first cause that no retry can help, else the latest. One that may have been bad luck becomes certain when a task
+ * that was started after the first one's end has ended likewise, while none that ran before that end still does.
+ */
+export async function firstFailure(aws: Account, service: Watched): Promise<Failure | undefined> {
+  const failed = await failedTasks(aws, service);
+  const told = failed.find(({ cause }) => cause.retry === 'useless') ?? failed[0];
+  if (told === undefined) return undefined;
+  const { cause, why } = await explained(aws, service, told);
+  if (cause.retry !== 'once') return { why, isCertain: cause.retry === 'useless' };
+  const before = failed.find(
+    (other) => other.cause.cause === told.cause.cause && ended(other.task) <= created(told.task),
   );
+  return { why, isCertain: before !== undefined && !(await holdsOut(aws, service, ended(before.task))) };
+}
+
+/** Of a rollout that ECS has given up. */
+export async function whyTasksStopped(aws: Account, service: Watched): Promise<string> {
+  const failed = await failedTasks(aws, service);
+  const told = failed.find(({ cause }) => cause.retry === 'useless') ?? failed[0];
+  if (told !== undefined) return (await explained(aws, service, told)).why;
+  return `the rollout failed: ${summary(service.events) ?? 'ECS keeps no stopped task of it any more'}`;
+}
+
+/** Newest first, without those whose end says nothing about the revision. */
+async function failedTasks(aws: Account, service: Watched): Promise<Failed[]> {
+  const tasks = await tasksOf(aws, service, 'STOPPED');
+  return tasks
+    .toSorted((a, b) => ended(b) - ended(a))
+    .flatMap((task) => {
+      const cause = causeOf(task, service);
+      return cause === undefined ? [] : [{ task, cause }];
+    });
+}
+
+/** A revision's task definition has a family of its own, so these are tasks of that revision. */
+async function tasksOf(aws: Account, service: Watched, desiredStatus: 'RUNNING' | 'STOPPED'): Promise<Task[]> {
+  const { clusterArn: cluster, taskDefinitionArn, id } = service;
+  const family = familyOf(taskDefinitionArn);
+  const list = await aws.ecs.send(new ListTasksCommand({ cluster, family, desiredStatus, maxResults: 100 }));
   if ((list.taskArns ?? []).length === 0) return [];
-  const { tasks } = await aws.ecs.send(new DescribeTasksCommand({ cluster: service.clusterArn, tasks: list.taskArns }));
-  return (tasks ?? [])
-    .filter((task) => task.taskDefinitionArn === service.taskDefinitionArn)
-    .toSorted((a, b) => time(b) - time(a));
+  const { tasks = [] } = await aws.ecs.send(new DescribeTasksCommand({ cluster, tasks: list.taskArns }));
+  return tasks.filter(
+    (task) => task.taskDefinitionArn === taskDefinitionArn && (id === undefined || task.startedBy === id),
+  );
 }
 
-const time = (task: Task): number => (task.stoppingAt ?? task.stoppedAt ?? task.createdAt)?.getTime() ?? 0;
+const created = (task: Task): number => task.createdAt?.getTime() ?? 0;
+const ended = (task: Task): number => (task.stoppingAt ?? task.stoppedAt ?? task.createdAt)?.getTime() ?? 0;
 
-/** Not those that ECS itself stopped only because it took the rollout back. */
-const tellsWhy = (task: Task): boolean =>
-  task.stopCode === 'TaskFailedToStart' ||
-  /health check/i.test(task.stoppedReason ?? '') ||
-  (task.stopCode === 'EssentialContainerExited' && (task.containers ?? []).some((each) => each.exitCode !== undefined));
-
-/** Pure: what one stopped task says. `logs`: whether its last lines say more. */
-export function classify(
-  task: Task,
-  service: Pick<Watched, 'events' | 'healthPath' | 'container'>,
-): { why: string; logs: boolean } {
-  const container = task.containers?.find((each) => each.name === service.container.name) ?? task.containers?.[0];
-  const whole = `${task.stoppedReason} ${container?.reason}`;
-  const reason = tidy(container?.reason ?? '');
-  const stopped = tidy(task.stoppedReason ?? '');
-  const both = `${stopped} ${reason}`;
-
-  if (/connection issue between the task|i\/o timeout|context deadline exceeded/i.test(whole)) {
-    const where = 'look at the NAT gateway, the routes, the endpoints and the security groups';
-    return { why: `the task does not get out of its subnet: ${where}: ${detail(stopped || reason)}`, logs: false };
-  }
-  if (/CannotPullContainer|CannotPullImage|pull image|manifest unknown/i.test(both)) {
-    return { why: `the image cannot be pulled: "${container?.image}": ${detail(reason || stopped)}`, logs: false };
-  }
-  if (/ResourceInitializationError|unable to (pull|retrieve) secrets?|secretsmanager/i.test(both)) {
-    const secret = /(retrieve|fetch) secrets? |secretsmanager/i.test(both); // AWS names both whatever it was
-    return {
-      why: `${secret ? 'a secret cannot be read' : 'the task could not be set up'}: ${detail(stopped || reason)}`,
-      logs: false,
-    };
-  }
-  if (/OutOfMemory/i.test(both)) {
-    return { why: `the server ran out of memory: "${container?.name}": ${detail(reason || stopped)}`, logs: true };
-  }
-  if (/container health check/i.test(stopped)) {
-    return { why: `the health check failed: "${container?.name}": the container's own check`, logs: true };
-  }
-  if (/health check/i.test(stopped)) {
-    const said = unhealthy(service.events) ?? stopped;
-    return { why: `the health check failed: "GET ${service.healthPath ?? '/'}": ${said}`, logs: true };
-  }
-  if (task.stopCode === 'EssentialContainerExited' || container?.exitCode !== undefined) {
-    const code = container?.exitCode;
-    const how = code === undefined ? stopped : `exit code ${code}${code > 128 ? ` (signal ${code - 128})` : ''}`;
-    return { why: `the server crashed: "${container?.name}": ${how}${reason === '' ? '' : `: ${reason}`}`, logs: true };
-  }
-  if (task.stopCode === 'TaskFailedToStart') return { why: `the task could not be started: ${stopped}`, logs: false };
-  return { why: `the rollout failed: ${stopped || summary(service.events) || 'ECS gives no reason'}`, logs: false };
+/** Whether a task of the rollout ran already then, and still does: not all of them end so. */
+async function holdsOut(aws: Account, service: Watched, then: number): Promise<boolean> {
+  const running = await tasksOf(aws, service, 'RUNNING');
+  return running.some((task) => task.lastStatus === 'RUNNING' && (task.startedAt?.getTime() ?? Infinity) < then);
 }
 
-/** What the balancer said when it found a target unhealthy: `Health checks failed with these codes: [503]`. */
-const unhealthy = (events: readonly string[]): string | undefined =>
-  events
-    .map((event) => /is unhealthy in .*?due to \(reason:? ?(.*?)\)\.?$/i.exec(event)?.[1])
-    .find((found) => found !== undefined)
-    ?.replace(/\.$/, '');
+/** What the balancer says of a target that it finds unhealthy, while ECS still waits for it; '' for none. */
+export async function unhealthyTarget(aws: Account, TargetGroupArn: string): Promise<string> {
+  try {
+    const { TargetHealthDescriptions } = await aws.elb.send(new DescribeTargetHealthCommand({ TargetGroupArn }));
+    const sick = TargetHealthDescriptions?.find(({ TargetHealth }) => TargetHealth?.State === 'unhealthy');
+    return sick?.TargetHealth?.Description ?? '';
+  } catch (error) {
+    // A stack that is older than this does not allow it; the rollout goes on all the same.
+    if (isDenied(error) || hasCode(error, 'TargetGroupNotFound', 'TargetGroupNotFoundException')) return '';
+    throw error;
+  }
+}
+
+async function explained(
+  aws: Account,
+  service: Watched,
+  { task, cause }: Failed,
+): Promise<{ cause: Cause; why: string }> {
+  if (!cause.logs) return { cause, why: sentenceOf(cause, '') };
+  const lines = await logOf(aws, service, task);
+  if (typeof lines === 'string') return { cause, why: sentenceOf(cause, `; the logs cannot be read: ${lines}`) };
+  const refined = cause.cause === 'the server crashed' ? crashOf(cause, errorsIn(lines)) : cause;
+  if (service.container.discreet) {
+    const more = '; its log says more, and is not quoted: the values of referenced secrets may be in it';
+    return { cause: refined, why: sentenceOf(refined, lines.length > 0 ? more : '') };
+  }
+  const words = lastWords(lines).map((line) => `"${line}"`);
+  return { cause: refined, why: sentenceOf(refined, words.length > 0 ? `; last log lines: ${words.join(' ')}` : '') };
+}
 
 const summary = (events: readonly string[]): string | undefined => {
   const said = events.find((event) => /fail|unable|error/i.test(event));
   return said === undefined ? undefined : tidy(said.replace(/^\(service [^)]*\) ?/, ''));
 };
 
-/** Without AWS's own class of the error in front, which says the same. */
-const detail = (text: string): string => text.replace(/^[A-Za-z]+(Error|Exception): ?/, '') || 'AWS gives no reason';
-
-/** Ids, attempts and times differ from task to task. */
-const tidy = (text: string): string =>
-  text
-    .replace(/\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f-]{20,}\b/gi, '…')
-    .replace(/[;,]? ?request ?id: ?\S+/gi, '')
-    .replace(/\s+/g, ' ')
-    .trim()
-    .slice(0, 280);
-
-async function lastLines(aws: Account, service: Watched, task: Task): Promise<string[]> {
+/** Oldest first; a text: why it cannot be read. */
+async function logOf(aws: Account, service: Watched, task: Task): Promise<string[] | string> {
   const { logGroup } = service.container;
   const logStreamName = logStreamOf(service.container, task.taskArn!.split('/').at(-1)!);
   try {
     const page = await aws.logs.send(
       new GetLogEventsCommand({ logGroupName: logGroup, logStreamName, limit: LINES_READ, startFromHead: false }),
     );
-    return lastWords((page.events ?? []).map((event) => event.message ?? ''));
+    return (page.events ?? []).map((event) => event.message ?? '');
   } catch (error) {
     if (hasCode(error, 'ResourceNotFoundException')) return [];
-    return [`the logs cannot be read: ${explain(error).message}`];
+    return explain(error).message;
   }
 }
 
@@ -166,6 +169,13 @@ export function lastWords(lines: readonly string[]): string[] {
     shown.unshift(line);
   }
   return shown;
+}
+
+/** Pure: what a log says of errors, oldest first; of one that names none, all that it says. */
+export function errorsIn(lines: readonly string[]): string[] {
+  const said = sentences(lines).filter(({ text }) => text !== '');
+  const errors = said.filter(({ isError }) => isError);
+  return (errors.length > 0 ? errors : said).map(({ text }) => text);
 }
 
 function sentences(lines: readonly string[]): Said[] {
