@@ -127,8 +127,9 @@ async function build(p: Pass, rows: ReadonlyMap<string, Row>): Promise<Row[]> {
 async function buildOne(p: Pass, node: Node, row: Row, got: Map<string, unknown>): Promise<State> {
   const outs = Object.entries(node.needs).map(([key, need]) => [key, got.get(need.id)]);
   const inputs = node.inputs(Object.fromEntries(outs));
-  // Written before the first call to AWS, so that whatever comes to exist can always be found and removed.
-  const before = structuredClone(row);
+  // Written before the first call to AWS, so that whatever comes to exist can always be found and removed. (A row's
+  // values are replaced, never changed in place: a shallow copy is how it was.)
+  const before = { ...row };
   row.inputs = inputs;
   row.needs = [...new Set([...row.needs, ...needsOf(node)])];
   if (!isDeepStrictEqual(row, before)) await p.rows.put(row);
@@ -287,7 +288,7 @@ async function removeOne(p: Pass, row: Row): Promise<State> {
 async function step(p: Pass, row: Row, done: 'ready' | 'gone', act: () => Promise<State>): Promise<void> {
   // A new generation may be what mends it, so only the same one waits out its backoff.
   if (row.generation === p.generation && row.notBefore !== null && row.notBefore > p.now()) return;
-  const before = structuredClone(row);
+  const before = { ...row };
   try {
     row.state = await act();
     row.tries = 0;
