@@ -1,5 +1,5 @@
-/** The one load balancer of the place: deployments add their rules to its listener. */
-import { Validations } from 'aws-cdk-lib';
+/** The load balancers of the place: deployments add their rules to their listeners, a hundred to each. */
+import { Validations, type CfnCondition, type CfnResource } from 'aws-cdk-lib';
 import * as ec2 from 'aws-cdk-lib/aws-ec2';
 import * as elbv2 from 'aws-cdk-lib/aws-elasticloadbalancingv2';
 import { Construct } from 'constructs';
@@ -11,8 +11,11 @@ const IDLE_TIMEOUT_SECONDS = 4000;
 /** The port that LangGraph Servers listen on, for requests and for health checks. */
 const SERVER_PORT = 8000;
 
+/** What AWS's own limit of target groups makes more of no use: a hundred deployments are behind each. */
+const MOST = 10;
+
 export interface BalancerProps {
-  /** Names the load balancer, and its security group `<prefix>-balancer`. */
+  /** Names the load balancer, and its security group `<prefix>-balancer`; the further ones are `<prefix>-2` and so on. */
   readonly prefix: string;
   readonly network: INetwork;
   /**
@@ -47,6 +50,25 @@ export interface BalancerProps {
    * @default false
    */
   readonly deletionProtection?: boolean;
+  /**
+   * How many load balancers: each takes 100 deployments, which AWS does not raise. With a domain the second one is for
+   * `*.b2.<domain>` and so on: the certificate must name these too, and each of them must point to its load balancer.
+   * More can be added at any time; one that has deployments behind it must not be taken away.
+   *
+   * @default 1
+   */
+  readonly balancers?: number;
+  /** For a template: which of the further ones there are is known only when it is deployed. @default - all */
+  readonly conditions?: readonly CfnCondition[];
+}
+
+/** One load balancer, beside the first. */
+export interface FurtherBalancer {
+  readonly loadBalancerArn: string;
+  readonly loadBalancerDnsName: string;
+  readonly listenerArn: string;
+  readonly domain?: string;
+  readonly condition: CfnCondition | undefined;
 }
 
 export class Balancer extends Construct {
@@ -55,11 +77,14 @@ export class Balancer extends Construct {
   readonly listenerArn: string;
   readonly securityGroupId: string;
   readonly scheme: 'http' | 'https';
+  readonly further: readonly FurtherBalancer[];
 
   constructor(scope: Construct, id: string, props: BalancerProps) {
     super(scope, id);
-    const { network, certificateArn, internetFacing = false } = props;
+    const { network, certificateArn, internetFacing = false, balancers = 1 } = props;
     checkPrefix(props.prefix);
+    if (!Number.isInteger(balancers) || balancers < 1 || balancers > MOST)
+      throw new InvalidInput(`balancers is ${balancers}: give a whole number from 1 to ${MOST}`);
     if (certificateArn !== undefined) {
       matches(
         'certificateArn',
@@ -128,11 +153,29 @@ export class Balancer extends Construct {
           : "The rule cannot read the range: it is the VPC's own, which CloudFormation knows at deploy.",
       });
 
-    const balancer = new elbv2.CfnLoadBalancer(this, 'LoadBalancer', {
-      name: props.prefix,
+    const first = this.#balancer('', props, group.attrGroupId);
+    this.loadBalancerArn = first.loadBalancerArn;
+    this.loadBalancerDnsName = first.loadBalancerDnsName;
+    this.listenerArn = first.listenerArn;
+    this.further = Array.from({ length: balancers - 1 }, (_, index) => {
+      const condition = props.conditions?.[index];
+      const domain = props.domain && `b${index + 2}.${props.domain}`;
+      return {
+        ...this.#balancer(`${index + 2}`, props, group.attrGroupId, condition),
+        ...(domain && { domain }),
+        condition,
+      };
+    });
+  }
+
+  /** @param number empty for the first: it keeps the names that it had while there was only one */
+  #balancer(number: string, props: BalancerProps, group: string, condition?: CfnCondition) {
+    const { prefix, network, certificateArn, internetFacing = false } = props;
+    const balancer = new elbv2.CfnLoadBalancer(this, `LoadBalancer${number}`, {
+      name: number === '' ? prefix : `${prefix}-${number}`,
       type: 'application',
       scheme: internetFacing ? 'internet-facing' : 'internal',
-      securityGroups: [group.attrGroupId],
+      securityGroups: [group],
       subnets: internetFacing ? network.publicSubnetIds : network.privateSubnetIds,
       loadBalancerAttributes: [
         { key: 'idle_timeout.timeout_seconds', value: `${IDLE_TIMEOUT_SECONDS}` },
@@ -145,18 +188,7 @@ export class Balancer extends Construct {
       reason:
         'Access logs need a bucket with a policy of its own, and hold ids of threads in the paths: the customer turns them on where such logs are kept.',
     });
-    this.loadBalancerArn = balancer.ref;
-    this.loadBalancerDnsName = balancer.attrDnsName;
-
-    const nothingHere: elbv2.CfnListener.ActionProperty = {
-      type: 'fixed-response',
-      fixedResponseConfig: {
-        statusCode: '404',
-        contentType: 'application/json',
-        messageBody: JSON.stringify({ detail: 'no deployment answers here' }),
-      },
-    };
-    const listener = new elbv2.CfnListener(this, 'Listener', {
+    const listener = new elbv2.CfnListener(this, `Listener${number}`, {
       loadBalancerArn: balancer.ref,
       ...(certificateArn === undefined
         ? { port: 80, protocol: 'HTTP' }
@@ -166,11 +198,11 @@ export class Balancer extends Construct {
             certificates: [{ certificateArn }],
             sslPolicy: 'ELBSecurityPolicy-TLS13-1-2-2021-06',
           }),
-      defaultActions: [nothingHere],
+      defaultActions: [NOTHING_HERE],
     });
-    this.listenerArn = listener.ref;
+    const parts: CfnResource[] = [balancer, listener];
     if (certificateArn !== undefined) {
-      const redirect = new elbv2.CfnListener(this, 'Redirect', {
+      const redirect = new elbv2.CfnListener(this, `Redirect${number}`, {
         loadBalancerArn: balancer.ref,
         port: 80,
         protocol: 'HTTP',
@@ -180,6 +212,22 @@ export class Balancer extends Construct {
       });
       // When HTTPS is added to a stack that had HTTP, the listener must have left port 80 first.
       redirect.addResourceDependency(listener);
+      parts.push(redirect);
     }
+    if (condition) for (const part of parts) part.cfnOptions.condition = condition;
+    return {
+      loadBalancerArn: balancer.ref,
+      loadBalancerDnsName: balancer.attrDnsName,
+      listenerArn: listener.ref,
+    };
   }
 }
+
+const NOTHING_HERE: elbv2.CfnListener.ActionProperty = {
+  type: 'fixed-response',
+  fixedResponseConfig: {
+    statusCode: '404',
+    contentType: 'application/json',
+    messageBody: JSON.stringify({ detail: 'no deployment answers here' }),
+  },
+};

@@ -56,6 +56,7 @@ const READERS = {
   internetFacing: flag,
   allowedCidrs: list,
   deletionProtection: flag,
+  balancers: number,
   policies: text as Read<'scoped' | 'managed'>,
   serviceLinkedRoles: services,
   containerInsights: flag,

@@ -270,6 +270,7 @@ export const NOT_IN_AWS_MANAGED_POLICIES: readonly string[] = [
   's3:PutObject',
   'servicediscovery:ListTagsForResource',
   'servicediscovery:TagResource',
+  'servicequotas:GetServiceQuota',
 ];
 
 function lacking(grant: Grant): Grant | undefined {

@@ -1,8 +1,8 @@
 /** All that a customer's account needs before its first deployment, as one stack. */
 import { CfnOutput, Fn, LegacyStackSynthesizer, Stack, type StackProps, Token } from 'aws-cdk-lib';
 import { Construct } from 'constructs';
-import type { PlaceOutputs } from '../services/reconciler/place.ts';
-import { Balancer, type BalancerProps } from './balancer.ts';
+import type { Balancer as PlaceBalancer, PlaceOutputs } from '../services/reconciler/place.ts';
+import { Balancer, type BalancerProps, type FurtherBalancer } from './balancer.ts';
 import { ControlPlaneRole, type ControlPlaneRoleProps } from './control-plane-role.ts';
 import { Foundation, type FoundationProps } from './foundation.ts';
 import { checkPrefix } from './input.ts';
@@ -69,7 +69,7 @@ export class CustomerAccount extends Construct {
     const role = new ControlPlaneRole(this, 'ControlPlane', { ...props, prefix, network, foundation, balancer });
 
     // CDK's own `toJsonString` would escape those quotes. No value here has a character that JSON escapes.
-    this.place = JSON.stringify({
+    const place = JSON.stringify({
       version: 1,
       accountId: stack.account,
       region: stack.region,
@@ -94,11 +94,23 @@ export class CustomerAccount extends Construct {
       logGroupRoot: foundation.logGroupRoot,
       uploadBucket: uploads.bucketName,
     } satisfies PlaceOutputs);
+    this.place = `${place.slice(0, -1)}${listed(balancer.further)}}`;
     new CfnOutput(stack, 'Place', {
       value: this.place,
       description: 'Give this to the control plane to register the place',
     });
   }
+}
+
+/**
+ * As JSON. Where conditions say which there are, each has those that follow within it: none is there without those
+ * before it.
+ */
+function listed([next, ...rest]: readonly FurtherBalancer[], before = ',"moreBalancers":[', after = ']'): string {
+  if (next === undefined) return '';
+  const { condition, ...balancer } = next;
+  const text = `${before}${JSON.stringify(balancer satisfies PlaceBalancer)}${listed(rest, ',', '')}${after}`;
+  return condition ? Fn.conditionIf(condition.logicalId, text, '').toString() : text;
 }
 
 /** A list that is a parameter becomes JSON at deploy: one item, in whose text quotes end and begin between the ids. */

@@ -2,7 +2,16 @@
  * The customer's stack as plain CloudFormation, for those who do not use CDK: what is context there, is parameters
  * here.
  */
-import { App, CfnParameter, LegacyStackSynthesizer, Stack } from 'aws-cdk-lib';
+import {
+  App,
+  CfnCondition,
+  CfnParameter,
+  Fn,
+  type ICfnConditionExpression,
+  LegacyStackSynthesizer,
+  Stack,
+  Validations,
+} from 'aws-cdk-lib';
 import { EXTERNAL_ID, PRINCIPAL } from './control-plane-role.ts';
 import { CustomerAccount } from './customer-account.ts';
 import { PREFIX } from './input.ts';
@@ -20,11 +29,27 @@ export function templates(): Record<string, string> {
       description: `Freehold: what this account needs to run LangGraph Servers (${network} VPC, ${scheme.toUpperCase()})`,
       synthesizer: new LegacyStackSynthesizer(),
     });
+    Validations.of(stack).acknowledge({
+      id: 'CloudFormation-Validate::W1001',
+      reason:
+        "The output names each further load balancer within an Fn::If of that one's condition: the rule misses it.",
+    });
     const parameter = (id: string, description: string, type = 'String', rest: object = {}) =>
       new CfnParameter(stack, id, { description, type, ...rest });
     const text = (id: string, description: string, pattern: RegExp, rest: object = {}) =>
       parameter(id, description, 'String', { allowedPattern: pattern.source, ...rest }).valueAsString;
+    const count = parameter('Balancers', 'Each takes 100 deployments; never fewer than before', 'String', {
+      default: '1',
+      allowedValues: ['1', '2', '3'],
+    }).valueAsString;
+    const has = (id: string, expression: ICfnConditionExpression) => new CfnCondition(stack, id, { expression });
+    const conditions = [
+      has('TwoBalancers', Fn.conditionNot(Fn.conditionEquals(count, '1'))),
+      has('ThreeBalancers', Fn.conditionEquals(count, '3')),
+    ];
     new CustomerAccount(stack, 'Default', {
+      balancers: 3,
+      conditions,
       principalArn: text(
         'Principal',
         'The one identity that may assume the role, as the control plane shows it',

@@ -19,7 +19,9 @@ import { REPOSITORY, pushToken, repository } from '../reconciler/kinds/repositor
 import { UPLOADS, checkUpload, uploadUrl, uploads, uploadsOf } from '../reconciler/kinds/uploads.ts';
 import { readLog } from '../reconciler/logs.ts';
 import type { Place } from '../reconciler/place.ts';
-import { LOG_DAYS, ecs, foundation } from '../reconciler/platforms/ecs.ts';
+import type { ServerSpec } from '../reconciler/spec.ts';
+import { LOG_DAYS, ecs, foundation, vcpusOf } from '../reconciler/platforms/ecs.ts';
+import { readLimits, takesOf } from '../reconciler/aws/limits.ts';
 import { remaining } from '../reconciler/aws/remaining.ts';
 import { verifyPlace } from '../reconciler/aws/verify.ts';
 import type { Cloud, Owner } from './cloud.ts';
@@ -28,7 +30,10 @@ const DAY_MS = 86_400_000;
 
 export function awsCloud(accounts: Accounts): Cloud {
   // The session's name is what the customer's CloudTrail shows.
-  const enter = (place: Place, who: string): Promise<Account> => accounts.enter(place, { name: `freehold-${who}` });
+  const session = (who: string) => ({ name: `freehold-${who}` });
+  /** For a request, whose sender waits. */
+  const enter = (place: Place, who: string): Promise<Account> =>
+    accounts.enter(place, session(who), { isUrgent: true });
   return {
     kinds,
     graph: ecs,
@@ -39,7 +44,7 @@ export function awsCloud(accounts: Accounts): Cloud {
       return { cpu: size.cpu / 1024, memoryMb: size.memoryMb };
     },
     async enter(place, deployment) {
-      const aws = await enter(place, shortId(deployment.id));
+      const aws = await accounts.enter(place, session(shortId(deployment.id)));
       return {
         cx: (nodeId) => ({ aws, tags: ownerTags(place, deployment.id, nodeId) }),
         async remaining() {
@@ -51,6 +56,23 @@ export function awsCloud(accounts: Accounts): Cloud {
     async verify(place) {
       const { checks } = await verifyPlace(accounts, place);
       return checks.map((check) => ({ ...check, message: check.message === '' ? null : check.message }));
+    },
+    limits: async (place) => readLimits(await enter(place, 'limits'), place),
+    takes({ workspaceId, type, source, ...deployment }, { resources, environment, references }, place) {
+      const spec: ServerSpec = {
+        deployment: { ...deployment, workspaceId },
+        type,
+        source,
+        databaseTier: null,
+        environment: environment.map(({ name }) => ({ name, versionId: '' })),
+        references: references.map(({ name }) => ({ name, arn: '', key: null })),
+        retainedSecretVersions: [],
+        revision: { id: '', number: 1 },
+        image: '',
+        resources,
+        agentAuth: { type: 'noop' },
+      };
+      return takesOf(ecs(spec, place), vcpusOf(spec));
     },
     image: async (place, uri) => (await resolveImage(await enter(place, 'images'), place, uri)).uri,
     uploadUrl: (place, deployment) => uploadUrl(accounts, place, deployment),

@@ -7,9 +7,16 @@ import type { Graph, Cx, Kind } from '../reconciler/resource.ts';
 import type { LogPage, LogQuery } from '../reconciler/logs.ts';
 import type { Row } from '../reconciler/pass.ts';
 import type { Obstacle, Plan } from '../reconciler/plan.ts';
+import type { Limits, Takes } from '../reconciler/aws/limits.ts';
 import type { Place } from '../reconciler/place.ts';
 import type { DeploymentSpec, ServerResources, ServerSpec } from '../reconciler/spec.ts';
 import type { Check } from './store/database.ts';
+
+/** Which variables are set. */
+export interface Named {
+  readonly environment: readonly { readonly name: string }[];
+  readonly references: readonly { readonly name: string }[];
+}
 
 export interface Owner {
   readonly id: string;
@@ -36,6 +43,14 @@ export interface Cloud {
   enter(place: Place, deployment: Owner): Promise<Entered>;
   /** Everything that deployments there will need, one line each. Never throws for what the account says. */
   verify(place: Place): Promise<readonly Check[]>;
+  /** AWS's limits there, and what is used of them. @throws an error with one sentence when it cannot be entered */
+  limits(place: Place): Promise<Limits>;
+  /** What a deployment will take of them, once it runs. Pure. */
+  takes(
+    deployment: Owner & Pick<DeploymentSpec, 'type' | 'source'> & { readonly workspaceId: string },
+    wanted: Pick<ServerSpec, 'resources'> & Named,
+    place: Place,
+  ): Takes;
   /** The image by digest. @throws Terminal with the cause when it is not there, or not in the place's own registry */
   image(place: Place, uri: string): Promise<string>;
   /** Where an archive can be put, for minutes, in the account. @throws Terminal when the place has no bucket */

@@ -8,12 +8,15 @@ import { api } from './api/app.ts';
 import { listen } from './api/server.ts';
 import { awsCloud } from './aws.ts';
 import { advanceRolls } from './rolls.ts';
+import type { Cloud } from './cloud.ts';
+import { measure } from './room.ts';
 import { settingsFrom, type Settings } from './settings.ts';
 import { digestKey, firstKey, settingKey } from './store/access.ts';
 import { openDatabase, type Database } from './store/database.ts';
 import { abandonDraft, oldDrafts } from './store/deployments.ts';
 import { Looks } from './store/looks.ts';
 import { migrate } from './store/migrations.ts';
+import { placesToMeasure } from './store/places.ts';
 import { prune } from './store/observed.ts';
 import { pruneRolls } from './store/rolls.ts';
 import { forgetKeys } from './store/tenants.ts';
@@ -23,6 +26,8 @@ const ROOT = join(import.meta.dirname, '..', '..');
 const UPKEEP_SECONDS = 60;
 const ROLL_SECONDS = 2;
 const DRAFT_MINUTES = 15;
+/** How old what is shown of AWS's limits in a place may become. */
+const LIMITS_MINUTES = 30;
 const STOP_SECONDS = 20;
 /** Without a store nothing can be put in order: passes may be cut off anywhere. */
 const LOST_SECONDS = 5;
@@ -110,7 +115,7 @@ async function start(
       sweepSeconds: settings.sweepSeconds,
       ...(settings.pollSeconds === null ? {} : { pollSeconds: settings.pollSeconds }),
     });
-  closers.push(every(UPKEEP_SECONDS, log, () => keepUp(db, looks, accounts, settings, log)));
+  closers.push(every(UPKEEP_SECONDS, log, () => keepUp({ db, looks, accounts, cloud, settings, log })));
 
   warnOfAgents(settings, log);
   const { principalArn, agentAuth, rateLimit } = settings;
@@ -173,12 +178,28 @@ async function openTheDoor(db: Database, settings: Settings, log: Logger): Promi
 }
 
 /** What no look is asked for, requests that died midway, and tables that would only grow. */
-async function keepUp(db: Database, looks: Looks, accounts: Accounts, settings: Settings, log: Logger): Promise<void> {
+async function keepUp({
+  db,
+  looks,
+  accounts,
+  cloud,
+  settings,
+  log,
+}: {
+  readonly db: Database;
+  readonly looks: Looks;
+  readonly accounts: Accounts;
+  readonly cloud: Cloud;
+  readonly settings: Settings;
+  readonly log: Logger;
+}): Promise<void> {
   for (const waits of accounts.rates.waits())
     if (waits.waited > 0 || waits.throttled > 0) log.info(waits, "waited for AWS's rate");
   for (const id of await oldDrafts(db, DRAFT_MINUTES, 100)) await abandonDraft(db, looks, id);
   const lost = await looks.sweep(500);
   if (lost > 0) log.warn({ lost }, 'deployments without a look were given one');
+  for (const place of await placesToMeasure(db, LIMITS_MINUTES, 10))
+    await measure(db, cloud, place).catch((error: unknown) => log.info({ err: error, place: place.id }, 'limits'));
   await prune(db, settings.eventDays);
   await pruneRolls(db, settings.eventDays);
   await forgetKeys(db, settings.eventDays);

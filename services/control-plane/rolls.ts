@@ -5,7 +5,7 @@
  */
 import { ApiError } from './api/errors.ts';
 import type { ApiOptions } from './api/context.ts';
-import { changeableDeployment, placeFor, revisionOf } from './api/find.ts';
+import { changeableDeployment, placeAround, revisionOf } from './api/find.ts';
 import { add, redeploy, revise } from './api/revise.ts';
 import type { Place } from '../reconciler/place.ts';
 import {
@@ -141,7 +141,7 @@ async function begin(options: ApiOptions, roll: RollRow, member: MemberRow): Pro
     const noted: Parameters<typeof redeploy>[3] = (tx, revision) => noteRevision(tx, roll, row.id, revision);
     if (member.target_id !== null) await redeploy(options, row, await revisionOf(db, row.id, member.target_id), noted);
     else {
-      const place = await placeFor(db, roll.workspace_id, row.place_id);
+      const place = await placeAround(db, row);
       const image_uri = roll.image_uri && imageIn(roll.image_uri, place);
       if (image_uri === null) await add(options, place, row, {}, { next: (before) => before, noted });
       else await revise(options, row, { source_revision_config: { image_uri } }, {}, true, noted);

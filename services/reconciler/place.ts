@@ -32,7 +32,7 @@ export interface PlaceOutputs {
   /** Where archives of source code are put. Stacks that were deployed before there was one print none. */
   readonly uploadBucket?: string;
   /** More load balancers, beside the first: a hundred deployments fit behind each. In the same security group. */
-  readonly moreBalancers?: readonly Balancer[];
+  readonly moreBalancers?: Balancer[];
 }
 
 /** One load balancer of a place, and the listener that deployments' rules are added to. */
@@ -40,6 +40,8 @@ export interface Balancer {
   readonly loadBalancerArn: string;
   readonly loadBalancerDnsName: string;
   readonly listenerArn: string;
+  /** Where the place has a domain: another one for each, since each has an address of its own. */
+  readonly domain?: string | undefined;
 }
 
 /** All of a place's, the first one first. */
@@ -48,6 +50,7 @@ export const balancersOf = (place: PlaceOutputs): readonly Balancer[] => [
     loadBalancerArn: place.loadBalancerArn,
     loadBalancerDnsName: place.loadBalancerDnsName,
     listenerArn: place.listenerArn,
+    ...(place.domain !== undefined && { domain: place.domain }),
   },
   ...(place.moreBalancers ?? []),
 ];

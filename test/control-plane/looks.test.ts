@@ -36,9 +36,9 @@ async function open(): Promise<Looks> {
   return looks;
 }
 
-async function deployment(): Promise<string> {
+async function deployment(place = placeId): Promise<string> {
   const id = randomUUID();
-  const values = { id, workspace_id: workspaceId, place_id: placeId, name: id, source: 'external_docker', type: 'dev' };
+  const values = { id, workspace_id: workspaceId, place_id: place, name: id, source: 'external_docker', type: 'dev' };
   await db
     .insertInto('deployments')
     .values({ ...values, type: 'dev', accepted_at: new Date() })
@@ -104,6 +104,40 @@ test('a look that is asked for while one runs follows it, however many were aske
   assert.equal(most, 2);
   await new Promise((resolve) => setTimeout(resolve, 1200)); // two polls: there is no fourth
   assert.equal(count, 3);
+  await looks.stop(1);
+});
+
+test('a storm in one place, however slow it is, does not hold up the others', async () => {
+  const looks = await open();
+  const other = (await addPlace(db, { workspaceId, name: 'other', version: null }))!.id;
+  const storm = await Promise.all(Array.from({ length: 30 }, () => deployment()));
+  const calm = await deployment(other);
+  const running = new Set<string>();
+  let most = 0;
+  let release = (): void => {};
+  const held = new Promise<void>((resolve) => (release = resolve));
+  const seen: string[] = [];
+  for (const id of storm) await ask(looks, id);
+  await looks.work({ atOnce: 8, perPlace: 4 }, async (look) => {
+    if (storm.includes(look.deploymentId)) {
+      running.add(look.deploymentId);
+      most = Math.max(most, running.size);
+      await held; // it does not answer
+      running.delete(look.deploymentId);
+    }
+    seen.push(look.deploymentId);
+    await settle(looks, look, await askedOf(look.deploymentId), 3600);
+  });
+  await eventually('the storm has its share', () => running.size === 4);
+  await ask(looks, calm);
+  const before = Date.now();
+  await eventually('the look of the other place', () => seen.includes(calm), { seconds: 5 });
+  assert.ok(Date.now() - before < 3000);
+  assert.deepEqual(seen, [calm]);
+  release();
+  await eventually('all of the storm', () => seen.length === 31, { seconds: 40 });
+  assert.equal(most, 4);
+  assert.equal(new Set(seen).size, 31);
   await looks.stop(1);
 });
 

@@ -4,6 +4,7 @@
  */
 import { randomBytes, randomUUID } from 'node:crypto';
 import { PlaceUnavailable, Terminal } from '../../services/reconciler/aws/errors.ts';
+import type { Limit, Limits, Takes } from '../../services/reconciler/aws/limits.ts';
 import { logOf, readLog, type LogEvent, type LogPage, type LogQuery } from '../../services/reconciler/logs.ts';
 import type { Obstacle } from '../../services/reconciler/plan.ts';
 import type { Place, PlaceOutputs } from '../../services/reconciler/place.ts';
@@ -134,6 +135,18 @@ export class SimulatedCloud implements Cloud {
   verify(): Promise<{ name: string; ok: boolean; message: string | null }[]> {
     return Promise.resolve([{ name: 'role', ok: this.closed === null, message: this.closed }]);
   }
+
+  /** Of AWS's, in whatever account. */
+  known: Limit[] = [];
+  taken: Takes = {};
+  limits(): Promise<Limits> {
+    return Promise.resolve().then(() => {
+      this.#open();
+      return { limits: this.known, unread: [] };
+    });
+  }
+
+  takes = (): Takes => this.taken;
 
   image(_place: Place, uri: string): Promise<string> {
     return Promise.resolve().then(() => {

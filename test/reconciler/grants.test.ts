@@ -38,6 +38,7 @@ const SERVICES: Record<string, string> = {
   'client-s3': 's3',
   'client-resource-groups-tagging-api': 'tag',
   'client-secrets-manager': 'secretsmanager',
+  'client-service-quotas': 'servicequotas',
   'client-servicediscovery': 'servicediscovery',
   'client-sts': 'sts',
 };

@@ -325,7 +325,7 @@ async function serviceOf(code: string): Promise<string> {
       for (const quota of (await aws.quotas.send(new ListServiceQuotasCommand({ ServiceCode }))).Quotas!)
         services.set(quota.QuotaCode!, ServiceCode);
   }
-  return services.get(code) ?? 'servicediscovery';
+  return services.get(code) ?? 'AWSCloudMap';
 }
 
 test('what exists already is not one more', async () => {

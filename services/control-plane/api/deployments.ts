@@ -1,7 +1,9 @@
 /** Deployments. A request writes intent and asks for a look; it never waits for AWS to make anything. */
 import { createRoute, z } from '@hono/zod-openapi';
 import { randomUUID } from 'node:crypto';
+import { obstacles, sentence, type Limit } from '../../reconciler/aws/limits.ts';
 import type { Owner } from '../cloud.ts';
+import { chooseBalancer, currentLimits, withPromises } from '../room.ts';
 import {
   abandonDraft,
   acceptDeployment,
@@ -16,7 +18,7 @@ import {
 import { findPlace, placeOf } from '../store/places.ts';
 import { problems, type ApiOptions, type App } from './context.ts';
 import { ApiError, bad, invalid } from './errors.ts';
-import { changeableDeployment, deploymentOf, noDeployment, onlyPlace, placeFor } from './find.ts';
+import { changeableDeployment, deploymentOf, noDeployment, onlyPlace, placeFor, trusted } from './find.ts';
 import {
   applied,
   checkCustomUrl,
@@ -125,9 +127,10 @@ export function addDeployments(app: App, options: ApiOptions): void {
             'with an empty source_revision_config, then POST its upload-url, then PATCH it',
         );
 
-      const place = config.listener_id
+      const where = config.listener_id
         ? await placeFor(db, workspaceId, config.listener_id)
         : await onlyPlace(db, workspaceId);
+      const place = trusted(where);
       if (await nameIsTaken(db, workspaceId, name)) throw taken(name);
       const owner: Owner = { id: randomUUID(), name };
       const given = await givenOf(options, place, owner, source, body);
@@ -136,7 +139,9 @@ export function addDeployments(app: App, options: ApiOptions): void {
       if (isRunnable(wanted)) checkRunnable(wanted);
       await checkSize(options, wanted);
 
-      const drafted = await draftDeployment(db, {
+      const takes = cloud.takes({ ...owner, workspaceId, type, source }, wanted, place);
+      const known = await currentLimits(db, cloud, where);
+      const asked = {
         ...owner,
         workspaceId,
         placeId: place.id,
@@ -144,6 +149,13 @@ export function addDeployments(app: App, options: ApiOptions): void {
         type,
         customUrl,
         k8sNamespace: config.listener_config?.k8s_namespace ?? null,
+        takes,
+      };
+      const drafted = await draftDeployment(db, asked, async (tx) => {
+        const limits = known ? await withPromises(tx, where, known) : [];
+        const inTheWay = obstacles(limits, takes);
+        if (inTheWay.length > 0) throw noRoom(inTheWay);
+        return chooseBalancer(where, limits, takes);
       });
       if (!drafted) throw new ApiError(404, `Listener ID ${place.id} not found.`);
       try {
@@ -286,6 +298,9 @@ export function addDeployments(app: App, options: ApiOptions): void {
     },
   );
 }
+
+const noRoom = (limits: readonly Limit[]): ApiError =>
+  new ApiError(409, `There is no room for another deployment: ${limits.map((limit) => sentence(limit)).join('; ')}.`);
 
 const taken = (name: string): ApiError =>
   new ApiError(409, `A deployment named "${name}" already exists in this workspace.`);

@@ -40,19 +40,25 @@ export const noDeployment = (id: string): string => `Deployment ID ${id} not fou
 
 export const beingDeleted = (id: string): ApiError => new ApiError(409, `Deployment ID ${id} is being deleted.`);
 
-/** @throws ApiError 404, and 400 when nothing may be deployed there */
-export async function placeFor(db: Database, workspaceId: string, id: string): Promise<Place> {
+/** Where a new deployment is to go. @throws ApiError 404, and 400 when nothing may be deployed there */
+export async function placeFor(db: Database, workspaceId: string, id: string): Promise<PlaceRow> {
   const row = await findPlace(db, workspaceId, id);
   if (row === undefined) throw new ApiError(404, `Listener ID ${id} not found.`);
-  return trusted(row);
+  return row;
 }
 
+/** Where a deployment is, as it sees it. @throws as `placeFor` */
+export const placeAround = async (
+  db: Database,
+  { workspace_id, place_id, balancer }: Pick<DeploymentRow, 'workspace_id' | 'place_id' | 'balancer'>,
+): Promise<Place> => trusted(await placeFor(db, workspace_id, place_id), balancer);
+
 /** Where a deployment goes that names no place. @throws ApiError 400 */
-export async function onlyPlace(db: Database, workspaceId: string): Promise<Place> {
+export async function onlyPlace(db: Database, workspaceId: string): Promise<PlaceRow> {
   const [first, second] = await registeredPlaces(db, workspaceId);
   if (first === undefined) throw bad('No listener is registered in this workspace: create and register one first.');
   if (second !== undefined) throw bad("'source_config.listener_id' is required: this workspace has several listeners.");
-  return trusted(first);
+  return first;
 }
 
 /** The checks that tell whether the account is its own: others are advice, and deployments wait for what is missing. */
@@ -63,8 +69,8 @@ const TRUST = ['role', 'external id'];
  * @throws ApiError when its role was never seen to let us in, and only us: somebody else's account must not be worked
  *   on in this workspace's name
  */
-function trusted(row: PlaceRow): Place {
-  const place = placeOf(row);
+export function trusted(row: PlaceRow, balancer: string | null = null): Place {
+  const place = placeOf(row, balancer);
   if (place === undefined)
     throw bad(`Listener ID ${row.id} has no place yet: register the output of the customer's stack`);
   const verify = `POST /v2/listeners/${row.id}/verify`;

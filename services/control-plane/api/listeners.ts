@@ -10,6 +10,8 @@ import {
   setVerification,
   type PlaceRow,
 } from '../store/places.ts';
+import { isNear, linkOf, sentence } from '../../reconciler/aws/limits.ts';
+import { measure } from '../room.ts';
 import { problems, type ApiOptions, type App } from './context.ts';
 import { ApiError, bad } from './errors.ts';
 import * as schemas from './schemas.ts';
@@ -40,6 +42,20 @@ export function addListeners(app: App, options: ApiOptions): void {
       message: row.message,
       checks: [...row.checks],
       verified_at: row.verified_at?.toISOString() ?? null,
+      limits: (row.limits?.limits ?? []).map((limit) => ({
+        name: limit.name,
+        code: limit.code,
+        service: limit.service,
+        load_balancer: limit.balancer,
+        used: limit.used,
+        limit: limit.limit,
+        adjustable: limit.adjustable,
+        known: limit.isKnown,
+        message: isNear(limit) ? sentence(limit) : null,
+        link: linkOf(limit, row.outputs?.region ?? 'us-east-1'),
+      })),
+      limits_unread: [...(row.limits?.unread ?? [])],
+      limits_at: row.limits_at?.toISOString() ?? null,
     },
   });
 
@@ -58,6 +74,8 @@ export function addListeners(app: App, options: ApiOptions): void {
     const state = failed || checks.length === 0 ? 'unverified' : 'verified';
     const message = failed ? (failed.message ?? failed.name) : null;
     await setVerification(db, row, { state, message, checks });
+    // Advice, and told with the checks: a place whose limits cannot be read can be used.
+    if (state === 'verified') await measure(db, cloud, row).catch(() => undefined);
   };
 
   app.openapi(
@@ -147,7 +165,9 @@ export function addListeners(app: App, options: ApiOptions): void {
       });
       if (moved !== undefined)
         throw bad(
-          `Listener ID ${row.id} is used by deployments: its ${moved} ("${row.outputs?.[moved]}") cannot change`,
+          moved === 'moreBalancers'
+            ? `Listener ID ${row.id} is used by deployments: each of its load balancers must stay as it is`
+            : `Listener ID ${row.id} is used by deployments: its ${moved} ("${row.outputs?.[moved]}") cannot change`,
         );
       if (outputs !== undefined) await verify(await find(c.get('workspaceId'), listener_id));
       return c.json(shown(await find(c.get('workspaceId'), listener_id)), 200);

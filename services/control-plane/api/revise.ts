@@ -20,7 +20,7 @@ import {
 } from '../store/deployments.ts';
 import type { ApiOptions } from './context.ts';
 import { bad, inAccount } from './errors.ts';
-import { beingDeleted, placeFor } from './find.ts';
+import { beingDeleted, placeAround } from './find.ts';
 import {
   applied,
   checkRunnable,
@@ -93,7 +93,7 @@ export async function revise(
   mustRun: boolean,
   noted?: Making['noted'],
 ): Promise<string | null> {
-  const place = await placeFor(options.db, row.workspace_id, row.place_id);
+  const place = await placeAround(options.db, row);
   const given = await givenOf(options, place, row, row.source as Source, request);
   return add(options, place, row, change, {
     next: (before, type, written) => applied(given, before, type, written),
@@ -111,7 +111,7 @@ export async function redeploy(
   old: RevisionRow,
   noted?: Making['noted'],
 ): Promise<string | null> {
-  const place = await placeFor(options.db, row.workspace_id, row.place_id);
+  const place = await placeAround(options.db, row);
   await checkValues(options, place, row, old);
   const references = await resolve(options, place, old.secret_references.map(shownReference));
   const next: Making['next'] = () => ({ ...intentOf(old), references });

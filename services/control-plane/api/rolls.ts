@@ -24,7 +24,7 @@ import {
 } from '../store/rolls.ts';
 import { problems, type ApiOptions, type App } from './context.ts';
 import { ApiError, bad, inAccount, invalid } from './errors.ts';
-import { placeFor } from './find.ts';
+import { placeFor, trusted } from './find.ts';
 import * as schemas from './schemas.ts';
 
 const tags = ['rolls'];
@@ -400,7 +400,7 @@ async function requireImage(
   found: readonly Candidate[],
 ): Promise<void> {
   for (const placeId of new Set(found.map((one) => one.placeId))) {
-    const place = await placeFor(db, workspaceId, placeId);
+    const place = trusted(await placeFor(db, workspaceId, placeId));
     await inAccount(cloud.image(place, imageIn(uri, place)));
   }
 }

@@ -392,8 +392,37 @@ export const placeOutputs = z
       .string()
       .regex(/^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$/, "not a bucket's name")
       .optional(),
+    moreBalancers: z
+      .array(
+        z.object({
+          loadBalancerArn: z.string().startsWith('arn:'),
+          loadBalancerDnsName: z.string().min(1),
+          listenerArn: z.string().startsWith('arn:'),
+          domain: z.string().optional(),
+        }),
+      )
+      .max(9)
+      .optional(),
   })
   .openapi('PlaceOutputs');
+
+const limit = z
+  .object({
+    name: z.string().describe("Service Quotas' own, such as `DB instances`."),
+    code: z.string().describe('As there, such as `L-7B6409FD`.'),
+    service: z.string(),
+    load_balancer: z
+      .string()
+      .nullable()
+      .describe('The ARN of the one that has it for itself; else the account has it.'),
+    used: z.number(),
+    limit: z.number(),
+    adjustable: z.boolean().describe('Whether AWS gives more when it is asked.'),
+    known: z.boolean().describe("Whether AWS said so; else it is AWS's default."),
+    message: z.string().nullable().describe('From four fifths on: what to do.'),
+    link: z.string().describe("The console's page of it."),
+  })
+  .openapi('Limit');
 
 const check = z.object({ name: z.string(), ok: z.boolean(), message: z.string().nullable() }).openapi('Check');
 
@@ -417,6 +446,9 @@ export const listener = z
         message: z.string().nullable(),
         checks: z.array(check),
         verified_at: instant.nullable(),
+        limits: z.array(limit).describe("AWS's limits there, and what is used of them."),
+        limits_unread: z.array(z.string()).describe('What could not be read, and why.'),
+        limits_at: instant.nullable().describe('When they were read.'),
       })
       .describe('Ours.')
       .openapi('Place'),

@@ -98,7 +98,9 @@ export async function answersOf(
       rows.map((row) => row.place_id),
     ),
   ]);
-  return rows.map((row) => shownDeployment(cloud, row, newest.get(row.id), placeOf(places.get(row.place_id)!)));
+  return rows.map((row) =>
+    shownDeployment(cloud, row, newest.get(row.id), placeOf(places.get(row.place_id)!, row.balancer)),
+  );
 }
 
 export const answerOf = async (

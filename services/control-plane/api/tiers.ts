@@ -3,7 +3,7 @@ import { createRoute } from '@hono/zod-openapi';
 import { intentOf, newestRevisions, type DeploymentChange } from '../store/deployments.ts';
 import { problems, type ApiOptions, type App } from './context.ts';
 import { bad, invalid } from './errors.ts';
-import { changeableDeployment, deploymentOf, placeFor } from './find.ts';
+import { changeableDeployment, deploymentOf, placeAround } from './find.ts';
 import { add, type Making } from './revise.ts';
 import * as schemas from './schemas.ts';
 import { answerOf } from './shown.ts';
@@ -49,7 +49,7 @@ export function addTiers(app: App, options: ApiOptions): void {
       // How many connections a task may take follows from the database: its tasks are started anew.
       if (size || change.databaseTier) {
         const next: Making['next'] = (before, type) => (size ? sized(before, type, size) : before);
-        await add(options, await placeFor(db, workspaceId, row.place_id), row, change, { next });
+        await add(options, await placeAround(db, row), row, change, { next });
       }
       return c.json(await answerOf(options, await deploymentOf(db, workspaceId, row.id)), 200);
     },
@@ -87,7 +87,7 @@ export function addTiers(app: App, options: ApiOptions): void {
         );
       if (type === 'prod' && row.type === 'dev') {
         const next: Making['next'] = (before) => retyped(before, type);
-        await add(options, await placeFor(db, workspaceId, row.place_id), row, { type }, { next });
+        await add(options, await placeAround(db, row), row, { type }, { next });
       }
       return c.json(await answerOf(options, await deploymentOf(db, workspaceId, row.id)), 200);
     },

@@ -2,7 +2,7 @@
 import { createRoute } from '@hono/zod-openapi';
 import { problems, type ApiOptions, type App } from './context.ts';
 import { bad, inAccount } from './errors.ts';
-import { changeableDeployment, placeFor } from './find.ts';
+import { changeableDeployment, placeAround } from './find.ts';
 import * as schemas from './schemas.ts';
 
 const tags = ['deployments'];
@@ -33,7 +33,7 @@ export function addUploads(app: App, options: ApiOptions): void {
         throw bad(
           `Upload URLs are only available for 'internal_source' and 'internal_docker' source deployments, not for '${row.source}'.`,
         );
-      const place = await placeFor(db, workspaceId, row.place_id);
+      const place = await placeAround(db, row);
       const { url, path, headers } = await inAccount(cloud.uploadUrl(place, row));
       const asked = c.req.valid('json')?.supports_upload_headers === true;
       return c.json({ upload_url: url, object_path: path, ...(asked && { upload_headers: { ...headers } }) }, 200);
@@ -63,7 +63,7 @@ export function addUploads(app: App, options: ApiOptions): void {
         throw bad(
           `Push tokens are only available for 'internal_docker' source deployments, and this one's source is '${row.source}'.`,
         );
-      const place = await placeFor(db, workspaceId, row.place_id);
+      const place = await placeAround(db, row);
       const { token, username, registry, repository } = await inAccount(cloud.pushToken(place, row));
       return c.json({ token, username, registry_url: registry, repository_url: repository }, 200);
     },

@@ -1,6 +1,7 @@
 /** The store's connection and its tables. One writer per column: the comments say which. */
 import { Kysely, PostgresDialect, sql, type ColumnType, type Generated, type Transaction } from 'kysely';
 import pg from 'pg';
+import type { Limits, Takes } from '../../reconciler/aws/limits.ts';
 import type { PlaceOutputs } from '../../reconciler/place.ts';
 import type { State } from '../../reconciler/pass.ts';
 import type { AgentAuth, DatabaseTier, ServerResources } from '../../reconciler/spec.ts';
@@ -88,6 +89,9 @@ export interface Places {
   message: string | null;
   checks: Json<Check[]>;
   verified_at: Date | null;
+  /** AWS's limits there, as they were read at that time. */
+  limits: Json<Limits> | null;
+  limits_at: Date | null;
 }
 
 /** Intent: written by the API alone. */
@@ -111,6 +115,10 @@ export interface Deployments {
   /** Null while the request that makes it still writes secrets: nobody sees it, and a sweep removes it. */
   accepted_at: Date | null;
   deleted_at: Date | null;
+  /** The ARN of the place's load balancer that it is behind, for good; null: the first. */
+  balancer: string | null;
+  /** Of AWS's limits, when it was made; null: it was made before that was counted. */
+  takes: Json<Takes> | null;
   /** Grows with each wish for a look, so that a look that is under way knows of a later wish. */
   asked: Counter;
 }

@@ -1,5 +1,6 @@
 /** Intent: what the API writes of deployments and revisions, and what it reads back. */
 import { sql, type RawBuilder } from 'kysely';
+import type { Takes } from '../../reconciler/aws/limits.ts';
 import type { AgentAuth, DatabaseTier, ServerResources } from '../../reconciler/spec.ts';
 import { isVerdict, type DeploymentStatus, type RevisionStatus } from '../../reconciler/status.ts';
 import {
@@ -32,6 +33,7 @@ export interface DeploymentRow {
   readonly custom_url: string | null;
   readonly database_tier: DatabaseTier | null;
   readonly k8s_namespace: string | null;
+  readonly balancer: string | null;
   readonly base: RevisionBase | null;
   readonly created_at: Date;
   readonly updated_at: Date;
@@ -112,6 +114,7 @@ const deployments = (db: Database | Tx) =>
       'd.custom_url',
       'd.database_tier',
       'd.k8s_namespace',
+      'd.balancer',
       'd.base',
       'd.created_at',
       'd.updated_at',
@@ -235,13 +238,21 @@ export interface NewDeployment {
   readonly type: 'dev' | 'prod';
   readonly customUrl: string | null;
   readonly k8sNamespace: string | null;
+  /** Of AWS's limits. */
+  readonly takes: Takes;
 }
 
 /**
  * A deployment that nobody sees yet, written before its secret is: whatever the request leaves in the account when its
  * process dies is found by it, and removed. False: the place has just been removed.
+ *
+ * @param choose its load balancer, one deployment of the place at a time; what it throws leaves nothing behind
  */
-export async function draftDeployment(db: Database, given: NewDeployment): Promise<boolean> {
+export async function draftDeployment(
+  db: Database,
+  given: NewDeployment,
+  choose: (tx: Tx) => Promise<string | null>,
+): Promise<boolean> {
   return db.transaction().execute(async (tx) => {
     const place = await tx
       .selectFrom('places')
@@ -250,6 +261,7 @@ export async function draftDeployment(db: Database, given: NewDeployment): Promi
       .forUpdate()
       .executeTakeFirst();
     if (place === undefined) return false;
+    const balancer = await choose(tx);
     await tx
       .insertInto('deployments')
       .values({
@@ -261,6 +273,8 @@ export async function draftDeployment(db: Database, given: NewDeployment): Promi
         type: given.type,
         custom_url: given.customUrl,
         k8s_namespace: given.k8sNamespace,
+        balancer,
+        takes: json(given.takes),
       })
       .execute();
     return true;

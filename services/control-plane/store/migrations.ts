@@ -246,6 +246,12 @@ const steps: Record<string, Migration> = {
         end $$`.execute(db);
     },
   },
+  '0008_fleet': {
+    async up(db: Kysely<unknown>) {
+      await sql`alter table places add column limits jsonb, add column limits_at timestamptz`.execute(db);
+      await sql`alter table deployments add column balancer text, add column takes jsonb`.execute(db);
+    },
+  },
   '0010_rings': {
     async up(db: Kysely<unknown>) {
       await sql`

@@ -149,7 +149,7 @@ async function seenOf(
     },
     isDeleted: deployment.deleted_at !== null,
     isDraft: deployment.accepted_at === null,
-    place: placeOf(place),
+    place: placeOf(place, deployment.balancer),
     activeRevisionId: active_revision_id,
     knownStatus: known_status,
     revisions: await seenRevisions(tx, deploymentId, active_revision_id),

@@ -1,13 +1,18 @@
 import { randomBytes } from 'node:crypto';
+import { isDeepStrictEqual } from 'node:util';
 import { sql, type Selectable } from 'kysely';
-import type { Place, PlaceOutputs } from '../../reconciler/place.ts';
+import { LIMITS, kindThatTakes, type Limits } from '../../reconciler/aws/limits.ts';
+import { balancersOf, behind, type Place, type PlaceOutputs } from '../../reconciler/place.ts';
 import { json, now, type Check, type Database, type Page, type PlaceState, type Places, type Tx } from './database.ts';
 
 export type PlaceRow = Selectable<Places>;
 
-/** As the reconciler wants it; undefined before its stack was registered. */
-export const placeOf = (row: PlaceRow): Place | undefined =>
-  row.outputs === null ? undefined : { ...row.outputs, id: row.id, externalId: row.external_id };
+/**
+ * As the reconciler wants it; undefined before its stack was registered.
+ * @param balancer of a deployment in it: the place is then as that one sees it
+ */
+export const placeOf = (row: PlaceRow, balancer: string | null = null): Place | undefined =>
+  row.outputs === null ? undefined : behind({ ...row.outputs, id: row.id, externalId: row.external_id }, balancer);
 
 export async function addPlace(
   db: Database,
@@ -26,6 +31,60 @@ export async function addPlace(
     .returningAll()
     .executeTakeFirst();
 }
+
+/** What was read of AWS's limits there. */
+export async function setLimits(db: Database, id: string, limits: Limits, at: Date): Promise<void> {
+  await db
+    .updateTable('places')
+    .set({ limits: json(limits), limits_at: at })
+    .where('id', '=', id)
+    .execute();
+}
+
+/** Places in use whose limits were last read so long ago, or never; the longest ago first. */
+export const placesToMeasure = (db: Database, minutes: number, count: number): Promise<PlaceRow[]> =>
+  db
+    .selectFrom('places')
+    .selectAll()
+    .where('state', '=', 'verified')
+    .where((e) =>
+      e.or([e('limits_at', 'is', null), e('limits_at', '<', sql<Date>`now() - ${minutes} * interval '1 minute'`)]),
+    )
+    .where((e) =>
+      e.exists(e.selectFrom('deployments').select('deployments.id').whereRef('deployments.place_id', '=', 'places.id')),
+    )
+    .orderBy('limits_at', (order) => order.asc().nullsFirst())
+    .limit(count)
+    .execute();
+
+/**
+ * What deployments there are to have and AWS did not count yet at that moment, by code and load balancer (null: the
+ * first). What was not seen since may be counted twice for a minute; nothing is left out.
+ */
+export async function promised(
+  db: Database | Tx,
+  placeId: string,
+  at: Date,
+): Promise<readonly { readonly code: string; readonly balancer: string | null; readonly takes: number }[]> {
+  const found = await sql<{ code: string; balancer: string | null; takes: number }>`
+    select t.code, d.balancer, sum(t.takes::float)::float as takes
+    from deployments d
+      cross join lateral jsonb_each_text(d.takes) as t (code, takes)
+    where d.place_id = ${placeId} and d.deleted_at is null
+      and not exists (
+        select from resources r
+        where r.deployment_id = d.id
+          and r.kind = ${json(KINDS)}::jsonb ->> t.code
+          and (r.busy_since <= ${at} or (r.outputs is not null and r.since <= ${at})))
+    group by 1, 2`.execute(db);
+  return found.rows;
+}
+const KINDS: Readonly<Record<string, string>> = Object.fromEntries(
+  LIMITS.flatMap((code) => {
+    const kind = kindThatTakes(code);
+    return kind === undefined ? [] : [[code, kind] as const];
+  }),
+);
 
 export const findPlace = (db: Database, workspaceId: string, id: string): Promise<PlaceRow | undefined> =>
   db.selectFrom('places').selectAll().where('id', '=', id).where('workspace_id', '=', workspaceId).executeTakeFirst();
@@ -88,12 +147,14 @@ export async function changePlace(
   db: Database,
   id: string,
   { outputs, version }: { outputs?: PlaceOutputs; version?: string },
-): Promise<(typeof IDENTITY)[number] | undefined> {
+): Promise<(typeof IDENTITY)[number] | 'moreBalancers' | undefined> {
   return db.transaction().execute(async (tx) => {
     const row = await tx.selectFrom('places').select('outputs').where('id', '=', id).forUpdate().executeTakeFirst();
     const before = row?.outputs ?? null;
     if (outputs !== undefined && before !== null) {
-      const moved = IDENTITY.find((field) => before[field] !== outputs[field]);
+      // More load balancers may come; one that is there may have deployments behind it.
+      const stays = balancersOf(before).every((one) => balancersOf(outputs).some((two) => isDeepStrictEqual(one, two)));
+      const moved = IDENTITY.find((field) => before[field] !== outputs[field]) ?? (stays ? undefined : 'moreBalancers');
       if (moved !== undefined && (await deploymentsIn(tx, id)) > 0) return moved;
     }
     await tx

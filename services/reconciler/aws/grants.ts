@@ -8,6 +8,7 @@ import { arn } from './arn.ts';
 import type { PlaceOutputs } from '../place.ts';
 import type { Grant, Scope } from './grant.ts';
 import { injectedGrants } from './injected.ts';
+import { limitGrants } from './limits.ts';
 
 const looking = (scope: Scope): Grant[] => [
   {
@@ -50,8 +51,8 @@ const looking = (scope: Scope): Grant[] => [
 
 /** Each grant once, in a fixed order. */
 export function grants(scope: Scope): Grant[] {
-  const all = [...looking(scope), ...injectedGrants(scope), ...[...kinds.values()].flatMap((kind) => kind.iam(scope))];
-  return once(all);
+  const own = [...kinds.values()].flatMap((kind) => kind.iam(scope));
+  return once([...looking(scope), ...limitGrants(scope), ...injectedGrants(scope), ...own]);
 }
 
 export const once = (all: readonly Grant[]): Grant[] =>

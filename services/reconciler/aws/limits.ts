@@ -107,6 +107,9 @@ const QUOTAS: Readonly<Record<string, Quota>> = {
   },
 };
 
+/** Their codes. */
+export const LIMITS: readonly string[] = Object.keys(QUOTAS);
+
 /** Which kinds of ours take of a limit; vCPUs are the services'. */
 export const kindThatTakes = (code: string): string | undefined =>
   code === VCPUS ? 'ecs-service' : QUOTAS[code]?.kind;

@@ -104,7 +104,7 @@ export const RATES: Readonly<Record<string, Service>> = {
   },
 };
 
-/** AWS publishes none of RDS, IAM, Cloud Map, Application Auto Scaling, Service Quotas: ours, as small as its others. */
+/** AWS publishes none of RDS, IAM, Cloud Map, Auto Scaling, Service Quotas: ours, as small as its other numbers. */
 const UNPUBLISHED: readonly Rate[] = [rate('read', READ, 20, 10), rate('write', ANY, 10, 5)];
 
 export function rateOf(service: string, operation: string): Rate {

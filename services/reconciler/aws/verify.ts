@@ -16,7 +16,7 @@ import { PlaceUnavailable, explain, hasCode, isDenied } from './errors.ts';
 import type { Grant } from './grant.ts';
 import { grants, scopeOf } from './grants.ts';
 import { tagRecord } from './tags.ts';
-import type { Place } from '../place.ts';
+import { balancersOf, type Balancer, type Place } from '../place.ts';
 
 export interface Check {
   readonly name: string;
@@ -47,7 +47,7 @@ export async function verifyPlace(accounts: Accounts, place: Place): Promise<Ver
     check('external id', () => externalIdIsAskedFor(accounts, place)),
     check('network', () => network(aws, place)),
     check('cluster', () => cluster(aws, place)),
-    check('listener', () => listener(aws, place)),
+    ...balancersOf(place).map((balancer) => check('listener', () => listener(aws, balancer))),
     check('namespace', () => namespace(aws, place)),
     check('database subnets', () => databaseSubnets(aws, place)),
     ...(place.uploadBucket === undefined ? [] : [check('uploads', () => uploads(aws, place.uploadBucket!))]),
@@ -131,13 +131,13 @@ async function cluster(aws: Account, place: Place): Promise<string[]> {
   return clusters?.[0]?.status === 'ACTIVE' ? [] : [missing('ECS cluster', place.clusterArn)];
 }
 
-async function listener(aws: Account, place: Place): Promise<string[]> {
-  const { Listeners } = await aws.elb.send(new DescribeListenersCommand({ ListenerArns: [place.listenerArn] }));
+async function listener(aws: Account, { listenerArn, loadBalancerArn }: Balancer): Promise<string[]> {
+  const { Listeners } = await aws.elb.send(new DescribeListenersCommand({ ListenerArns: [listenerArn] }));
   const found = Listeners?.[0];
-  if (found === undefined) return [missing('listener', place.listenerArn)];
-  return found.LoadBalancerArn === place.loadBalancerArn
+  if (found === undefined) return [missing('listener', listenerArn)];
+  return found.LoadBalancerArn === loadBalancerArn
     ? []
-    : [`another load balancer's listener: "${place.listenerArn}": it belongs to "${found.LoadBalancerArn}"`];
+    : [`another load balancer's listener: "${listenerArn}": it belongs to "${found.LoadBalancerArn}"`];
 }
 
 async function namespace(aws: Account, place: Place): Promise<string[]> {

@@ -36,7 +36,11 @@ const HIGHEST_PRIORITY = 50_000;
 export const listenerRule: Kind<ListenerRuleInputs, Live, { arn: string }> = {
   kind: 'listener-rule',
   iam: (scope) => {
-    const rules = [arn(scope, 'elasticloadbalancing', `listener-rule/app/${scope.prefix}/*`)];
+    // The first load balancer has the prefix's name; the others have a number after it.
+    const rules = [scope.prefix, `${scope.prefix}-*`].map((name) =>
+      arn(scope, 'elasticloadbalancing', `listener-rule/app/${name}/*`),
+    );
+    const more = arn(scope, 'elasticloadbalancing', `listener/app/${scope.prefix}-*/*`);
     return [
       {
         actions: ['elasticloadbalancing:DescribeRules', 'elasticloadbalancing:DescribeTags'],
@@ -45,7 +49,7 @@ export const listenerRule: Kind<ListenerRuleInputs, Live, { arn: string }> = {
       },
       {
         actions: ['elasticloadbalancing:CreateRule'],
-        resources: [scope.listenerArn],
+        resources: [scope.listenerArn, more],
         conditions: createsOurs(scope),
         why: "adds a deployment's rule to the place's listener, tagged from the start",
       },

@@ -166,6 +166,13 @@ export function ecs(spec: ServerSpec, place: Place): Graph {
   return g;
 }
 
+/** What a deployment keeps running on Fargate when nobody asks anything of it. */
+export function vcpusOf(spec: ServerSpec): number {
+  const { resources, type } = spec;
+  const server = fargateSize(resources.cpu, resources.memoryMb).cpu * resources.minScale;
+  return (server + (sets(spec, OWN_REDIS) ? 0 : SIZES[type].redis.cpu)) / 1024;
+}
+
 /** None when the deployment has no variables of its own. */
 function environmentOf(g: Graph, spec: DeploymentSpec, place: Place): Node<{ arn: string }> | undefined {
   if (spec.environment.length === 0) return undefined;

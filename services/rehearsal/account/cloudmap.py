@@ -63,6 +63,7 @@ def install() -> None:
     cloudmap._create_namespace_record = namespace_made
     create, delete, register = cloudmap._create_service, cloudmap._delete_service, cloudmap._register_instance
     deregister, start, get = cloudmap._deregister_instance, cloudmap._create_operation, cloudmap._get_operation
+    read = cloudmap._get_namespace
 
     def service_created(data):
         for other in cloudmap._services.values():
@@ -115,6 +116,14 @@ def install() -> None:
             return error_response_json("InstanceNotFound", f"Instance {data.get('InstanceId')} not found", 404)
         return deregister(data)
 
+    def namespace_read(data):
+        """https://docs.aws.amazon.com/cloud-map/latest/api/API_Namespace.html"""
+        namespace = cloudmap._namespaces.get(data.get("Id"))
+        if namespace is None:
+            return read(data)
+        count = sum(one["NamespaceId"] == namespace["Id"] for one in cloudmap._services.values())
+        return json_response({"Namespace": {**namespace, "ServiceCount": count}})
+
     def operation_started(kind, targets=None):
         operation_id = start(kind, targets)
         if kind in ("CREATE_NAMESPACE", "DELETE_NAMESPACE"):
@@ -136,6 +145,7 @@ def install() -> None:
     cloudmap._create_service, cloudmap._delete_service = service_created, service_deleted
     cloudmap._register_instance, cloudmap._deregister_instance = instance_registered, instance_deregistered
     cloudmap._create_operation, cloudmap._get_operation = operation_started, operation_read
+    cloudmap._get_namespace = namespace_read
 
 
 def reset() -> None:

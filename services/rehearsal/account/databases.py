@@ -858,6 +858,26 @@ def _lower(act):
     return call
 
 
+def account_attributes(params) -> Answer:
+    """https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_DescribeAccountAttributes.html: of its quotas, those
+    that hold here."""
+    from account import quotas
+
+    manual = [one for one in rds._snapshots.values() if one.get("SnapshotType", "manual") == "manual"]
+    rows = (
+        ("DBInstances", "L-7B6409FD", len(list(rds._instances.keys()))),
+        ("ManualSnapshots", "L-272F1212", len(manual)),
+        ("DBSubnetGroups", "L-48C6BF61", len(list(rds._subnet_groups.keys()))),
+    )
+    shown = "".join(
+        f"<AccountQuota><AccountQuotaName>{name}</AccountQuotaName><Used>{used}</Used>"
+        f"<Max>{quotas.value(code):g}</Max></AccountQuota>"
+        for name, code, used in rows
+    )
+    answer = f"<DescribeAccountAttributesResult><AccountQuotas>{shown}</AccountQuotas></DescribeAccountAttributesResult>"
+    return rds._xml(200, "DescribeAccountAttributesResponse", answer)
+
+
 def _not_here(params) -> Answer:
     raise Refused("InvalidParameterCombination", f"{first(params, 'Action')} is not emulated")
 
@@ -875,6 +895,7 @@ ACTIONS = {
     "CreateDBSubnetGroup": create_subnet_group,
     "ModifyDBSubnetGroup": modify_subnet_group,
     "DeleteDBSubnetGroup": delete_subnet_group,
+    "DescribeAccountAttributes": account_attributes,
     "DescribeDBInstances": _lower(_made["DescribeDBInstances"]),
     "CreateDBInstanceReadReplica": _not_here,
     "RestoreDBInstanceFromDBSnapshot": _not_here,

@@ -318,6 +318,19 @@ def _create_namespace(given: dict) -> None:
         _limit("L-0FE3F50E", len(list(servicediscovery._namespaces.keys())), refusal)
 
 
+def _register_instance(given: dict) -> None:
+    """https://docs.aws.amazon.com/cloud-map/latest/api/API_RegisterInstance.html"""
+    from ministack.services import servicediscovery
+
+    service = servicediscovery._services.get(given.get("ServiceId", ""))
+    if service is None or given.get("InstanceId") in (servicediscovery._instances.get(service["Id"]) or {}):
+        return
+    beside = [one["Id"] for one in servicediscovery._services.values() if one["NamespaceId"] == service["NamespaceId"]]
+    used = sum(len(servicediscovery._instances.get(one) or {}) for one in beside)
+    message = "The resource can't be created because you've reached the quota on the number of resources."
+    _limit("L-D95E8A57", used, Reached("ResourceLimitExceeded", message))
+
+
 def _create_log_group(given: dict) -> None:
     """https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_CreateLogGroup.html"""
     from ministack.services import cloudwatch_logs
@@ -381,6 +394,7 @@ CHECKS: dict[tuple[str, str], Callable[[dict], None]] = {
     ("rds", "DeleteDBInstance"): _snapshot,
     ("servicediscovery", "CreateHttpNamespace"): _create_namespace,
     ("servicediscovery", "CreatePrivateDnsNamespace"): _create_namespace,
+    ("servicediscovery", "RegisterInstance"): _register_instance,
 }
 
 
