@@ -4,6 +4,7 @@
  * in the versions asked for, the log group; and a server only works if the database takes the password that it was given.
  */
 import type { ContainerDefinition, Task as View } from '@aws-sdk/client-ecs';
+import type { TargetHealth } from '@aws-sdk/client-elastic-load-balancing-v2';
 import type { Discovery } from './discovery.ts';
 import type { Definition } from './ecs-definitions.ts';
 import type { Deployment, Service } from './ecs-service.ts';
@@ -32,6 +33,8 @@ const CONNECTS_SECONDS = 10;
 const CONNECT_TRIES = 30;
 /** Of containers that nothing checks: whoever still runs then works. */
 const PROOF_SECONDS = 10;
+/** As the balancer words it. */
+const SICK = 'Health checks failed with these codes: [503]';
 
 export class Task {
   readonly id: string;
@@ -133,6 +136,7 @@ export class Task {
     this.status = 'RUNNING';
     this.startedAt = world.now();
     for (const registry of this.deployment.registries) discovery.register(registry, 1);
+    this.#target({ State: 'initial', Reason: 'Elb.RegistrationInProgress' });
     this.#service.wake();
     const behaviour = world.options.image?.(this.#container.image ?? '') ?? 'good';
     switch (behaviour) {
@@ -180,8 +184,15 @@ export class Task {
     world.later(world.between(seconds[0]!, seconds[1]!), () => {
       if (!this.isRunning) return;
       this.healthy = this.wasHealthy = true;
+      this.#target({ State: 'healthy' });
       this.#service.taskIsHealthy(this);
     });
+  }
+
+  #target(health: TargetHealth | undefined): void {
+    const { targetGroup } = this.deployment;
+    const port = this.#container.portMappings?.[0]?.containerPort ?? 0;
+    if (targetGroup !== undefined) this.#around.elb.target(targetGroup, this.id, port, health);
   }
 
   #isChecked(): boolean {
@@ -202,7 +213,11 @@ export class Task {
       group === undefined
         ? interval * retries
         : group.health.UnhealthyThresholdCount * group.health.HealthCheckIntervalSeconds;
-    const seconds = Math.max(this.#service.graceSeconds, probes);
+    world.later(world.between(probes, probes + 10), () => {
+      if (this.isRunning)
+        this.#target({ State: 'unhealthy', Reason: 'Target.ResponseCodeMismatch', Description: SICK });
+    });
+    const seconds = Math.max(this.#service.graceSeconds, probes + 10);
     world.later(world.between(seconds, seconds + 15), () => {
       if (!this.isRunning) return;
       const arn = this.deployment.targetGroup;
@@ -212,7 +227,7 @@ export class Task {
       } else {
         this.#service.say(
           `(task ${this.id}) (port ${this.#container.portMappings?.[0]?.containerPort}) is unhealthy in (target-group ` +
-            `${arn}) due to (reason Health checks failed with these codes: [503]).`,
+            `${arn}) due to (reason ${SICK}).`,
         );
         this.stop('ServiceSchedulerInitiated', `Task failed ELB health checks in (target-group ${arn})`);
       }
@@ -250,9 +265,11 @@ export class Task {
     // What exited by itself serves nobody any more; others may finish what they have begun.
     const drain = ran && this.exitCode === undefined ? (this.#targets()?.drainSeconds ?? 0) : 0;
     if (ran) for (const registry of this.deployment.registries) this.#leave(registry);
+    if (ran) this.#target({ State: 'draining', Reason: 'Target.DeregistrationInProgress' });
     this.#service.taskIsStopping(this);
     world.later(world.between(0, drain), () => {
       this.status = 'DEPROVISIONING';
+      this.#target(undefined);
       this.#service.wake();
       world.later(ran ? world.between(18, 26) : world.between(4, 14), () => this.#end());
     });

@@ -16,6 +16,7 @@ import {
   type CreateTargetGroupCommandInput,
   type RuleCondition,
   type TargetGroup,
+  type TargetHealth,
 } from '@aws-sdk/client-elastic-load-balancing-v2';
 import { NotSimulated, Refused, Table } from './operation.ts';
 import type { Shelf } from './shelf.ts';
@@ -53,6 +54,11 @@ interface Rule {
   readonly thing: Thing;
 }
 
+interface Target {
+  readonly port: number;
+  readonly health: TargetHealth;
+}
+
 const GROUP = 'elasticloadbalancing:targetgroup';
 const RULE = 'elasticloadbalancing:listener-rule';
 const DRAIN = 'deregistration_delay.timeout_seconds';
@@ -75,6 +81,8 @@ export class Elb {
   readonly #byName = new Map<string, string[]>();
   /** ARNs of a listener's rules, those included that reads may still show. */
   readonly #of = new Map<string, Set<string>>();
+  /** By target group, and then by the task's address. */
+  readonly #targets = new Map<string, Map<string, Target>>();
   /** Rules by the target group that they forward to. */
   readonly #forwards = new Map<string, Set<string>>();
 
@@ -103,8 +111,12 @@ export class Elb {
         Attributes: [{ Key: DRAIN, Value: String(this.#group(TargetGroupArn!).drainSeconds) }],
       }))
       .read(DescribeTargetHealthCommand, 'TargetGroupArn', ({ TargetGroupArn }) => {
-        this.#group(TargetGroupArn!);
-        throw new NotSimulated('elasticloadbalancing: the health of targets');
+        const { arn } = this.#group(TargetGroupArn!);
+        const TargetHealthDescriptions = [...(this.#targets.get(arn) ?? [])].map(([Id, { port, health }]) => ({
+          Target: { Id, Port: port },
+          TargetHealth: { ...health },
+        }));
+        return { TargetHealthDescriptions };
       })
       .read(
         DescribeRulesCommand,
@@ -168,6 +180,14 @@ export class Elb {
   listen(balancer: string, listener: string): void {
     this.#listeners.set(listener, balancer);
     this.#of.set(listener, new Set());
+  }
+
+  /** ECS puts a task's address into a target group, says how its checks go, or takes it out. */
+  target(group: string, id: string, port: number, health: TargetHealth | undefined): void {
+    const targets = this.#targets.get(group) ?? new Map<string, Target>();
+    if (health === undefined) targets.delete(id);
+    else targets.set(id, { port, health });
+    this.#targets.set(group, targets);
   }
 
   /** What ECS sees of a target group: the truth. */
@@ -291,6 +311,7 @@ export class Elb {
       throw new Refused('ResourceInUseException', `Target group '${arn}' is currently in use by a listener or a rule`);
     this.#groups.delete(arn);
     this.#tags.delete(arn);
+    this.#targets.delete(arn);
     this.#world.gone(group.thing);
   }
 
