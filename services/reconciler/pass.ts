@@ -132,6 +132,9 @@ async function buildOne(p: Pass, node: Node, row: Row, got: Map<string, unknown>
   const before = { ...row };
   row.inputs = inputs;
   row.needs = [...new Set([...row.needs, ...needsOf(node)])];
+  // What was asked of it before, and had its time, is not held against what is asked of it now.
+  const isAnother = !isDeepStrictEqual(inputs, before.inputs);
+  if (isAnother || (row.gaveUp && row.gaveUp.generation !== p.generation)) row.busySince = null;
   if (!isDeepStrictEqual(row, before)) await p.rows.put(row);
 
   const cx = p.cx(node.id);
@@ -145,7 +148,7 @@ async function buildOne(p: Pass, node: Node, row: Row, got: Map<string, unknown>
     const gone = live === undefined ? lost(node, inputs, row) : undefined;
     if (gone !== undefined) throw new Terminal(gone);
     // A second creation would be refused at best; of what has no name there would be two.
-    if (live === undefined && isNew(p, row) && isDeepStrictEqual(inputs, before.inputs)) return waiting(NOT_THERE_YET);
+    if (live === undefined && isNew(p, row) && !isAnother) return waiting(NOT_THERE_YET);
     await cx.fence();
     if (live === undefined) {
       row.askedAt = p.now();
@@ -306,7 +309,9 @@ async function step(p: Pass, row: Row, done: 'ready' | 'gone', act: () => Promis
     row.tries = terminal || waits ? 0 : row.tries + 1;
     row.notBefore = terminal || waits ? null : new Date(p.now().getTime() + backoffSeconds(row.tries) * 1000);
   }
-  if (row.state.state !== 'ready') row.state = { ...row.state, message: p.conceal(row.state.message) };
+  // What was kept of it before holds no secret any more.
+  const isKnown = row.state.state === 'ready' || row.state.message === before.state.message;
+  if (!isKnown) row.state = { ...row.state, message: p.conceal(row.state.message) } as State;
   row.generation = p.generation;
   if (row.state.state === 'failed') row.gaveUp = { generation: p.generation, message: row.state.message };
   if (row.state.state !== before.state.state) row.since = p.now();

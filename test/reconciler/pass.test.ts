@@ -405,6 +405,30 @@ describe('one at a time', () => {
     assert.equal(outcome.nextLookSeconds, null);
   });
 
+  test('how long a generation may wait is its own, whatever an earlier one waited for', async () => {
+    const { world, rows } = calm();
+    const graph = (size: number) => {
+      const made = new Graph();
+      add(world, made, 'server', 'thing', {}, size);
+      return made;
+    };
+    const look = async (generation: string, size: number) => {
+      const { rows: seen } = await once(world, rows, generation, graph(size));
+      return `${seen[0]!.state.state}: ${seen[0]!.state.message}`;
+    };
+    await look('one', 1);
+    world.things.get('server')!.readyAt = Infinity;
+    assert.equal(await look('one', 1), 'waiting: pending');
+    world.tick(11_000);
+    assert.equal(await look('one', 1), 'failed: not ready after 167 minutes: pending');
+    assert.equal(await look('two', 1), 'waiting: pending');
+    world.tick(9_000);
+    assert.equal(await look('two', 1), 'waiting: pending');
+    assert.equal(await look('three', 2), 'waiting: pending');
+    world.tick(9_000);
+    assert.equal(await look('three', 2), 'waiting: pending');
+  });
+
   test('nor by a new generation that wants the same; one that wants something else asks for that', async () => {
     const { world, rows } = calm();
     const graph = new Graph();

@@ -1,0 +1,76 @@
+/** `npm run mutate`: breaks the code in each known way, in a copy of it, and sees whether the simulation notices. */
+import { execFile } from 'node:child_process';
+import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { availableParallelism, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { MUTATIONS, type Mutation } from '../simulation/mutations.ts';
+
+const ROOT = join(import.meta.dirname, '..');
+
+const { values } = parseArgs({
+  options: { seeds: { type: 'string', default: '600' }, only: { type: 'string' }, json: { type: 'boolean' } },
+});
+
+/** A mutant that does not run at all shows nothing. */
+const BROKEN = 'it does not even run';
+
+interface Caught {
+  readonly mutation: string;
+  /** Null: nothing noticed it. */
+  readonly property: string | null;
+  readonly how: string;
+  readonly seeds: number;
+  readonly seconds: number;
+}
+
+/** A copy of what is simulated, with one mutation in it. */
+function copyWith({ name, file, from, to }: Mutation): string {
+  const copy = mkdtempSync(join(tmpdir(), 'freehold-mutant-'));
+  for (const folder of ['bin', 'services', 'simulation'])
+    cpSync(join(ROOT, folder), join(copy, folder), { recursive: true, filter: (path) => !path.includes('/.venv') });
+  cpSync(join(ROOT, 'package.json'), join(copy, 'package.json'));
+  symlinkSync(join(ROOT, 'node_modules'), join(copy, 'node_modules'));
+  const text = readFileSync(join(copy, file), 'utf8');
+  if (text.split(from).length !== 2)
+    throw new Error(`"${name}" does not apply: ${file} has changed: mend the mutation`);
+  writeFileSync(
+    join(copy, file),
+    text.replace(from, () => to),
+  );
+  return copy;
+}
+
+async function caught(mutation: Mutation): Promise<Caught> {
+  const copy = copyWith(mutation);
+  try {
+    const answer = await new Promise<string>((resolve) => {
+      const sim = [join(copy, 'bin', 'sim.ts'), '--brief', '--threads', '1', '--seeds', values.seeds];
+      execFile(process.execPath, sim, { cwd: copy }, (error, stdout, stderr) =>
+        resolve(stdout || JSON.stringify({ property: BROKEN, seeds: 0, seconds: 0, how: stderr || error?.message })),
+      );
+    });
+    const { property, how, seeds, seconds } = JSON.parse(answer) as Omit<Caught, 'mutation'>;
+    return { mutation: mutation.name, property, how, seeds, seconds };
+  } finally {
+    rmSync(copy, { recursive: true, force: true });
+  }
+}
+
+const waiting = MUTATIONS.filter(({ name }) => values.only === undefined || name.includes(values.only));
+const found: Caught[] = [];
+const inTurn = async (): Promise<void> => {
+  for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
+    const one = await caught(next);
+    found.push(one);
+    if (values.json) continue;
+    const how = one.property === null ? 'NOT CAUGHT' : `caught by "${one.property}": ${one.how.split('\n')[0]}`;
+    process.stdout.write(`${one.mutation}\n  ${how}\n  ${one.seeds} seeds, ${one.seconds.toFixed(1)} s\n`);
+  }
+};
+await Promise.all(Array.from({ length: availableParallelism() }, inTurn));
+
+const missed = found.filter(({ property }) => property === null || property === BROKEN);
+if (values.json) process.stdout.write(`${JSON.stringify(found)}\n`);
+else process.stdout.write(`\n${found.length - missed.length} of ${found.length} mutations are caught\n`);
+process.exitCode = missed.length > 0 ? 1 : 0;

@@ -1,0 +1,42 @@
+/** Plays seeds, one after the other, and tells of each. */
+import { parentPort, workerData } from 'node:worker_threads';
+import { play } from './play.ts';
+import type { Stores } from './world.ts';
+
+export interface Given {
+  readonly from: number;
+  readonly step: number;
+  readonly seeds: number;
+  /** Of the real store's database; null: on the model alone. */
+  readonly databaseUrl: string | null;
+}
+
+export interface Told {
+  readonly seed: number;
+  readonly property: string | null;
+  readonly how: string;
+  readonly looks: number;
+  readonly calls: number;
+  readonly virtualSeconds: number;
+  readonly trace: string | null;
+}
+
+Error.stackTraceLimit = 4; // AWS refuses things by the thousand
+const { from, step, seeds, databaseUrl } = workerData as Given;
+let stores: Stores | null = null;
+if (databaseUrl !== null) stores = await (await import('./postgres.ts')).openStores(databaseUrl);
+for (let seed = from; seed < from + seeds * step; seed += step) {
+  const { broken, looks, calls, virtualSeconds, trace } = await play(seed, stores);
+  const told: Told = {
+    seed,
+    property: broken?.property ?? null,
+    how: broken?.how ?? '',
+    looks,
+    calls,
+    virtualSeconds,
+    trace: broken === null ? null : trace.text(),
+  };
+  // eslint-disable-next-line unicorn/require-post-message-target-origin -- that is for windows
+  parentPort!.postMessage(told);
+}
+await stores?.close();
