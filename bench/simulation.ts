@@ -116,7 +116,8 @@ async function fleet(url: string, account: SimulatedAccount): Promise<void> {
   };
   for (let n = 0; n < DEPLOYMENTS; n += 1) {
     const given = { id: randomUUID(), workspaceId, placeId: place.id, name: `agent-${n}`, source: 'external_docker' };
-    await draftDeployment(db, { ...given, type: 'dev', customUrl: null, k8sNamespace: null });
+    const draft = { ...given, type: 'dev', customUrl: null, k8sNamespace: null, takes: {} } as const;
+    await draftDeployment(db, draft, () => Promise.resolve(null));
     await acceptDeployment(db, looks, given.id, intent);
   }
   await looks.stop(1);

@@ -197,7 +197,7 @@ class BothStores implements WorkerStore, Intents {
 
   async draft(given: Parameters<Intents['draft']>[0]): Promise<void> {
     const { workspaceId, placeId } = this.#its;
-    await intents.draftDeployment(this.#db, { ...given, workspaceId, placeId });
+    await intents.draftDeployment(this.#db, { ...given, workspaceId, placeId }, () => Promise.resolve(null));
     await this.#model.draft(given);
   }
 

@@ -513,6 +513,7 @@ export class Customer {
       type,
       customUrl: null,
       k8sNamespace: null,
+      takes: {},
     });
     await this.#request(`create${isEarly ? ' without an image' : ''}, ${given.join(', ')}`, async (cloud) => {
       const environment = await this.#write(cloud, given);
