@@ -45,8 +45,9 @@ export async function open(
   accounts: readonly string[],
   env: Record<string, string> = {},
   deploy: (options: CustomerOptions) => Promise<PlaceOutputs> = publishedStack,
+  openAccount: () => Promise<Rehearsal> = openRehearsal,
 ): Promise<Stage> {
-  const rehearsal = await openRehearsal();
+  const rehearsal = await openAccount();
   const principal = await controlPlaneUser(rehearsal, name);
   const api = await startControlPlane({ rehearsal, principal, env: { FREEHOLD_AGENT_AUTH: 'noop', ...env } });
   const places: Record<string, Awaited<ReturnType<typeof onboard>>> = {};

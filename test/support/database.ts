@@ -1,6 +1,6 @@
 /** A database of its own for each test file, on one real PostgreSQL server a run. */
 import { randomBytes } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pg from 'pg';
@@ -50,6 +50,16 @@ export async function openDatabase(schema?: { name: string; migrate(url: string)
       else await query(server, (client) => client.query(`drop database if exists ${name} with (force)`));
     },
   };
+}
+
+/** In the store of a control plane that runs with the embedded one, by the directory that it was given. */
+export function queryEmbedded(directory: string, sql: string): Promise<void> {
+  const data = join(directory, 'data');
+  const [, , , port] = readFileSync(join(data, 'postmaster.pid'), 'utf8').split('\n');
+  const password = readFileSync(join(data, 'freehold-password'), 'utf8').trim();
+  return query(`postgres://postgres:${password}@127.0.0.1:${port}/postgres`, async (client) => {
+    await client.query(sql);
+  });
 }
 
 const at = (server: string, database: string): string => {

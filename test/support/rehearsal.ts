@@ -18,3 +18,10 @@ export function openRehearsal(): Promise<Rehearsal> {
 
 /** One of its own, in which what is written is read at once: for tests of something else than that. */
 export const openPromptRehearsal = (): Promise<Rehearsal> => startRehearsal({ pace: PACE, timerPace: TIMER_PACE });
+
+/**
+ * One of its own, in which AWS's waits are next to nothing, with no server behind RDS: for stub servers, where what the
+ * control plane does is looked at and not how long anything takes.
+ */
+export const openQuickRehearsal = (): Promise<Rehearsal> =>
+  startRehearsal({ lag: LAG, pace: 1000, timerPace: 50, throttle: false, postgres: '' });

@@ -50,7 +50,8 @@ export type State = Record<string, Json>;
 export interface StateOptions {
   readonly rehearsal: Rehearsal;
   readonly account: string;
-  readonly deploymentId: string;
+  /** @default all that are tagged as some deployment's */
+  readonly deploymentId?: string;
 }
 
 /** What still exists: not what AWS keeps of things that are gone (INACTIVE, STOPPED, in a recovery window). */
@@ -78,9 +79,10 @@ export async function stateOf({ rehearsal, account, deploymentId }: StateOptions
   return state;
 }
 
-async function tagged(client: object, deploymentId: string): Promise<ResourceTagMapping[]> {
+async function tagged(client: object, deploymentId: string | undefined): Promise<ResourceTagMapping[]> {
   const found: ResourceTagMapping[] = [];
-  const filter = { TagFilters: [{ Key: 'freehold:deployment', Values: [deploymentId] }] };
+  const Values = deploymentId === undefined ? undefined : [deploymentId];
+  const filter = { TagFilters: [{ Key: 'freehold:deployment', Values }] };
   for await (const page of paginateGetResources({ client: new ResourceGroupsTaggingAPIClient(client) }, filter))
     found.push(...(page.ResourceTagMappingList ?? []));
   return found;
@@ -132,7 +134,13 @@ async function service(aws: Clients, arn: string): Promise<State> {
   const policies = await aws.scaling.send(
     new DescribeScalingPoliciesCommand({ ServiceNamespace: 'ecs', ResourceId: ResourceIds[0]! }),
   );
-  const { events: _, deployments, taskSets: __, currentServiceRevisions: ___, ...settings } = found as Json;
+  const {
+    events: _,
+    deployments,
+    currentServiceDeployment: __,
+    currentServiceRevisions: ___,
+    ...settings
+  } = found as Json;
   return {
     [`service ${name}`]: {
       ...settings,
@@ -248,7 +256,8 @@ async function discoveryService(aws: Clients, arn: string): Promise<State> {
 function timeless(value: Json): Json {
   if (Array.isArray(value)) {
     const each = value.filter((one) => !(one instanceof Date)).map(timeless);
-    return each.every((one) => typeof one === 'string') ? each.toSorted() : each;
+    // But for a command, whose words say something else in another order.
+    return each.every((one) => typeof one === 'string' && !/\s/.test(one)) ? each.toSorted() : each;
   }
   if (value === null || typeof value !== 'object') return value;
   const kept = Object.entries(value as Record<string, unknown>).filter(
@@ -271,6 +280,23 @@ export function differences(from: State, to: State): Difference[] {
     .filter((field) => before.get(field) !== after.get(field))
     .map((field) => ({ field, from: before.get(field), to: after.get(field) }));
 }
+
+/** Sorted, for two deployments to be compared: what differs between any two (ids, digests, numbers of revisions) is cut. */
+export const linesOf = (state: State): string[] =>
+  [...fieldsOf(state)]
+    .map(([field, value]) => `${field} = ${String(value)}`)
+    .map((line) =>
+      line
+        .replace(/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f-]{22}/g, '<id>')
+        .replace(/[0-9a-f]{12,}/g, '<id>')
+        .replace(/(:secret:[^: ]+)-[0-9A-Za-z]{6}\b/g, '$1-<id>')
+        .replace(/\b(db|ns|sg|srv|subnet|vpc)-[0-9A-Za-z]{8,}/g, '$1-<id>')
+        .replace(/\b[a-z0-9]{16}\b/g, '<id>') // of balancers, rules, target groups
+        .replace(/\.[a-z0-9]{12}(?=\.[a-z0-9-]+\.rds\.)/, '.<id>')
+        .replace(/(?<=^database .*AvailabilityZone = ).*/, '<any>')
+        .replace(/-r\d+\b/g, '-r<n>'),
+    )
+    .sort();
 
 /** Tasks are told by what they are, not by which. */
 function fieldsOf(state: State): Map<string, unknown> {
