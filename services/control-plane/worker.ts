@@ -4,7 +4,7 @@
  */
 import type { Logger } from 'pino';
 import { explain } from '../reconciler/aws/errors.ts';
-import { Superseded, newRow, pass, type Memory, type Outcome, type Row } from '../reconciler/pass.ts';
+import { Superseded, newRow, pass, type Memory, type Outcome, type Pass, type Row } from '../reconciler/pass.ts';
 import type { Place } from '../reconciler/place.ts';
 import { Graph } from '../reconciler/resource.ts';
 import {
@@ -140,7 +140,10 @@ class OneLook {
       await startRevision(db, this.#seen.deployment.id, target.id);
     const entered = await this.#enter(place);
     if (typeof entered === 'string') return this.#settleUnreachable(entered, target);
-    const outcome = await this.#pass(entered, graph, generation, observeOnly);
+    const outcome = await this.#pass(entered, graph, generation, {
+      observeOnly,
+      ...(target?.verdict === null && { complete: (rows) => this.#complete(target, rows) }),
+    });
     await this.#settle(target, outcome, graph.nodes.length);
   }
 
@@ -220,7 +223,12 @@ class OneLook {
     if (this.#said) await trimEvents(tx, deployment.id);
   }
 
-  #pass(entered: Entered, graph: Graph, generation: string, observeOnly = false): Promise<Outcome> {
+  #pass(
+    entered: Entered,
+    graph: Graph,
+    generation: string,
+    more: Pick<Pass, 'observeOnly' | 'complete'> = {},
+  ): Promise<Outcome> {
     const { db, cloud } = this.#o;
     const { deployment, epoch } = this.#seen;
     const revisionId = this.#seen.revisions.some((each) => each.id === generation) ? generation : null;
@@ -230,7 +238,7 @@ class OneLook {
       kinds: cloud.kinds,
       rows: rowsOf(db, deployment.id, epoch),
       memory: this.#memory,
-      observeOnly,
+      ...more,
       cx: (nodeId) => ({ ...entered.cx(nodeId), fence: () => requireEpoch(db, deployment.id, epoch) }),
       conceal: (text) => redact(text, this.#o.digestKey, this.#digests()),
       defect: (resource, err) => this.#o.log.error({ err, deployment: deployment.id, resource }, 'a defect of ours'),
@@ -258,10 +266,40 @@ class OneLook {
     );
   }
 
+  /**
+   * Before what served is removed, that it serves no more is written down; or, when somebody has asked for a stop, it
+   * stays: the next look goes back to it.
+   */
+  #complete(target: SeenRevision, built: readonly Row[]): Promise<boolean> {
+    return this.#o.db.transaction().execute(async (tx) => {
+      await this.#hold(tx);
+      return this.#tell(tx, target, built, built);
+    });
+  }
+
   async #settle(target: SeenRevision | undefined, outcome: Outcome, count: number): Promise<void> {
     const { db, looks } = this.#o;
-    const { deployment, revisions, asked } = this.#seen;
+    const { activeRevisionId, asked } = this.#seen;
     const built = outcome.rows.slice(0, count);
+    const mine = target?.verdict === null ? revisionStatus(target.id, built, this.#now()) : undefined;
+    // A verdict changes the target: what serves is looked after at once.
+    const failed = mine !== undefined && isVerdict(mine.status) && isFailure(mine.status);
+    const seconds = failed && activeRevisionId !== null ? 0 : this.#nextSeconds(outcome);
+    await db.transaction().execute(async (tx) => {
+      await this.#hold(tx);
+      const isTold = await this.#tell(tx, target, built, outcome.rows);
+      await looks.settle(tx, this.#look, asked, isTold ? seconds : 0);
+    });
+  }
+
+  /**
+   * How the revisions and the deployment are doing.
+   *
+   * @returns false: a stop was asked for, and nothing is told. Whoever was told that it will be stopped must not find it
+   *   deployed or skipped: the next look stops it
+   */
+  async #tell(tx: Tx, target: SeenRevision | undefined, built: readonly Row[], rows: readonly Row[]): Promise<boolean> {
+    const { deployment, revisions } = this.#seen;
     const judged = new Map<string, Judged<RevisionStatus>>();
     const last = lastWord(this.#seen);
     for (const revision of revisions) {
@@ -274,22 +312,12 @@ class OneLook {
           : stopped(revision, `superseded by revision ${last!.number}`),
       );
     }
-    const mine = target && judged.get(target.id);
-    const isDeployed = mine?.status === 'DEPLOYED' || target?.verdict?.status === 'DEPLOYED';
-    const activeId = isDeployed ? target!.id : this.#seen.activeRevisionId;
-    const status = this.#deploymentStatus(judged, activeId, outcome.rows, null);
-
-    // A verdict changes the target: what serves is looked after at once.
-    const failed = mine !== undefined && isVerdict(mine.status) && isFailure(mine.status);
-    const seconds = failed && activeId !== null ? 0 : this.#nextSeconds(outcome);
-    await db.transaction().execute(async (tx) => {
-      await this.#hold(tx);
-      // Whoever was told that it will be stopped must not find it deployed or skipped: the next look stops it.
-      if (await isAnyInterrupted(tx, [...judged.keys()])) return looks.settle(tx, this.#look, asked, 0);
-      await this.#judge(tx, judged);
-      await setDeploymentStatus(tx, deployment.id, status, activeId);
-      await looks.settle(tx, this.#look, asked, seconds);
-    });
+    if (await isAnyInterrupted(tx, [...judged.keys()])) return false;
+    const status = target && (judged.get(target.id) ?? target.verdict)?.status;
+    const activeId = status === 'DEPLOYED' ? target!.id : this.#seen.activeRevisionId;
+    await this.#judge(tx, judged);
+    await setDeploymentStatus(tx, deployment.id, this.#deploymentStatus(judged, activeId, rows, null), activeId);
+    return true;
   }
 
   /** Writes what is new, and says what has ended. */

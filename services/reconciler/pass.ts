@@ -68,6 +68,11 @@ export interface Pass {
   cx(nodeId: string): Cx;
   /** Only look: the graph's revision has failed, and nothing is made or changed for it any more. */
   readonly observeOnly?: boolean;
+  /**
+   * Everything that is wanted is ready. Answers whether what is not wanted may be removed now, which somebody may want
+   * again after all. @default it may
+   */
+  complete?(rows: readonly Row[]): Promise<boolean>;
   /** An event. Said only when something is done to a resource, or its state changes. */
   say(nodeId: string, message: string): Promise<void>;
   /** Takes out of a cause what must not be kept: a server's last words may hold a secret's value. */
@@ -100,8 +105,9 @@ const NOT_SEEN_YET = 'changed, not seen yet';
 export async function pass(p: Pass): Promise<Outcome> {
   const rows = new Map((await p.rows.all()).map((row) => [row.id, row]));
   const built = await build(p, rows);
-  const left = built.every(isReady) ? await sweep(p, rows) : [];
-  const settled = built.every(isReady) && left.length === 0;
+  const mayRemove = built.every(isReady) && ((await p.complete?.(built)) ?? true);
+  const left = mayRemove ? await sweep(p, rows) : [];
+  const settled = mayRemove && left.length === 0;
   // What is settled is looked at rarely, and then to see what others changed; trouble may come from what was missed.
   if (settled || [...built, ...left].some(isTrouble)) p.memory.clear();
   return { rows: [...built, ...left], settled, nextLookSeconds: nextLook(p, [...built, ...left]) };

@@ -362,7 +362,7 @@ export class Lane {
     );
   }
 
-  async #looksLike(usual: readonly string[] | undefined, which = (_: string): boolean => true): Promise<void> {
+  async #looksLike(usual: readonly string[] | undefined, which: (line: string) => boolean = () => true): Promise<void> {
     let last = '';
     await eventually(
       'the account holds what it usually does',

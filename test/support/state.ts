@@ -145,8 +145,8 @@ async function service(aws: Clients, arn: string): Promise<State> {
     [`service ${name}`]: {
       ...settings,
       deployments: (deployments ?? []).map((each: Json) => {
-        const { id: _, serviceConnectResources: __, ...rest } = each;
-        return rest;
+        const { id: _, serviceConnectResources: __, rolloutStateReason: reason = '', ...rest } = each;
+        return { ...rest, rolloutStateReason: String(reason).replaceAll(/ecs-svc\/\d+/g, 'ecs-svc/<id>') };
       }),
     },
     ...((targets.ScalableTargets ?? []).length > 0
