@@ -53,6 +53,8 @@ export class SimulatedCloud implements Cloud {
   searching: () => Promise<void> = () => Promise.resolve();
   /** Of every spec that a graph was made from. */
   readonly specs: ServerSpec[] = [];
+  /** The last of them for each deployment: the place as it saw it. */
+  readonly places = new Map<string, Place>();
 
   readonly kind: Kind<Inputs, Thing, { arn: string }> = {
     kind: 'thing',
@@ -83,8 +85,9 @@ export class SimulatedCloud implements Cloud {
   };
   readonly kinds: ReadonlyMap<string, Kind> = new Map([['thing', this.kind as Kind]]);
 
-  graph(spec: ServerSpec): Graph {
+  graph(spec: ServerSpec, place: Place): Graph {
     this.specs.push(spec);
+    this.places.set(spec.deployment.id, place);
     const g = new Graph();
     const name = (what: string): string => `${spec.deployment.name}/${what}`;
     const database = this.#database(g, spec);
