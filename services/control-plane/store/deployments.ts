@@ -238,20 +238,21 @@ export interface NewDeployment {
   readonly type: 'dev' | 'prod';
   readonly customUrl: string | null;
   readonly k8sNamespace: string | null;
-  /** Of AWS's limits. */
-  readonly takes: Takes;
+  /** Of AWS's limits. @default not counted */
+  readonly takes?: Takes;
 }
 
 /**
  * A deployment that nobody sees yet, written before its secret is: whatever the request leaves in the account when its
  * process dies is found by it, and removed. False: the place has just been removed.
  *
- * @param choose its load balancer, one deployment of the place at a time; what it throws leaves nothing behind
+ * @param choose its load balancer, one deployment of the place at a time; what it throws leaves nothing
+ *   behind. @default the first
  */
 export async function draftDeployment(
   db: Database,
   given: NewDeployment,
-  choose: (tx: Tx) => Promise<string | null>,
+  choose: (tx: Tx) => Promise<string | null> = () => Promise.resolve(null),
 ): Promise<boolean> {
   return db.transaction().execute(async (tx) => {
     const place = await tx
@@ -274,7 +275,7 @@ export async function draftDeployment(
         custom_url: given.customUrl,
         k8s_namespace: given.k8sNamespace,
         balancer,
-        takes: json(given.takes),
+        takes: given.takes === undefined ? null : json(given.takes),
       })
       .execute();
     return true;
