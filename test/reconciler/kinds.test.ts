@@ -1,8 +1,4 @@
-/**
- * Every kind keeps one contract, seen in an emulated account and with no more permissions than it declares: absent →
- * converge → ready, nothing to change → the same again changes nothing → other inputs are exactly those changes →
- * refused when it is not ours → removed, twice → absent.
- */
+/** Every kind keeps its contract in an emulated account, with no more permissions than it declares. */
 import { DescribeDBSnapshotsCommand, RDSClient } from '@aws-sdk/client-rds';
 import {
   DescribeSecretCommand,
@@ -31,14 +27,15 @@ import { securityGroup } from '../../services/reconciler/kinds/security-group.ts
 import { targetGroup } from '../../services/reconciler/kinds/target-group.ts';
 import { taskDefinition, type TaskDefinitionInputs } from '../../services/reconciler/kinds/task-definition.ts';
 import { uploadUrl, uploads, uploadsOf } from '../../services/reconciler/kinds/uploads.ts';
-import type { Cx, Kind } from '../../services/reconciler/resource.ts';
+import type { Cx } from '../../services/reconciler/resource.ts';
 import type { Rehearsal } from '../../services/rehearsal/index.ts';
+import { contractOf } from '../support/contract.ts';
 import { eventually } from '../support/eventually.ts';
 import { makePlace, type TestPlace } from '../support/place.ts';
 import { openRehearsal } from '../support/rehearsal.ts';
 
 const ACCOUNT = '350000000001';
-const seen = new Set<string>();
+const contract = contractOf((what, check) => eventually(what, check, { seconds: 60, every: 100 }));
 
 describe('kinds', { timeout: 240_000 }, () => {
   let rehearsal: Rehearsal;
@@ -55,7 +52,7 @@ describe('kinds', { timeout: 240_000 }, () => {
   });
   after(async () => {
     assert.deepEqual(
-      [...kinds.keys()].filter((kind) => !seen.has(kind)),
+      [...kinds.keys()].filter((kind) => !contract.seen.has(kind)),
       [],
       'every kind has kept the contract',
     );
@@ -80,87 +77,7 @@ describe('kinds', { timeout: 240_000 }, () => {
     protected: false,
   });
 
-  interface Contract<In, Out> {
-    readonly inputs: In;
-    /** Inputs of the same resource, and the fields that differ. */
-    readonly other?: { readonly inputs: In; readonly fields: readonly string[] };
-    /** What is checked once it is ready. */
-    readonly ready?: (out: Out) => void | Promise<void>;
-    /** Asking for it to be made again, as a second pass at the same time would, is refused by AWS @default true */
-    readonly madeOnce?: boolean;
-    /** It is there before it is asked for: its values come another way @default false */
-    readonly there?: boolean;
-  }
-
-  /** As the pass does it: converges whatever differs, looks until it is ready. */
-  async function untilReady<In, Live, Out>(kind: Kind<In, Live, Out>, cx: Cx, inputs: In): Promise<[Live, Out]> {
-    return eventually(
-      `${kind.kind} is ready`,
-      async () => {
-        const now = await kind.observe(cx, inputs);
-        assert.notEqual(now.is, 'broken', JSON.stringify(now));
-        const live = now.is === 'absent' ? undefined : now.live;
-        const changes = live === undefined ? [] : kind.diff(inputs, live);
-        if (live === undefined || changes.length > 0) await kind.converge(cx, inputs, live, changes);
-        return now.is === 'ready' && changes.length === 0 ? ([now.live, now.out] satisfies [Live, Out]) : undefined;
-      },
-      { seconds: 60, every: 100 },
-    );
-  }
-
-  async function untilAbsent<In, Live>(kind: Kind<In, Live>, cx: Cx, inputs: In): Promise<void> {
-    await eventually(
-      `${kind.kind} is gone`,
-      async () => {
-        const now = await kind.observe(cx, inputs);
-        if (now.is !== 'absent') await kind.remove(cx, inputs, now.live);
-        return now.is === 'absent';
-      },
-      { seconds: 60, every: 100 },
-    );
-  }
-
-  async function keeps<In, Live, Out>(kind: Kind<In, Live, Out>, cx: Cx, contract: Contract<In, Out>): Promise<Out> {
-    const { inputs, other, madeOnce = true, there = false } = contract;
-    seen.add(kind.kind);
-    if (!there) assert.deepEqual(await kind.observe(cx, inputs), { is: 'absent' });
-    if (!there) await kind.converge(cx, inputs, undefined, []);
-    const [live, out] = await untilReady(kind, cx, inputs);
-    assert.deepEqual(kind.diff(inputs, live), [], 'nothing to change');
-    await contract.ready?.(out);
-
-    if (madeOnce && !there) {
-      await kind.converge(cx, inputs, undefined, []);
-      const [again] = await untilReady(kind, cx, inputs);
-      assert.deepEqual(again, live, 'made once');
-    }
-    if (other !== undefined) {
-      const changes = kind.diff(other.inputs, live);
-      assert.deepEqual(changes.map((change) => change.field).sort(), other.fields.toSorted());
-      await kind.converge(cx, other.inputs, live, changes);
-      const [after] = await untilReady(kind, cx, other.inputs);
-      assert.deepEqual(kind.diff(other.inputs, after), []);
-    }
-    const theirs: Cx = { ...cx, tags: { ...cx.tags, 'freehold:deployment': randomUUID() } };
-    await assert.rejects(
-      async () => kind.observe(theirs, other?.inputs ?? inputs),
-      (error) => error instanceof Terminal && /exists and is not ours/.test(error.message),
-    );
-    return out;
-  }
-
-  async function goes<In, Live>(kind: Kind<In, Live>, cx: Cx, inputs: In): Promise<void> {
-    const now = await kind.observe(cx, inputs);
-    assert.notEqual(now.is, 'absent');
-    await untilAbsent(kind, cx, inputs);
-    // What is gone has no tags any more, so some services call it denied rather than gone: the next look mends that.
-    if (now.is !== 'absent') {
-      await kind.remove(cx, inputs, now.live).catch((error: unknown) => {
-        assert.match(explain(error).message, /^missing permission/);
-      });
-    }
-    await untilAbsent(kind, cx, inputs); // reads are late: what was seen to be gone may be seen once more
-  }
+  const { untilReady, untilAbsent, keeps, goes } = contract;
 
   test('log-group', async () => {
     const d = deployment();
