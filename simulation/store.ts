@@ -369,6 +369,7 @@ const intentAsRow = (deploymentId: string, { id, number, intent, status, message
   environment: [...intent.environment],
   secret_references: [...intent.references],
   agent_auth: intent.agentAuth,
+  plan: intent.plan ?? null,
   created_at: new Date(0),
   updated_at: new Date(0),
   status: status ?? 'CREATING',

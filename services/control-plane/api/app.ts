@@ -14,6 +14,7 @@ import { addIntegrations } from './integrations.ts';
 import { addListeners } from './listeners.ts';
 import { addLogs } from './logs.ts';
 import { addReference } from './reference.ts';
+import { addPlan } from './plan.ts';
 import { addRevisions } from './revisions.ts';
 import { addRolls } from './rolls.ts';
 import { addStatusPage } from './status-page.ts';
@@ -58,6 +59,7 @@ export function routes(options: ApiOptions): App {
   addDeployments(app, options);
   addRevisions(app, options);
   addRolls(app, options);
+  addPlan(app, options);
   addTiers(app, options);
   addTimeline(app, options);
   addUploads(app, options);

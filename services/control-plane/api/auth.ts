@@ -51,6 +51,7 @@ export const ROLES: Record<Role, readonly string[]> = {
     'PATCH /v2/deployments/{deployment_id}/deployment-tier',
     'PATCH /v2/deployments/{deployment_id}/resource-tiers',
     'POST /v2/deployments',
+    'POST /v2/deployments/{deployment_id}/plan',
     'POST /v2/deployments/{deployment_id}/push-token',
     'POST /v2/deployments/{deployment_id}/revisions',
     'POST /v2/deployments/{deployment_id}/revisions/{revision_id}/interrupt',

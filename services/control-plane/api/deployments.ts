@@ -29,11 +29,12 @@ import {
   refuseImmutable,
   type Source,
 } from './intent.ts';
-import { changed, checkSize, givenOf, revise, unlessEmpty, writeSecrets } from './revise.ts';
+import { planDeployment, planPresent, requirePlan, termsOf } from './plan.ts';
+import { add, changed, checkSize, givenOf, preview, revising, unlessEmpty, writeSecrets } from './revise.ts';
 import * as schemas from './schemas.ts';
 import { answerOf, answersOf } from './shown.ts';
 import { typeOf } from './sizes.ts';
-import { NOT_WRITTEN, type Written } from './variables.ts';
+import { notWritten, type Written } from './variables.ts';
 
 const tags = ['deployments'];
 
@@ -102,8 +103,9 @@ export function addDeployments(app: App, options: ApiOptions): void {
       path: '/v2/deployments',
       summary: 'Create a deployment',
       tags,
-      request: { body: { required: true, content: schemas.json(schemas.deploymentCreate) } },
+      request: { query: schemas.termsQuery, body: { required: true, content: schemas.json(schemas.deploymentCreate) } },
       responses: {
+        200: { description: 'With `dry_run`: what it would do', content: schemas.json(schemas.plan) },
         201: {
           description: 'Created, with its first revision if there is something to run',
           content: schemas.json(schemas.deployment),
@@ -135,9 +137,15 @@ export function addDeployments(app: App, options: ApiOptions): void {
       const owner: Owner = { id: randomUUID(), name };
       const given = await givenOf(options, place, owner, source, body);
       const intent = (written: Written) => applied(given, nothingYet(type, source, agentAuth), type, written);
-      const wanted = intent(NOT_WRITTEN);
+      const wanted = intent(notWritten(digestKey));
       if (isRunnable(wanted)) checkRunnable(wanted);
       await checkSize(options, wanted);
+      const terms = termsOf(c.req.valid('query'));
+      if (terms.dryRun || terms.plan !== null) {
+        const plan = await planDeployment(options, place, { ...owner, workspaceId, source, type }, wanted);
+        if (terms.dryRun) return c.json(plan, 200);
+        requirePlan(plan, terms.plan!);
+      }
 
       const takes = cloud.takes({ ...owner, workspaceId, type, source }, wanted, place);
       const known = await currentLimits(db, cloud, where);
@@ -160,7 +168,7 @@ export function addDeployments(app: App, options: ApiOptions): void {
       if (!drafted) throw new ApiError(404, `Listener ID ${place.id} not found.`);
       try {
         const versionId = await writeSecrets(options, place, owner, body.secrets);
-        await acceptDeployment(db, looks, owner.id, intent({ versionId, digestKey }));
+        await acceptDeployment(db, looks, owner.id, { ...intent({ versionId, digestKey }), plan: terms.plan });
       } catch (error) {
         await abandonDraft(db, looks, owner.id);
         if ((error as { constraint?: string }).constraint === 'deployments_name') throw taken(name);
@@ -243,10 +251,11 @@ export function addDeployments(app: App, options: ApiOptions): void {
         'before. A secret without a value keeps the one that it has.',
       request: {
         params: schemas.deploymentPath,
+        query: schemas.termsQuery,
         body: { required: true, content: schemas.json(schemas.deploymentPatch) },
       },
       responses: {
-        200: { description: 'As it is now', content: schemas.json(schemas.deployment) },
+        200: { description: 'As it is now', content: schemas.json(schemas.deploymentOrPlan) },
         ...problems(400, 404, 409, 502),
       },
     }),
@@ -264,8 +273,16 @@ export function addDeployments(app: App, options: ApiOptions): void {
         ...(body.display_name ? { displayName: body.display_name } : {}),
         ...(customUrl === null ? {} : { customUrl }),
       };
-      if (makesRevision(row.source as Source, body)) await revise(options, row, body, change, false);
-      else await changed(options, row.id, change, null);
+      const terms = termsOf(c.req.valid('query'));
+      if (makesRevision(row.source as Source, body)) {
+        const { place, making } = await revising(options, row, body, false);
+        if (terms.dryRun) return c.json(await preview(options, place, row, change, making), 200);
+        await add(options, place, row, change, { ...making, plan: terms.plan });
+      } else {
+        if (terms.dryRun) return c.json(await planPresent(options, row), 200);
+        if (terms.plan !== null) requirePlan(await planPresent(options, row), terms.plan);
+        await changed(options, row.id, change, null);
+      }
       return c.json(await answerOf(options, await deploymentOf(db, workspaceId, row.id)), 200);
     },
   );

@@ -30,12 +30,13 @@ import {
   type RevisionRequest,
   type Source,
 } from './intent.ts';
+import { planPassed, planRevision, requirePlan, type ShownPlan } from './plan.ts';
 import { shownReference } from './shown.ts';
 import type { DeploymentType } from './sizes.ts';
 import {
-  NOT_WRITTEN,
   checkDatabase,
   checkVariables,
+  notWritten,
   valuesOf,
   type ReferenceRequest,
   type Secret,
@@ -53,6 +54,8 @@ export interface Making {
   readonly mustRun?: boolean;
   /** Told of the new revision in the transaction that adds it. */
   readonly noted?: (tx: Tx, revisionId: string) => Promise<void>;
+  /** The hash of the plan that it must be. */
+  readonly plan?: string | null;
 }
 
 /**
@@ -64,8 +67,39 @@ export async function add(
   place: Place,
   row: DeploymentRow,
   change: DeploymentChange,
-  { next, secrets, isFresh = false, mustRun = false, noted }: Making,
+  making: Making,
 ): Promise<string | null> {
+  const { digestKey } = options;
+  const { make, intent, newest } = await prepare(options, place, row, making);
+  const plan = making.plan ?? null;
+  if (plan !== null) requirePlan(await planRevision(options, place, row, change, intent), plan);
+  const written = { versionId: await writeSecrets(options, place, row, making.secrets ?? []), digestKey };
+  const next: Parameters<typeof changed>[3] = (before, now) => {
+    if (plan !== null && before.newest?.id !== newest?.id) throw planPassed('another revision came in between');
+    return { ...make(before, now, written), plan };
+  };
+  return changed(options, row.id, change, next, making.noted);
+}
+
+/** What `add` would do in the account. Nothing is written. */
+export async function preview(
+  options: ApiOptions,
+  place: Place,
+  row: DeploymentRow,
+  change: DeploymentChange,
+  making: Making,
+): Promise<ShownPlan> {
+  const { intent } = await prepare(options, place, row, making);
+  return planRevision(options, place, row, change, intent);
+}
+
+/** Sees whether it can be. */
+async function prepare(
+  options: ApiOptions,
+  place: Place,
+  row: DeploymentRow,
+  { next, isFresh = false, mustRun = false }: Making,
+) {
   const { db, digestKey, agentAuth } = options;
   const make = ({ newest, serving }: Before, now: Pick<DeploymentRow, 'type' | 'base'>, written: Written) => {
     const before = newest
@@ -77,11 +111,11 @@ export async function add(
     checkDatabase(intent, serving && intentOf(serving));
     return intent;
   };
-  const intent = make(await revisionsBefore(db, row.id), row, NOT_WRITTEN);
+  const before = await revisionsBefore(db, row.id);
+  const intent = make(before, row, notWritten(digestKey));
   await checkSize(options, intent);
   if (!isFresh) await checkThere(options, place, row, intent);
-  const written = { versionId: await writeSecrets(options, place, row, secrets ?? []), digestKey };
-  return changed(options, row.id, change, (before, now) => make(before, now, written), noted);
+  return { make, intent, newest: before.newest };
 }
 
 /** Adds the revision that a request asks for. */
@@ -93,15 +127,30 @@ export async function revise(
   mustRun: boolean,
   noted?: Making['noted'],
 ): Promise<string | null> {
+  const { place, making } = await revising(options, row, request, mustRun);
+  return add(options, place, row, change, { ...making, ...(noted && { noted }) });
+}
+
+export interface Made {
+  readonly place: Place;
+  readonly making: Making;
+}
+
+export async function revising(
+  options: ApiOptions,
+  row: DeploymentRow,
+  request: RevisionRequest,
+  mustRun: boolean,
+): Promise<Made> {
   const place = await placeAround(options.db, row);
   const given = await givenOf(options, place, row, row.source as Source, request);
-  return add(options, place, row, change, {
+  const making: Making = {
     next: (before, type, written) => applied(given, before, type, written),
     secrets: given.secrets,
     isFresh: given.image !== null || given.content.build?.tarball !== undefined,
     mustRun,
-    ...(noted && { noted }),
-  });
+  };
+  return { place, making };
 }
 
 /** Adds a revision that asks for all that an earlier one did. @throws ApiError when some of it is there no more */
@@ -111,11 +160,15 @@ export async function redeploy(
   old: RevisionRow,
   noted?: Making['noted'],
 ): Promise<string | null> {
+  const { place, making } = await redeploying(options, row, old);
+  return add(options, place, row, {}, { ...making, ...(noted && { noted }) });
+}
+
+export async function redeploying(options: ApiOptions, row: DeploymentRow, old: RevisionRow): Promise<Made> {
   const place = await placeAround(options.db, row);
   await checkValues(options, place, row, old);
   const references = await resolve(options, place, old.secret_references.map(shownReference));
-  const next: Making['next'] = () => ({ ...intentOf(old), references });
-  return add(options, place, row, {}, { next, ...(noted && { noted }) });
+  return { place, making: { next: () => ({ ...intentOf(old), references }) } };
 }
 
 /** What a request gives, checked by itself and looked up in the account. */

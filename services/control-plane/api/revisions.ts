@@ -5,7 +5,8 @@ import { problems, type ApiOptions, type App } from './context.ts';
 import { ApiError } from './errors.ts';
 import { changeableDeployment, deploymentAndRevision, deploymentOf, revisionOf } from './find.ts';
 import { refuseImmutable } from './intent.ts';
-import { redeploy, revise } from './revise.ts';
+import { termsOf } from './plan.ts';
+import { add, preview, redeploying, revising } from './revise.ts';
 import * as schemas from './schemas.ts';
 import { answerOf, shownRevision } from './shown.ts';
 
@@ -57,9 +58,11 @@ export function addRevisions(app: App, options: ApiOptions): void {
       description: 'Always makes a revision; what is left out is as in the one before.',
       request: {
         params: schemas.deploymentPath,
+        query: schemas.termsQuery,
         body: { required: true, content: schemas.json(schemas.revisionCreate) },
       },
       responses: {
+        200: { description: 'With `dry_run`: what it would do', content: schemas.json(schemas.plan) },
         201: { description: 'Created', content: schemas.json(schemas.revision) },
         ...problems(400, 404, 409, 502),
       },
@@ -68,7 +71,10 @@ export function addRevisions(app: App, options: ApiOptions): void {
       const row = await changeableDeployment(db, c.get('workspaceId'), c.req.valid('param').deployment_id);
       const body = c.req.valid('json');
       refuseImmutable(row, body);
-      const id = await revise(options, row, body, {}, true);
+      const terms = termsOf(c.req.valid('query'));
+      const { place, making } = await revising(options, row, body, true);
+      if (terms.dryRun) return c.json(await preview(options, place, row, {}, making), 200);
+      const id = await add(options, place, row, {}, { ...making, plan: terms.plan });
       return c.json(shownRevision(cloud, await revisionOf(db, row.id, id!)), 201);
     },
   );
@@ -100,9 +106,9 @@ export function addRevisions(app: App, options: ApiOptions): void {
       description:
         'Makes a revision that asks for all that this one did: image or archive, size, secret versions, references. 400 ' +
         'when some of it is there no more.',
-      request: { params: schemas.revisionPath },
+      request: { params: schemas.revisionPath, query: schemas.termsQuery },
       responses: {
-        200: { description: 'The deployment as it is now', content: schemas.json(schemas.deployment) },
+        200: { description: 'The deployment as it is now', content: schemas.json(schemas.deploymentOrPlan) },
         ...problems(400, 404, 409, 502),
       },
     }),
@@ -110,7 +116,10 @@ export function addRevisions(app: App, options: ApiOptions): void {
       const workspaceId = c.get('workspaceId');
       const { deployment_id, revision_id } = c.req.valid('param');
       const row = await changeableDeployment(db, workspaceId, deployment_id);
-      await redeploy(options, row, await revisionOf(db, row.id, revision_id));
+      const terms = termsOf(c.req.valid('query'));
+      const { place, making } = await redeploying(options, row, await revisionOf(db, row.id, revision_id));
+      if (terms.dryRun) return c.json(await preview(options, place, row, {}, making), 200);
+      await add(options, place, row, {}, { ...making, plan: terms.plan });
       return c.json(await answerOf(options, await deploymentOf(db, workspaceId, row.id)), 200);
     },
   );

@@ -283,6 +283,77 @@ const sourceRevisionConfig = z
   })
   .openapi('SourceRevisionConfig');
 
+export const termsQuery = z.object({
+  dry_run: flag.optional().describe('Ours: nothing is done; the answer is 200 with the plan.'),
+  plan: z
+    .string()
+    .max(100)
+    .optional()
+    .describe("Ours: a plan's hash. 409, and nothing is done, unless the request would do just what was planned."),
+});
+
+const range = z.object({ from: z.number().int(), to: z.number().int() }).openapi('Range');
+const money = z.number().nullable();
+
+/** Ours. */
+export const plan = z
+  .object({
+    deployment_id: id.nullable().describe('Null: of a deployment that is not there yet.'),
+    revision: z.number().int().nullable().describe('Which it would be; null: there is nothing to run yet.'),
+    changes: z
+      .array(
+        z
+          .object({
+            resource: z.string(),
+            kind: z.string(),
+            action: z
+              .enum(['create', 'change', 'replace', 'restart', 'remove', 'keep', 'wait'])
+              .describe(
+                '`replace`: by another version; `restart`: a change that restarts what runs; `keep`: not wanted any more, ' +
+                  'and not removed; `wait`: AWS is at work on it already.',
+              ),
+            fields: z.array(z.object({ field: z.string(), from: z.unknown(), to: z.unknown() })),
+            means: z.string().nullable().describe('For those who use it.'),
+            after: z.array(z.string()).describe('The resources that come first.'),
+            seconds: range,
+            writes: z.number().int(),
+          })
+          .openapi('PlannedChange'),
+      )
+      .describe('In the order in which they are done.'),
+    unchanged: z.array(z.string()),
+    replaced: z.array(z.string()),
+    restarted: z.array(z.string()),
+    seconds: range.describe('Until all that is wanted is ready; what is removed goes after that.'),
+    aws_calls: z.object({ writes: z.number().int(), reads: range }),
+    price: z
+      .object({
+        before: money,
+        after: money.describe('A month, with as many servers as `min_scale`.'),
+        after_at_most: money.describe('With as many as `max_scale`.'),
+        difference: money,
+        currency: z.string(),
+        as_of: z.string(),
+        estimate: z.literal(true),
+        region: z.string(),
+        not_included: z.array(z.string()),
+        message: z.string().nullable().describe('Why there is no price.'),
+      })
+      .describe("By AWS's public list prices."),
+    obstacles: z
+      .array(
+        z.object({
+          what: z.enum(['resource', 'permission', 'limit', 'revision']),
+          resource: z.string().nullable(),
+          message: z.string(),
+        }),
+      )
+      .describe('What would stop it, or some of it, as far as can be seen.'),
+    hash: z.string().describe('Of what is asked, what was found, and what would be done.'),
+    text: z.string().describe('The same, to be read in a terminal.'),
+  })
+  .openapi('Plan');
+
 const nullable = z.null();
 
 export const deploymentStatus = z.enum([
@@ -340,6 +411,9 @@ export const deployment = z
   })
   .openapi('Deployment');
 
+/** Of a change: the deployment, or with `dry_run` what would be done. */
+export const deploymentOrPlan = z.union([deployment, plan]);
+
 export const revision = z
   .object({
     id,
@@ -355,6 +429,7 @@ export const revision = z
     task_size: taskSize.nullable(),
     secret_names: z.array(z.string()).describe('Ours.'),
     secret_references: z.array(secretReference).describe('Ours.'),
+    plan: z.string().nullable().describe('Ours: the hash of the plan that it was accepted with.'),
   })
   .openapi('Revision');
 

@@ -81,6 +81,7 @@ export const shownRevision = (cloud: Cloud, row: RevisionRow): z.infer<typeof sc
   task_size: sizeOf(cloud, row.resources),
   secret_names: namesOf(row.environment),
   secret_references: row.secret_references.map(shownReference),
+  plan: row.plan,
 });
 
 /** Deployments as they are now: in two queries, however many there are. */

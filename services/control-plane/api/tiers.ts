@@ -4,7 +4,8 @@ import { intentOf, newestRevisions, type DeploymentChange } from '../store/deplo
 import { problems, type ApiOptions, type App } from './context.ts';
 import { bad, invalid } from './errors.ts';
 import { changeableDeployment, deploymentOf, placeAround } from './find.ts';
-import { add, type Making } from './revise.ts';
+import { planPresent, termsOf } from './plan.ts';
+import { add, preview, type Making } from './revise.ts';
 import * as schemas from './schemas.ts';
 import { answerOf } from './shown.ts';
 import { dedicated, isSized, retyped, sized, typeOf } from './sizes.ts';
@@ -27,16 +28,18 @@ export function addTiers(app: App, options: ApiOptions): void {
         'connections as that has.',
       request: {
         params: schemas.deploymentPath,
+        query: schemas.termsQuery,
         body: { required: true, content: schemas.json(schemas.resourceTiers) },
       },
       responses: {
-        200: { description: 'As it is now', content: schemas.json(schemas.deployment) },
+        200: { description: 'As it is now', content: schemas.json(schemas.deploymentOrPlan) },
         ...problems(400, 404, 409, 502),
       },
     }),
     async (c) => {
       const workspaceId = c.get('workspaceId');
       const row = await changeableDeployment(db, workspaceId, c.req.valid('param').deployment_id);
+      const terms = termsOf(c.req.valid('query'));
       const { compute_tier, database_tier } = c.req.valid('json');
       const compute = compute_tier && dedicated(compute_tier);
       const database = database_tier && dedicated(database_tier);
@@ -49,8 +52,10 @@ export function addTiers(app: App, options: ApiOptions): void {
       // How many connections a task may take follows from the database: its tasks are started anew.
       if (size || change.databaseTier) {
         const next: Making['next'] = (before, type) => (size ? sized(before, type, size) : before);
-        await add(options, await placeAround(db, row), row, change, { next });
-      }
+        const place = await placeAround(db, row);
+        if (terms.dryRun) return c.json(await preview(options, place, row, change, { next }), 200);
+        await add(options, place, row, change, { next, plan: terms.plan });
+      } else if (terms.dryRun) return c.json(await planPresent(options, row), 200);
       return c.json(await answerOf(options, await deploymentOf(db, workspaceId, row.id)), 200);
     },
   );
@@ -66,16 +71,18 @@ export function addTiers(app: App, options: ApiOptions): void {
         "revision takes production's defaults for what was not asked.",
       request: {
         params: schemas.deploymentPath,
+        query: schemas.termsQuery,
         body: { required: true, content: schemas.json(schemas.deploymentTier) },
       },
       responses: {
-        200: { description: 'As it is now', content: schemas.json(schemas.deployment) },
+        200: { description: 'As it is now', content: schemas.json(schemas.deploymentOrPlan) },
         ...problems(400, 404, 409, 502),
       },
     }),
     async (c) => {
       const workspaceId = c.get('workspaceId');
       const row = await changeableDeployment(db, workspaceId, c.req.valid('param').deployment_id);
+      const terms = termsOf(c.req.valid('query'));
       const { deployment_type, deployment_tier } = c.req.valid('json');
       const asked = deployment_type ?? deployment_tier;
       if (!asked) throw invalid(['deployment_type'], 'Field required', 'missing');
@@ -87,8 +94,10 @@ export function addTiers(app: App, options: ApiOptions): void {
         );
       if (type === 'prod' && row.type === 'dev') {
         const next: Making['next'] = (before) => retyped(before, type);
-        await add(options, await placeAround(db, row), row, { type }, { next });
-      }
+        const place = await placeAround(db, row);
+        if (terms.dryRun) return c.json(await preview(options, place, row, { type }, { next }), 200);
+        await add(options, place, row, { type }, { next, plan: terms.plan });
+      } else if (terms.dryRun) return c.json(await planPresent(options, row), 200);
       return c.json(await answerOf(options, await deploymentOf(db, workspaceId, row.id)), 200);
     },
   );

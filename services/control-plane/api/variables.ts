@@ -1,5 +1,6 @@
 /** The variables of a revision: values that go to the customer's account, references to secrets of his own. */
 import type { z } from '@hono/zod-openapi';
+import { UNWRITTEN } from '../../reconciler/kinds/environment.ts';
 import { RESERVED } from '../../reconciler/platforms/environment.ts';
 import { OWN_POSTGRES, sets } from '../../reconciler/spec.ts';
 import { digestOf } from '../redact.ts';
@@ -78,7 +79,7 @@ export interface Written {
 }
 
 /** Stands for the version in a try before anything is written. */
-export const NOT_WRITTEN: Written = { versionId: 'not written yet', digestKey: Buffer.alloc(32) };
+export const notWritten = (digestKey: Buffer): Written => ({ versionId: UNWRITTEN, digestKey });
 
 /** The whole list replaces the one before; a variable without a value keeps the one that it has. */
 function environmentOf(secrets: readonly Secret[], before: readonly Variable[], written: Written): Variable[] {

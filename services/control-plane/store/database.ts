@@ -180,6 +180,8 @@ export interface Revisions {
   secret_references: Json<Reference[]>;
   agent_auth: Json<AgentAuth>;
   created_at: Created;
+  /** The hash of the plan that it was accepted with. */
+  plan: string | null;
   /** When a user asked that it be stopped. */
   interrupted_at: Date | null;
 }

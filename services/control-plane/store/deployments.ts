@@ -56,6 +56,7 @@ export interface RevisionRow {
   readonly environment: Variable[];
   readonly secret_references: Reference[];
   readonly agent_auth: AgentAuth;
+  readonly plan: string | null;
   readonly created_at: Date;
   readonly updated_at: Date;
   readonly status: RevisionStatus;
@@ -69,6 +70,8 @@ export interface RevisionIntent extends RevisionBase {
   readonly imageUri: string | null;
   readonly image: string | null;
   readonly agentAuth: AgentAuth;
+  /** The hash of the plan that it was accepted with; never inherited. */
+  readonly plan?: string | null;
 }
 
 /** Whether there is something to run, or to build it from. */
@@ -141,6 +144,7 @@ const revisions = (db: Database | Tx) =>
       'r.build',
       'r.secret_references',
       'r.agent_auth',
+      'r.plan',
       'r.created_at',
       's.message as status_message',
     ])
@@ -429,6 +433,7 @@ async function addRevision(tx: Tx, deploymentId: string, intent: RevisionIntent)
       'build',
       'secret_references',
       'agent_auth',
+      'plan',
     ])
     .expression((e) =>
       e
@@ -447,6 +452,7 @@ async function addRevision(tx: Tx, deploymentId: string, intent: RevisionIntent)
           sql<string>`${intent.build && json(intent.build)}::jsonb`.as('build'),
           sql<string>`${json(intent.references)}::jsonb`.as('secret_references'),
           sql<string>`${json(intent.agentAuth)}::jsonb`.as('agent_auth'),
+          sql<string>`${intent.plan ?? null}::text`.as('plan'),
         ]),
     )
     .returning('id')

@@ -252,6 +252,11 @@ const steps: Record<string, Migration> = {
       await sql`alter table deployments add column balancer text, add column takes jsonb`.execute(db);
     },
   },
+  '0009_plans': {
+    async up(db: Kysely<unknown>) {
+      await sql`alter table revisions add column plan text`.execute(db);
+    },
+  },
   '0010_rings': {
     async up(db: Kysely<unknown>) {
       await sql`
