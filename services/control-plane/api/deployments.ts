@@ -29,7 +29,7 @@ import {
   refuseImmutable,
   type Source,
 } from './intent.ts';
-import { planDeployment, planPresent, requirePlan, termsOf } from './plan.ts';
+import { planDeployment, planPresent, requirePlan, termsOf } from './planning.ts';
 import { add, changed, checkSize, givenOf, preview, revising, unlessEmpty, writeSecrets } from './revise.ts';
 import * as schemas from './schemas.ts';
 import { answerOf, answersOf } from './shown.ts';

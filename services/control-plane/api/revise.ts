@@ -30,7 +30,7 @@ import {
   type RevisionRequest,
   type Source,
 } from './intent.ts';
-import { planPassed, planRevision, requirePlan, type ShownPlan } from './plan.ts';
+import { planPassed, planRevision, requirePlan, type ShownPlan } from './planning.ts';
 import { shownReference } from './shown.ts';
 import type { DeploymentType } from './sizes.ts';
 import {

@@ -5,7 +5,7 @@ import { problems, type ApiOptions, type App } from './context.ts';
 import { ApiError } from './errors.ts';
 import { changeableDeployment, deploymentAndRevision, deploymentOf, revisionOf } from './find.ts';
 import { refuseImmutable } from './intent.ts';
-import { termsOf } from './plan.ts';
+import { termsOf } from './planning.ts';
 import { add, preview, redeploying, revising } from './revise.ts';
 import * as schemas from './schemas.ts';
 import { answerOf, shownRevision } from './shown.ts';

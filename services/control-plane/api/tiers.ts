@@ -4,7 +4,7 @@ import { intentOf, newestRevisions, type DeploymentChange } from '../store/deplo
 import { problems, type ApiOptions, type App } from './context.ts';
 import { bad, invalid } from './errors.ts';
 import { changeableDeployment, deploymentOf, placeAround } from './find.ts';
-import { planPresent, termsOf } from './plan.ts';
+import { planPresent, termsOf } from './planning.ts';
 import { add, preview, type Making } from './revise.ts';
 import * as schemas from './schemas.ts';
 import { answerOf } from './shown.ts';
