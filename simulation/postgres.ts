@@ -137,13 +137,9 @@ class BothStores implements WorkerStore, Intents {
     );
   }
 
-  beginReceipt(deployment: Parameters<WorkerStore['beginReceipt']>[0]): Promise<void> {
-    const { workspaceId } = this.#its;
-    return this.#both(
-      'receipt',
-      () => beginReceipt(this.#db, { ...deployment, workspaceId }),
-      this.#model.beginReceipt,
-    );
+  /** The model keeps none. */
+  beginReceipt(deploymentId: string): ReturnType<WorkerStore['beginReceipt']> {
+    return beginReceipt(this.#db, deploymentId);
   }
 
   transaction<T>(act: (tx: Settling) => Promise<T>): Promise<T> {
@@ -177,10 +173,10 @@ class BothStores implements WorkerStore, Intents {
           () => observed.setDeploymentStatus(tx, id, judged, active),
           () => model.setDeploymentStatus(id, judged, active),
         ),
-      forget: (seen, remainders) =>
+      forget: (seen, found) =>
         this.#both(
           'forget',
-          () => observed.forget(tx, seen, remainders),
+          () => observed.forget(tx, seen, found),
           () => model.forget(seen),
         ),
       trimEvents: (id) => observed.trimEvents(tx, id),
@@ -246,7 +242,8 @@ class BothStores implements WorkerStore, Intents {
     const { workspaceId } = this.#its;
     return this.#both(
       'delete',
-      async () => void (await intents.deleteDeployment(this.#db, NO_LOOKS, workspaceId, id)),
+      async () =>
+        void (await intents.deleteDeployment(this.#db, NO_LOOKS, workspaceId, id, { hours: null, production: 0 })),
       () => this.#model.delete(id),
     );
   }

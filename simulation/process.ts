@@ -203,8 +203,8 @@ export class ProcessStore implements Omit<WorkerStore, 'transaction'> {
     await (await this.#turn()).say(event);
   }
 
-  async beginReceipt(deployment: Parameters<WorkerStore['beginReceipt']>[0]) {
-    await (await this.#turn()).beginReceipt(deployment);
+  async beginReceipt(deploymentId: string) {
+    return (await this.#turn()).beginReceipt(deploymentId);
   }
 
   /** As kysely spells it. */

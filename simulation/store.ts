@@ -4,7 +4,7 @@
  * the properties are checked on.
  */
 import { isDeepStrictEqual } from 'node:util';
-import type { RevisionBase } from '../services/control-plane/store/database.ts';
+import type { Made, RevisionBase } from '../services/control-plane/store/database.ts';
 import type {
   Before,
   DeploymentChange,
@@ -14,6 +14,7 @@ import type {
   RevisionRow,
 } from '../services/control-plane/store/deployments.ts';
 import type { Seen, SeenRevision } from '../services/control-plane/store/observed.ts';
+import type { Remaining } from '../services/reconciler/aws/remaining.ts';
 import { Superseded, type Row, type Rows } from '../services/reconciler/pass.ts';
 import type { Place } from '../services/reconciler/place.ts';
 import {
@@ -38,7 +39,7 @@ export interface WorkerStore {
   requireEpoch(deploymentId: string, epoch: number): Promise<void>;
   startRevision(deploymentId: string, revisionId: string): Promise<void>;
   say(event: Said): Promise<void>;
-  beginReceipt(deployment: { readonly id: string; readonly workspaceId: string; readonly name: string }): Promise<void>;
+  beginReceipt(deploymentId: string): Promise<readonly Made[]>;
   transaction<T>(act: (tx: Settling) => Promise<T>): Promise<T>;
 }
 
@@ -48,7 +49,7 @@ export interface Settling {
   isAnyInterrupted(revisionIds: readonly string[]): Promise<boolean>;
   setRevisionStatus(deploymentId: string, revisionId: string, judged: Judged<RevisionStatus>): Promise<boolean>;
   setDeploymentStatus(id: string, judged: Judged<DeploymentStatus>, activeRevisionId: string | null): Promise<void>;
-  forget(seen: Seen, remainders: readonly string[]): Promise<void>;
+  forget(seen: Seen, found: Remaining): Promise<void>;
   trimEvents(deploymentId: string): Promise<void>;
   say(event: Said): Promise<void>;
 }
@@ -148,12 +149,14 @@ export class ModelStore implements WorkerStore, Settling, Intents {
         id,
         name: given.name,
         workspaceId: given.workspaceId,
+        placeId: given.placeId,
         type: found.type,
         databaseTier: found.tier,
         source: given.source,
         base: found.base,
       },
       isDeleted: found.deleted,
+      undo: null,
       isDraft: !found.accepted,
       place: this.#place,
       activeRevisionId: found.active,
@@ -207,7 +210,9 @@ export class ModelStore implements WorkerStore, Settling, Intents {
     this.told(deploymentId, `event ${resource ?? '-'}: ${message}`);
   }
 
-  async beginReceipt(): Promise<void> {}
+  beginReceipt(): Promise<readonly Made[]> {
+    return Promise.resolve([]);
+  }
   async trimEvents(): Promise<void> {}
 
   transaction<T>(act: (tx: Settling) => Promise<T>): Promise<T> {

@@ -47,12 +47,10 @@ export function awsCloud(accounts: Accounts): Cloud {
       const aws = await accounts.enter(place, session(shortId(deployment.id)));
       return {
         cx: (nodeId) => ({ aws, tags: ownerTags(place, deployment.id, nodeId) }),
-        async remaining() {
-          const { left, kept } = await remaining(aws, place, deployment.id);
-          return { left, remainders: kept.map(({ arn, why }) => `${why}: ${arn}`) };
-        },
+        remaining: (had) => remaining(aws, place, deployment.id, had),
       };
     },
+    remainingIn: async (place, had) => remaining(await enter(place, 'offboarding'), place, null, had),
     async verify(place) {
       const { checks } = await verifyPlace(accounts, place);
       return checks.map((check) => ({ ...check, message: check.message === '' ? null : check.message }));

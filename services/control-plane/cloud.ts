@@ -5,6 +5,7 @@ import type { PushToken } from '../reconciler/kinds/repository.ts';
 import type { Upload } from '../reconciler/kinds/uploads.ts';
 import type { Graph, Cx, Kind } from '../reconciler/resource.ts';
 import type { LogPage, LogQuery } from '../reconciler/logs.ts';
+import type { Had, Remaining } from '../reconciler/aws/remaining.ts';
 import type { Row } from '../reconciler/pass.ts';
 import type { Obstacle, Plan } from '../reconciler/plan.ts';
 import type { Limits, Takes } from '../reconciler/aws/limits.ts';
@@ -26,8 +27,8 @@ export interface Owner {
 /** A deployment's resources within an account that was entered. */
 export interface Entered {
   cx(nodeId: string): Omit<Cx, 'fence'>;
-  /** After a delete, a search by tag: what is still there, and what AWS keeps for a while (a sentence each). */
-  remaining(): Promise<{ readonly left: readonly string[]; readonly remainders: readonly string[] }>;
+  /** After a delete, a search by tag: what is still there, and what is kept on purpose. */
+  remaining(had: readonly Had[]): Promise<Remaining>;
 }
 
 export interface Cloud {
@@ -41,6 +42,8 @@ export interface Cloud {
   taskSize(resources: ServerResources): { readonly cpu: number; readonly memoryMb: number };
   /** @throws an error with one sentence when the account cannot be entered */
   enter(place: Place, deployment: Owner): Promise<Entered>;
+  /** The same search over a whole place. @throws an error with one sentence when the account cannot be entered */
+  remainingIn(place: Place, had: readonly Had[]): Promise<Remaining>;
   /** Everything that deployments there will need, one line each. Never throws for what the account says. */
   verify(place: Place): Promise<readonly Check[]>;
   /** AWS's limits there, and what is used of them. @throws an error with one sentence when it cannot be entered */

@@ -7,6 +7,7 @@ import { startPostgres } from '../postgres.ts';
 import { api } from './api/app.ts';
 import { listen } from './api/server.ts';
 import { awsCloud } from './aws.ts';
+import { prove } from './prove.ts';
 import { advanceRolls } from './rolls.ts';
 import type { Cloud } from './cloud.ts';
 import { measure } from './room.ts';
@@ -24,6 +25,8 @@ import { startWorker } from './worker.ts';
 
 const ROOT = join(import.meta.dirname, '..', '..');
 const UPKEEP_SECONDS = 60;
+/** Between two looks whether a place that is left is empty, or was not found clean yet. */
+const PROOF_SECONDS = 15;
 const ROLL_SECONDS = 2;
 const DRAFT_MINUTES = 15;
 /** How old what is shown of AWS's limits in a place may become. */
@@ -118,9 +121,21 @@ async function start(
   closers.push(every(UPKEEP_SECONDS, log, () => keepUp({ db, looks, accounts, cloud, settings, log })));
 
   warnOfAgents(settings, log);
-  const { principalArn, agentAuth, rateLimit } = settings;
+  const { principalArn, agentAuth, rateLimit, retentionHours } = settings;
   const oidc = settings.oidc ? { oidc: settings.oidc } : {};
-  const options = { db, looks, cloud, log, principalArn, agentAuth, digestKey: key, rateLimit, ...oidc };
+  const options = {
+    db,
+    looks,
+    cloud,
+    log,
+    principalArn,
+    agentAuth,
+    digestKey: key,
+    rateLimit,
+    retentionHours,
+    ...oidc,
+  };
+  if (settings.worker) closers.push(every(PROOF_SECONDS, log, () => prove(options)));
   if (settings.worker) closers.push(every(ROLL_SECONDS, log, () => advanceRolls(options)));
   const app = api(options);
   const server = await listen(app.fetch, settings);
@@ -200,7 +215,7 @@ async function keepUp({
   if (lost > 0) log.warn({ lost }, 'deployments without a look were given one');
   for (const place of await placesToMeasure(db, LIMITS_MINUTES, 10))
     await measure(db, cloud, place).catch((error: unknown) => log.info({ err: error, place: place.id }, 'limits'));
-  await prune(db, settings.eventDays);
+  await prune(db, settings);
   await pruneRolls(db, settings.eventDays);
   await forgetKeys(db, settings.eventDays);
 }

@@ -51,8 +51,16 @@ export interface Settings {
   readonly pollSeconds: number | null;
   /** `FREEHOLD_LOOK_EXPIRES_SECONDS`: silence after which a process counts as dead, at least 10 @default 30 */
   readonly lookExpiresSeconds: number;
-  /** `FREEHOLD_EVENT_DAYS`: how long events and receipts are kept @default 30 */
+  /** `FREEHOLD_EVENT_DAYS`: how long events are kept @default 30 */
   readonly eventDays: number;
+  /** `FREEHOLD_RECEIPT_DAYS`: how long the receipts of deletes are kept: over a year, for audits @default 400 */
+  readonly receiptDays: number;
+  /**
+   * `FREEHOLD_RETENTION_HOURS`: how long the delete of a production deployment that has served can be undone, at most
+   * 720. Terraform waits for the end of a delete for 30 minutes, of which a database takes 15: longer ones fail its
+   * destroy @default 0.15, which is nine minutes
+   */
+  readonly retentionHours: number;
   /** `FREEHOLD_PUBLIC_URL`: where the customers' servers reach this API @default unknown */
   readonly publicUrl: string | null;
   /**
@@ -68,6 +76,8 @@ export interface Settings {
 }
 
 const KEY_LENGTH = 32;
+/** A month: what is not missed by then was meant. */
+export const RETENTION_HOURS = 720;
 
 /** @param host as in `HOST`, or as in a URL */
 const isLoopback = (host: string): boolean => /^(localhost|::1|\[::1\]|127(\.\d{1,3}){3})$/.test(host);
@@ -82,6 +92,10 @@ export function settingsFrom(env: Environment, root: string): Settings {
     if (given === null) return otherwise;
     const value = Number(given);
     if (!Number.isFinite(value) || value < 0) throw new Error(`${name} is not a number: "${given}"`);
+    return value;
+  };
+  const atMost = (name: string, value: number, most: number): number => {
+    if (value > most) throw new Error(`${name} is more than ${most}: "${value}"`);
     return value;
   };
   const [accessKeyId, secretAccessKey, sessionToken] = [
@@ -141,6 +155,8 @@ export function settingsFrom(env: Environment, root: string): Settings {
     pollSeconds: text('FREEHOLD_POLL_SECONDS') === null ? null : number('FREEHOLD_POLL_SECONDS', 0),
     lookExpiresSeconds: number('FREEHOLD_LOOK_EXPIRES_SECONDS', 30),
     eventDays: number('FREEHOLD_EVENT_DAYS', 30),
+    receiptDays: number('FREEHOLD_RECEIPT_DAYS', 400),
+    retentionHours: atMost('FREEHOLD_RETENTION_HOURS', number('FREEHOLD_RETENTION_HOURS', 0.15), RETENTION_HOURS),
     publicUrl,
     agentAuth: agentAuth(),
     logLevel: text('LOG_LEVEL') ?? 'info',

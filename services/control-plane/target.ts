@@ -108,6 +108,10 @@ export function wanted(cloud: Pick<Cloud, 'graph' | 'foundation'>, seen: Seen, p
   return { target, graph, generation, observeOnly };
 }
 
+/** What stays while a delete can be undone, beside what holds data: logs, images, and what a database is reached by. */
+export const lasting = (cloud: Pick<Cloud, 'foundation'>, seen: Seen, place: Place): ReadonlySet<string> =>
+  new Set(cloud.foundation(specOf(seen, inherited(seen)), place).nodes.map((node) => node.id));
+
 function serverSpec(seen: Seen, target: SeenRevision): ServerSpec {
   const { id, number, image, resources, agentAuth } = target;
   if (image === null) throw new Error('a revision without an image cannot be carried out');

@@ -35,7 +35,7 @@ import {
   type SeenRevision,
 } from './store/observed.ts';
 import { beginReceipt } from './store/receipts.ts';
-import { concluded, lastWord, stopped, targetOf, wanted } from './target.ts';
+import { concluded, lastWord, lasting, stopped, targetOf, wanted } from './target.ts';
 
 export interface WorkerOptions {
   readonly db: Database;
@@ -118,6 +118,7 @@ class OneLook {
     const { place } = this.#seen;
     if (place === undefined) throw new Error('a deployment in a place that was never registered');
     await this.#conclude();
+    if (this.#seen.undo) return this.#retain(place);
     if (this.#seen.isDeleted) return this.#remove(place);
     await this.#build(place);
   }
@@ -147,10 +148,20 @@ class OneLook {
     await this.#settle(target, outcome, graph.nodes.length);
   }
 
+  /** Its delete can still be undone: what runs goes at once, and what could not be made again stays as it is. */
+  async #retain(place: Place): Promise<void> {
+    await beginReceipt(this.#o.db, this.#seen.deployment.id);
+    const entered = await this.#enter(place);
+    if (typeof entered === 'string') return this.#settleUnreachable(entered);
+    const keeps = lasting(this.#o.cloud, this.#seen, place);
+    const outcome = await this.#pass(entered, new Graph(), 'retain', { keeps });
+    return this.#settleRemoval(outcome.rows, this.#nextSeconds(outcome));
+  }
+
   async #remove(place: Place): Promise<void> {
     const { db } = this.#o;
-    const { deployment, isDraft } = this.#seen;
-    if (!isDraft) await beginReceipt(db, deployment);
+    const { deployment } = this.#seen;
+    const had = await beginReceipt(db, deployment.id);
     await this.#suppose(place);
     const entered = await this.#enter(place);
     if (typeof entered === 'string') return this.#settleUnreachable(entered);
@@ -159,22 +170,22 @@ class OneLook {
 
     let found: Awaited<ReturnType<Entered['remaining']>>;
     try {
-      found = await entered.remaining();
+      found = await entered.remaining(had);
     } catch (error) {
       const why = this.#explain(error);
       return this.#settleRemoval(outcome.rows, this.#retrySeconds(), `what is left is not known: ${why}`);
     }
-    const { left, remainders } = found;
+    const { left, kept } = found;
     if (left.length > 0) {
       const message = `still tagged as this deployment's: ${left.join(', ')}`;
       return this.#settleRemoval(outcome.rows, this.#retrySeconds(), message);
     }
     await db.transaction().execute(async (tx) => {
       await this.#hold(tx);
-      await forget(tx, this.#seen, remainders);
+      await forget(tx, this.#seen, found);
       await this.#o.looks.settle(tx, this.#look, this.#seen.asked, null);
     });
-    this.#o.log.info({ deployment: deployment.id, remainders }, 'everything is removed');
+    this.#o.log.info({ deployment: deployment.id, kept: kept.map(({ arn }) => arn) }, 'everything is removed');
   }
 
   /**
@@ -227,7 +238,7 @@ class OneLook {
     entered: Entered,
     graph: Graph,
     generation: string,
-    more: Pick<Pass, 'observeOnly' | 'complete'> = {},
+    more: Pick<Pass, 'observeOnly' | 'complete' | 'keeps'> = {},
   ): Promise<Outcome> {
     const { db, cloud } = this.#o;
     const { deployment, epoch } = this.#seen;
@@ -345,6 +356,7 @@ class OneLook {
       {
         source: this.#seen.deployment.source,
         isDeleted,
+        undoUntil: this.#seen.undo?.until ?? null,
         unreachable,
         newest: newest ? { number: newest.number, verdict: verdict ?? null } : null,
         active: active ? { number: active.number } : null,
@@ -360,10 +372,11 @@ class OneLook {
     const { db, looks } = this.#o;
     const { deployment, asked, activeRevisionId } = this.#seen;
     const status = this.#deploymentStatus(new Map(), activeRevisionId, rows, found ?? null);
+    const untilFinal = this.#seen.undo?.seconds ?? Infinity;
     await db.transaction().execute(async (tx) => {
       await this.#hold(tx);
       await setDeploymentStatus(tx, deployment.id, status, activeRevisionId);
-      await looks.settle(tx, this.#look, asked, seconds);
+      await looks.settle(tx, this.#look, asked, Math.min(seconds, untilFinal));
     });
   }
 

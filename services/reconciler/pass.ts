@@ -60,6 +60,11 @@ export interface Pass {
   readonly generation: string;
   /** Empty when the deployment is being deleted. */
   readonly graph: Graph;
+  /**
+   * Ids of what stays although the graph does not want it, beside what holds data: a delete that can still be undone.
+   * Without it an empty graph removes everything.
+   */
+  readonly keeps?: ReadonlySet<string>;
   /** Every kind of this build, so that rows of an older graph can be removed. */
   readonly kinds: ReadonlyMap<string, Kind>;
   readonly rows: Rows;
@@ -245,10 +250,10 @@ async function sweep(p: Pass, rows: ReadonlyMap<string, Row>): Promise<Row[]> {
 }
 
 /** What the graph does not want any more, and what of that is to go: not what holds data, as long as anything is wanted. */
-export function unwantedOf(p: Pick<Pass, 'graph' | 'kinds'>, rows: readonly Row[]) {
+export function unwantedOf(p: Pick<Pass, 'graph' | 'kinds' | 'keeps'>, rows: readonly Row[]) {
   const wanted = new Set(p.graph.nodes.map((node) => node.id));
   const unwanted = rows.filter((row) => !wanted.has(row.id));
-  const kept = p.graph.nodes.length > 0 ? keptOf(p, unwanted) : new Set<string>();
+  const kept = p.graph.nodes.length > 0 || p.keeps !== undefined ? keptOf(p, unwanted) : new Set<string>();
   return { unwanted, removed: unwanted.filter((row) => !kept.has(row.id)) };
 }
 
@@ -256,14 +261,14 @@ export const usersOf = (row: Row, rows: readonly Row[]): string[] =>
   rows.filter((other) => other.needs.includes(row.id)).map((other) => other.id);
 
 /** What holds data that cannot be made again, and what that needs: these go with the deployment, not a revision. */
-function keptOf(p: Pick<Pass, 'kinds'>, unwanted: readonly Row[]): Set<string> {
+function keptOf(p: Pick<Pass, 'kinds' | 'keeps'>, unwanted: readonly Row[]): Set<string> {
   const kept = new Set<string>();
   const keep = (row: Row): void => {
     if (kept.has(row.id)) return;
     kept.add(row.id);
     for (const need of unwanted.filter((other) => row.needs.includes(other.id))) keep(need);
   };
-  for (const row of unwanted) if (p.kinds.get(row.kind)?.stateful && wasReady(row)) keep(row);
+  for (const row of unwanted) if (p.keeps?.has(row.id) || (p.kinds.get(row.kind)?.stateful && wasReady(row))) keep(row);
   return kept;
 }
 

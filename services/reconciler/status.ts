@@ -47,6 +47,8 @@ export function revisionStatus(revisionId: string, rows: readonly Row[], now: Da
 export interface DeploymentFacts {
   readonly source: string;
   readonly isDeleted: boolean;
+  /** Until when its delete can be undone @default it cannot be, or not any more */
+  readonly undoUntil?: Date | null;
   /** Why the place cannot be entered, when it cannot. */
   readonly unreachable: string | null;
   /** The newest revision that was asked to deploy. */
@@ -69,7 +71,12 @@ const next = (source: string): string =>
 /** @param rows of what the target's graph, or the foundation, wants in build order, then of what is being removed */
 export function deploymentStatus(facts: DeploymentFacts, rows: readonly Row[], now: Date): Judged<DeploymentStatus> {
   const { newest, active, lastKnown, unreachable } = facts;
-  if (facts.isDeleted) return { status: 'AWAITING_DELETE', message: unreachable ?? trouble(rows, now) };
+  if (facts.isDeleted) {
+    const why = unreachable ?? trouble(rows, now);
+    if (!facts.undoUntil) return { status: 'AWAITING_DELETE', message: why };
+    const undo = `deleted: until ${instant(facts.undoUntil)} an undelete brings it back, then its data goes, too`;
+    return { status: 'AWAITING_FINAL_DELETE', message: why === null ? undo : `${undo}; ${why}` };
+  }
   if (unreachable !== null) {
     const last = lastKnown ? ` (last known: ${lastKnown})` : '';
     return { status: 'UNKNOWN', message: `${unreachable}${last}` };
@@ -104,6 +111,9 @@ function soFar(row: Row, now: Date): string {
   if (minutes < 1) return '';
   return `; ${minutes} ${minutes === 1 ? 'minute' : 'minutes'} so far`;
 }
+
+/** To the second. */
+export const instant = (at: Date): string => at.toISOString().replace(/\.\d+Z$/, 'Z');
 
 const isReady = (row: Row): boolean => row.state.state === 'ready';
 const sentence = (row: Row): string => `${row.id}: ${row.state.message}`;

@@ -24,5 +24,5 @@ export const setRevisionStatus: typeof real.setRevisionStatus = (tx, id, revisio
   settling(tx).setRevisionStatus(id, revision, judged);
 export const setDeploymentStatus: typeof real.setDeploymentStatus = (tx, id, judged, active) =>
   settling(tx).setDeploymentStatus(id, judged, active);
-export const forget: typeof real.forget = (tx, seen, remainders) => settling(tx).forget(seen, remainders);
+export const forget: typeof real.forget = (tx, seen, found) => settling(tx).forget(seen, found);
 export const trimEvents: typeof real.trimEvents = (tx, id) => settling(tx).trimEvents(id);

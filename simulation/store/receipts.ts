@@ -4,5 +4,5 @@ import type { ProcessStore } from '../process.ts';
 
 export * from '../../services/control-plane/store/receipts.ts';
 
-export const beginReceipt: typeof real.beginReceipt = (db, deployment) =>
-  (db as unknown as ProcessStore).beginReceipt(deployment);
+export const beginReceipt: typeof real.beginReceipt = (db, deploymentId) =>
+  (db as unknown as ProcessStore).beginReceipt(deploymentId);

@@ -83,6 +83,7 @@ const BODIES: Record<string, Json> = {
   'POST /v2/freehold/api-keys': { name: 'x', role: 'viewer', workspace_id: '{workspace_id}' },
   'POST /v2/freehold/members': { claim: 'sub', value: 'x', role: 'viewer', workspace_id: '{workspace_id}' },
   'PATCH /v2/freehold/workspaces/{workspace_id}': { name: 'mine-now' },
+  'POST /v2/listeners/{listener_id}/offboard': { confirm: 'x', skip_retention: false },
   'PATCH /v2/deployments/{deployment_id}/resource-tiers': { database_tier: 'DEDICATED_S' },
 };
 const QUERIES: Record<string, string> = {

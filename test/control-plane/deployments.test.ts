@@ -2,6 +2,8 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { after, before, test } from 'node:test';
+import { sql } from 'kysely';
+import { api as apiOf } from '../../services/control-plane/api/app.ts';
 import { deployment, openControlPlane, type ControlPlane, type Json } from './open.ts';
 import { outputs, type SimulatedCloud } from './simulated.ts';
 import { countDeployments, countQueries } from './volume.ts';
@@ -352,10 +354,48 @@ test('a forced delete: only after a first one, then it is forgotten', async () =
   assert.equal((await api.call('GET', `/v2/deployments/${made.id}`)).status, 404);
   const { body: receipt } = await api.call('GET', `/v2/deployments/${made.id}/receipt`);
   assert.deepEqual(
-    receipt.kept,
+    receipt.notes,
     [`perhaps left in the account by a forced delete: thing ${made.name}/environment`],
     'also what a request made and no look has seen',
   );
+});
+
+test('by itself, only a production deployment that has served can be undeleted; a request may ask for any', async () => {
+  const { db, looks, cloud, log, digestKey, key } = api;
+  const options = { db, looks, cloud, log, digestKey, principalArn: null, agentAuth: { type: 'noop' } as const };
+  const app = apiOf({ ...options, retentionHours: 24 });
+  const status = async (of: Json, query = ''): Promise<[number, string]> => {
+    const headers = { 'X-Api-Key': key };
+    const { status } = await app.request(`/v2/deployments/${of.id}${query}`, { method: 'DELETE', headers });
+    return [status, (await api.call('GET', `/v2/deployments/${of.id}`)).body.status];
+  };
+  const served = async (made: Json): Promise<Json> => {
+    await sql`
+      insert into deployment_statuses (deployment_id, status, active_revision_id)
+      values (${made.id}, 'READY', ${made.latest_revision_id})`.execute(db);
+    return made;
+  };
+  const dev = { source_config: { deployment_type: 'dev' } };
+  assert.deepEqual(await status(await create()), [204, 'AWAITING_DELETE'], 'it never served');
+  assert.deepEqual(await status(await served(await create(dev))), [204, 'AWAITING_DELETE']);
+  assert.deepEqual(await status(await create(dev), '?retention_hours=2'), [204, 'AWAITING_FINAL_DELETE']);
+  const made = await served(await create());
+  assert.deepEqual(await status(made), [204, 'AWAITING_FINAL_DELETE']);
+  for (const [filter, found] of [
+    ['AWAITING_FINAL_DELETE', 1],
+    ['AWAITING_DELETE', 0],
+    ['READY', 0],
+  ]) {
+    const { body } = await api.call('GET', `/v2/deployments?deployment_ids=${made.id}&status=${filter}`);
+    assert.equal(body.resources.length, found, String(filter));
+  }
+  assert.deepEqual(await status(made, '?retention_hours=721'), [422, 'AWAITING_FINAL_DELETE']);
+  assert.deepEqual(await status(made, '?retention_hours=0'), [204, 'AWAITING_DELETE']);
+  assert.deepEqual(await status(made, '?retention_hours=5'), [204, 'AWAITING_DELETE'], 'what has begun is not stopped');
+  const late = await api.call('POST', `/v2/deployments/${made.id}/undelete`);
+  assert.deepEqual([late.status, late.body.detail], [409, `Deployment ID ${made.id} is being deleted.`]);
+  const there = await create();
+  assert.equal((await api.call('POST', `/v2/deployments/${there.id}/undelete`)).status, 200, 'nothing to do');
 });
 
 test('deletes at once: all, some, none', async () => {

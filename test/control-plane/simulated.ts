@@ -3,6 +3,7 @@
  * stands in for AWS alone; the store, the queue, the worker, the pass and the API in these tests are the real ones.
  */
 import { randomBytes, randomUUID } from 'node:crypto';
+import type { Remaining } from '../../services/reconciler/aws/remaining.ts';
 import { PlaceUnavailable, Terminal } from '../../services/reconciler/aws/errors.ts';
 import type { Limit, Limits, Takes } from '../../services/reconciler/aws/limits.ts';
 import { logOf, readLog, type LogEvent, type LogPage, type LogQuery } from '../../services/reconciler/logs.ts';
@@ -126,13 +127,27 @@ export class SimulatedCloud implements Cloud {
       this.#open();
       return {
         cx: () => ({ aws: undefined, tags: {} }) as unknown as Cx,
-        remaining: async () => {
-          await this.searching();
-          const left = [...this.things.keys()].filter((name) => name.startsWith(`${deployment.name}/`));
-          return { left: [...left, ...this.leftovers], remainders: ['a secret in its recovery window'] };
-        },
+        remaining: () => this.#search(`${deployment.name}/`),
       };
     });
+  }
+
+  async remainingIn(): Promise<Remaining> {
+    this.#open();
+    return this.#search('');
+  }
+
+  async #search(prefix: string): Promise<Remaining> {
+    await this.searching();
+    const left = [...this.things.keys()].filter((name) => name.startsWith(prefix));
+    const secret = { what: 'a secret in its recovery window', arn: 'arn:sim:secret', until: null, sizeGb: null };
+    return {
+      left: [...left, ...this.leftovers],
+      kept: [{ ...secret, remove: null }],
+      notes: [],
+      calls: ['sim:Search'],
+      found: left.length + this.leftovers.length + 1,
+    };
   }
 
   verify(): Promise<{ name: string; ok: boolean; message: string | null }[]> {

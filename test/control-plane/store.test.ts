@@ -76,7 +76,7 @@ test('old events and receipts go; receipts of what is still being removed stay',
       (${old}, ${api.workspaceId}, 'old', '[]', now() - interval '31 days'),
       (${fresh}, ${api.workspaceId}, 'fresh', '[]', now()),
       (${open}, ${api.workspaceId}, 'open', '[]', null)`.execute(api.db);
-  await prune(api.db, 30);
+  await prune(api.db, { eventDays: 30, receiptDays: 30 });
   const events = await api.db.selectFrom('events').select('message').execute();
   assert.deepEqual(events, [{ message: 'new' }]);
   const receipts = await api.db.selectFrom('receipts').select('name').orderBy('name').execute();

@@ -5,6 +5,7 @@ import { sql } from 'kysely';
 import { Looks } from '../../services/control-plane/store/looks.ts';
 import { begin, startRevision } from '../../services/control-plane/store/observed.ts';
 import { retainedVersions, targetOf } from '../../services/control-plane/target.ts';
+import { prove } from '../../services/control-plane/prove.ts';
 import { carryOut } from '../../services/control-plane/worker.ts';
 import { eventually } from '../support/eventually.ts';
 import { openControlPlane, type ControlPlane, type Json } from './open.ts';
@@ -390,16 +391,18 @@ test('delete: users before the used, a search that must find nothing, then 404 a
     cloud.acts.filter((act) => act.startsWith('remove')),
     ['remove agent/service', 'remove agent/task-r1', 'remove agent/database'],
   );
-  const [receipt] = await api.db.selectFrom('receipts').selectAll().execute();
-  assert.equal(receipt?.deployment_id, made.id);
-  assert.deepEqual(receipt?.remainders, ['a secret in its recovery window']);
   const { body: shown } = await api.call('GET', `/v2/deployments/${made.id}/receipt`);
   assert.deepEqual(
-    [shown.name, shown.kept, typeof shown.gone_at],
-    ['agent', ['a secret in its recovery window'], 'string'],
+    [shown.name, shown.place.account_id, shown.notes, shown.monthly_usd],
+    ['agent', '555000000001', [], 0],
   );
   assert.deepEqual(
-    shown.made,
+    shown.kept.map(({ what, arn, monthly_usd }: Json) => [what, arn, monthly_usd]),
+    [['a secret in its recovery window', 'arn:sim:secret', 0]],
+  );
+  assert.deepEqual([shown.search.left, shown.search.calls, shown.search.found], [[], ['sim:Search'], 1]);
+  assert.deepEqual(
+    shown.made.map(({ id, kind, name, arn }: Json) => ({ id, kind, name, arn })),
     ['database', 'task-r1', 'service'].map((id) => ({
       id,
       kind: 'thing',
@@ -407,6 +410,12 @@ test('delete: users before the used, a search that must find nothing, then 404 a
       arn: `arn:sim:agent/${id}`,
     })),
   );
+  const times = shown.made.map((one: Json) => one.gone_at);
+  assert.deepEqual(times.toSorted(), times.toReversed(), 'the last made went first');
+  assert(shown.began_at <= times.at(-1) && times[0] <= shown.gone_at, JSON.stringify(shown));
+  const { body: listed } = await api.call('GET', '/v2/receipts?gone=true&limit=1');
+  assert.deepEqual(listed.resources, [shown]);
+  assert.deepEqual((await api.call('GET', '/v2/receipts?gone=false')).body.resources, []);
   for (const table of ['resources', 'events', 'revisions', 'revision_statuses', 'deployment_statuses'] as const)
     assert.deepEqual(await api.db.selectFrom(table).selectAll().execute(), [], table);
   await create('agent');
@@ -477,7 +486,152 @@ test('a forced delete of what cannot be removed: its receipt names what is left'
   const { body: receipt } = await api.call('GET', `/v2/deployments/${made.id}/receipt`);
   assert.equal(receipt.made.length, 3);
   assert(receipt.gone_at);
-  assert(receipt.kept.includes('left in the account by a forced delete: thing arn:sim:agent/service'), receipt.kept);
+  assert(receipt.notes.includes('left in the account by a forced delete: thing arn:sim:agent/service'), receipt.notes);
+});
+
+test('a delete that can be undone: servers go at once, data stays, and comes back whole; at its end all goes', async () => {
+  await api.startWorker();
+  const made = await create('agent', { secrets: [{ name: 'A', value: '1' }] });
+  await becomes(made.id, made.latest_revision_id, 'DEPLOYED');
+  const path = `/v2/deployments/${made.id}`;
+  const before = await deployment(made.id);
+  const everything = [...cloud.things.keys()].toSorted();
+  const data = ['agent/database', 'agent/environment'];
+
+  assert.equal((await api.call('DELETE', `${path}?retention_hours=1`)).status, 204);
+  assert.equal((await deployment(made.id)).status, 'AWAITING_FINAL_DELETE', 'at once');
+  await eventually('only what holds data is left', () => String([...cloud.things.keys()].toSorted()) === String(data));
+  const deleted = await eventually('it says until when', async () => {
+    const now = await deployment(made.id);
+    return /^deleted: until \S+Z an undelete brings it back/.test(now.status_message ?? '') && now;
+  });
+  assert(Math.abs(Date.parse(deleted.final_delete_at) - Date.now() - 3_600_000) < 60_000, deleted.final_delete_at);
+  await api.call('DELETE', path);
+  assert.equal((await deployment(made.id)).final_delete_at, deleted.final_delete_at, 'asking twice is asking once');
+  const refused = await api.call('PATCH', path, image(2));
+  assert.equal(refused.status, 409);
+  assert.match(refused.body.detail, new RegExp(`is deleted: until \\S+Z POST ${path}/undelete brings it back; `));
+  assert.equal(
+    (await api.call('POST', '/v2/deployments', { ...(await body('agent')) })).status,
+    409,
+    'its name is taken',
+  );
+  const { body: begun } = await api.call('GET', `${path}/receipt`);
+  assert.deepEqual(
+    [begun.gone_at, begun.made.filter((one: Json) => one.gone_at !== null).map((one: Json) => one.id)],
+    [null, ['task-r1', 'service']],
+  );
+
+  const back = await api.call('POST', `${path}/undelete`);
+  assert.deepEqual([back.status, back.body.status, back.body.final_delete_at], [200, 'READY', null]);
+  await eventually('all is there again', () => String([...cloud.things.keys()].toSorted()) === String(everything));
+  const again = await eventually('and said to be', async () => {
+    const now = await deployment(made.id);
+    return now.status_message === null && now;
+  });
+  assert.deepEqual(
+    { ...again, updated_at: null },
+    { ...before, updated_at: null },
+    'the same revision, address and all',
+  );
+  assert.equal(cloud.acts.filter((act) => act === 'create agent/database').length, 1);
+  assert.equal((await api.call('GET', `${path}/receipt`)).status, 404, 'what was undone has no receipt');
+
+  await api.call('DELETE', `${path}?retention_hours=0.0003`);
+  await eventually('it goes by itself', async () => (await api.call('GET', path)).status === 404);
+  assert.deepEqual([...cloud.things.keys()], []);
+  assert.equal((await api.call('POST', `${path}/undelete`)).status, 404);
+});
+
+test('a place that is left: all goes, nothing new comes in, and its account is searched', async () => {
+  await api.startWorker();
+  const [kept, gone] = [await create('kept'), await create('gone')];
+  for (const one of [kept, gone]) await becomes(one.id, one.latest_revision_id, 'DEPLOYED');
+  await api.call('DELETE', `/v2/deployments/${kept.id}?retention_hours=1`);
+  const path = `/v2/listeners/${kept.source_config.listener_id}`;
+  const offboard = (more: object) => api.call('POST', `${path}/offboard`, { skip_retention: false, ...more });
+  const state = async (): Promise<Json> => (await api.call('GET', `${path}/offboard`)).body;
+  assert.equal((await api.call('GET', `${path}/offboard`)).status, 404);
+  assert.equal((await offboard({ confirm: 'produktion' })).status, 400);
+
+  const { body: begun } = await offboard({ confirm: 'production' });
+  assert.deepEqual([begun.state, begun.deployments.length], ['REMOVING', 2]);
+  const waits = await eventually('one is left', async () => {
+    const now = await state();
+    return now.gone === 1 && now;
+  });
+  assert.deepEqual(
+    waits.waiting.map((one: Json) => [one.name, one.status, one.is_stuck]),
+    [['kept', 'AWAITING_FINAL_DELETE', false]],
+  );
+  for (const refused of [
+    await api.call('POST', '/v2/deployments', await body('new')),
+    await api.call('POST', `/v2/deployments/${kept.id}/undelete`),
+  ]) {
+    assert.equal(refused.status, 409);
+    assert.match(refused.body.detail, /is being offboarded: DELETE \S+\/offboard calls that off/);
+  }
+  assert.equal((await api.call('DELETE', path)).status, 409);
+
+  cloud.closed = 'the role is gone';
+  await offboard({ confirm: 'production', skip_retention: true });
+  const stuck = await eventually('it is said to be stuck', async () =>
+    (await state()).waiting.find((one: Json) => one.is_stuck),
+  );
+  assert.deepEqual([stuck.name, stuck.status_message], ['kept', 'the role is gone']);
+  cloud.closed = null;
+  cloud.leftovers = ['arn:sim:forgotten'];
+  await eventually('what is left is named', async () =>
+    /arn:sim:forgotten/.test((await state()).waiting[0]?.status_message),
+  );
+  cloud.leftovers = [];
+  const clean = await eventually('the account is clean', async () => {
+    await prove({ db: api.db, cloud, log: api.log }); // as upkeep does
+    const now = await state();
+    return now.state === 'CLEAN' && now;
+  });
+  assert.deepEqual([clean.gone, clean.waiting, clean.search.left, clean.search.calls], [2, [], [], ['sim:Search']]);
+  assert.deepEqual(
+    clean.kept.map((one: Json) => one.what),
+    ['a secret in its recovery window'],
+  );
+  assert.match(clean.next[1], /cdk destroy/);
+  const { body: receipts } = await api.call('GET', `/v2/receipts?listener_id=${kept.source_config.listener_id}`);
+  assert.deepEqual(receipts.resources.map((one: Json) => one.name).toSorted(), ['gone', 'kept']);
+
+  assert.equal((await api.call('DELETE', path)).status, 204);
+  assert((await state()).ended_at, 'its receipt outlives it');
+  await api.place();
+  await create('new');
+});
+
+test('an offboarding that is called off: what is left of it can be undeleted, and new deployments come in', async () => {
+  await api.startWorker();
+  const made = await create();
+  await becomes(made.id, made.latest_revision_id, 'DEPLOYED');
+  await api.call('DELETE', `/v2/deployments/${made.id}?retention_hours=1`);
+  const path = `/v2/listeners/${made.source_config.listener_id}/offboard`;
+  await api.call('POST', path, { confirm: 'production', skip_retention: false });
+  assert.equal((await api.call('DELETE', path)).body.state, 'CALLED_OFF');
+  assert.equal((await api.call('DELETE', path)).status, 404);
+  assert.equal((await api.call('POST', `/v2/deployments/${made.id}/undelete`)).status, 200);
+  await create('another');
+  await eventually('it serves again', () => cloud.things.has('agent/service'));
+});
+
+test('a place where nothing is left is searched at once, and again when something was', async () => {
+  const { id } = (await api.call('GET', '/v2/listeners')).body.resources[0];
+  const offboard = async (): Promise<Json> =>
+    (await api.call('POST', `/v2/listeners/${id}/offboard`, { confirm: 'production', skip_retention: true })).body;
+  cloud.leftovers = ['arn:sim:forgotten'];
+  const left = await offboard();
+  assert.deepEqual([left.state, left.search.left], ['LEFT_OVER', ['arn:sim:forgotten']]);
+  cloud.closed = 'the role is gone';
+  assert.deepEqual([(await offboard()).state, (await offboard()).failed], ['LEFT_OVER', 'the role is gone']);
+  cloud.closed = null;
+  cloud.leftovers = [];
+  await prove({ db: api.db, cloud, log: api.log }); // as upkeep does
+  assert.equal((await api.call('GET', `/v2/listeners/${id}/offboard`)).body.state, 'CLEAN');
 });
 
 test('events are trimmed to the last two thousand of a deployment', async () => {

@@ -199,10 +199,10 @@ describe('a whole server', { timeout: 180_000 }, () => {
     assert.deepEqual([...rows.map.keys()], []);
     // AWS's search names what is gone for a while.
     const rest = await eventually('nothing is left', async () => {
-      const found = await remaining(aws, t.place, deployment.id);
+      const found = await remaining(aws, t.place, deployment.id, []);
       return found.left.length === 0 ? found : undefined;
     });
-    const whys = [...new Set(rest.kept.map((each) => each.why))].sort();
+    const whys = [...new Set(rest.kept.map((each) => each.what))].sort();
     assert.ok(
       whys.every((why) => /final snapshot|recovery window|deregistered task definition/.test(why)),
       whys.join(),

@@ -19,6 +19,7 @@ import { addRevisions } from './revisions.ts';
 import { addRolls } from './rolls.ts';
 import { addStatusPage } from './status-page.ts';
 import { json } from './schemas.ts';
+import { addTeardown } from './teardown.ts';
 import { addTenants } from './tenants.ts';
 import { addTiers } from './tiers.ts';
 import { addTimeline } from './timeline.ts';
@@ -62,6 +63,7 @@ export function routes(options: ApiOptions): App {
   addPlan(app, options);
   addTiers(app, options);
   addTimeline(app, options);
+  addTeardown(app, options);
   addUploads(app, options);
   addLogs(app, options);
   addListeners(app, options);

@@ -21,6 +21,8 @@ export interface ApiOptions {
   readonly digestKey: Buffer;
   /** Whose bearer tokens are taken @default nobody's */
   readonly oidc?: Oidc;
+  /** For how long the delete of a production deployment that has served can be undone @default 0 */
+  readonly retentionHours?: number;
   /** Requests a minute for each key, 0: any number @default 0 */
   readonly rateLimit?: number;
 }

@@ -18,7 +18,16 @@ import {
 import { findPlace, placeOf } from '../store/places.ts';
 import { problems, type ApiOptions, type App } from './context.ts';
 import { ApiError, bad, invalid } from './errors.ts';
-import { changeableDeployment, deploymentOf, noDeployment, onlyPlace, placeFor, trusted } from './find.ts';
+import {
+  changeableDeployment,
+  deploymentOf,
+  noDeployment,
+  noListener,
+  offboarding,
+  onlyPlace,
+  placeFor,
+  trusted,
+} from './find.ts';
 import {
   applied,
   checkCustomUrl,
@@ -39,7 +48,8 @@ import { notWritten, type Written } from './variables.ts';
 const tags = ['deployments'];
 
 export function addDeployments(app: App, options: ApiOptions): void {
-  const { db, looks, cloud, digestKey, agentAuth } = options;
+  const { db, looks, cloud, digestKey, agentAuth, retentionHours = 0 } = options;
+  const retentionOf = (hours: number | undefined) => ({ hours: hours ?? null, production: retentionHours });
 
   app.openapi(
     createRoute({
@@ -165,7 +175,8 @@ export function addDeployments(app: App, options: ApiOptions): void {
         if (inTheWay.length > 0) throw noRoom(inTheWay);
         return chooseBalancer(where, limits, takes);
       });
-      if (!drafted) throw new ApiError(404, `Listener ID ${place.id} not found.`);
+      if (drafted === 'no place') throw new ApiError(404, noListener(place.id));
+      if (drafted === 'offboarding') throw offboarding(place.id);
       try {
         const versionId = await writeSecrets(options, place, owner, body.secrets);
         await acceptDeployment(db, looks, owner.id, { ...intent({ versionId, digestKey }), plan: terms.plan });
@@ -185,7 +196,9 @@ export function addDeployments(app: App, options: ApiOptions): void {
       summary: 'Delete several deployments',
       tags,
       description: 'The same as deleting each of them.',
-      request: { query: z.object({ deployment_ids: schemas.repeatedIds(100) }) },
+      request: {
+        query: z.object({ deployment_ids: schemas.repeatedIds(100), retention_hours: schemas.retentionHours }),
+      },
       responses: {
         200: { description: 'All are being deleted', content: schemas.json(schemas.deleted) },
         207: { description: 'Some are, and why the others are not', content: schemas.json(schemas.deleted) },
@@ -193,9 +206,12 @@ export function addDeployments(app: App, options: ApiOptions): void {
       },
     }),
     async (c) => {
-      const ids = [...new Set(c.req.valid('query').deployment_ids)];
+      const { deployment_ids, retention_hours } = c.req.valid('query');
+      const ids = [...new Set(deployment_ids)];
+      const retention = retentionOf(retention_hours);
       const deleted: string[] = [];
-      for (const id of ids) if (await deleteDeployment(db, looks, c.get('workspaceId'), id)) deleted.push(id);
+      for (const id of ids)
+        if (await deleteDeployment(db, looks, c.get('workspaceId'), id, retention)) deleted.push(id);
       const failed = ids
         .filter((id) => !deleted.includes(id))
         .map((id) => ({ deployment_id: id, detail: noDeployment(id) }));
@@ -294,18 +310,25 @@ export function addDeployments(app: App, options: ApiOptions): void {
       summary: 'Delete a deployment',
       tags,
       description:
-        'Everything it made is removed; until then it is there with status AWAITING_DELETE, then 404. With `force`, after ' +
-        'a first delete: it is forgotten as it is, and what is left in the account stays there.',
+        'Its servers are removed at once. One of type `prod` that has served can be undeleted for a while, with status ' +
+        'AWAITING_FINAL_DELETE, and keeps its data and its name. Then everything that it made is removed, with status ' +
+        'AWAITING_DELETE, and then it is 404. With `force`, after a first delete: it is forgotten as it is, also while it ' +
+        'could be undeleted, and what is left in the account stays there.',
       request: {
         params: schemas.deploymentPath,
-        query: z.object({ delete_tracing_project: schemas.flag.optional(), force: schemas.flag.optional() }),
+        query: z.object({
+          delete_tracing_project: schemas.flag.optional(),
+          force: schemas.flag.optional(),
+          retention_hours: schemas.retentionHours,
+        }),
       },
       responses: { 204: { description: 'It is being deleted' }, ...problems(400, 404) },
     }),
     async (c) => {
       const workspaceId = c.get('workspaceId');
       const row = await deploymentOf(db, workspaceId, c.req.valid('param').deployment_id);
-      if (!c.req.valid('query').force) await deleteDeployment(db, looks, workspaceId, row.id);
+      const { force, retention_hours } = c.req.valid('query');
+      if (!force) await deleteDeployment(db, looks, workspaceId, row.id, retentionOf(retention_hours));
       else if (row.deleted_at === null) throw bad('force is only for a deployment whose delete was asked for before');
       else {
         const place = placeOf((await findPlace(db, workspaceId, row.place_id))!);

@@ -1,5 +1,6 @@
 /** From the ids of a request to what they name: a workspace finds only its own. */
 import type { Place } from '../../reconciler/place.ts';
+import { instant } from '../../reconciler/status.ts';
 import type { Database } from '../store/database.ts';
 import { findDeployment, findRevision, type DeploymentRow, type RevisionRow } from '../store/deployments.ts';
 import { findPlace, placeOf, registeredPlaces, type PlaceRow } from '../store/places.ts';
@@ -15,7 +16,8 @@ export async function deploymentOf(db: Database, workspaceId: string, id: string
 /** @throws ApiError 404, and 409 when its delete was asked for */
 export async function changeableDeployment(db: Database, workspaceId: string, id: string): Promise<DeploymentRow> {
   const row = await deploymentOf(db, workspaceId, id);
-  if (row.deleted_at !== null) throw beingDeleted(id);
+  if (row.deleted_at !== null)
+    throw beingDeleted(row.id, row.status === 'AWAITING_FINAL_DELETE' ? row.final_delete_at : null);
   return row;
 }
 
@@ -38,12 +40,28 @@ export async function deploymentAndRevision(
 
 export const noDeployment = (id: string): string => `Deployment ID ${id} not found.`;
 
-export const beingDeleted = (id: string): ApiError => new ApiError(409, `Deployment ID ${id} is being deleted.`);
+/** @param undoUntil null: it cannot be undone */
+export const beingDeleted = (id: string, undoUntil: Date | null): ApiError =>
+  new ApiError(
+    409,
+    undoUntil === null
+      ? `Deployment ID ${id} is being deleted.`
+      : `Deployment ID ${id} is deleted: until ${instant(undoUntil)} POST /v2/deployments/${id}/undelete brings it back; ` +
+          `DELETE it with retention_hours=0 to have its name free sooner.`,
+  );
+
+export const noListener = (id: string): string => `Listener ID ${id} not found.`;
+
+export const offboarding = (placeId: string): ApiError =>
+  new ApiError(
+    409,
+    `Listener ID ${placeId} is being offboarded: DELETE /v2/listeners/${placeId}/offboard calls that off.`,
+  );
 
 /** Where a new deployment is to go. @throws ApiError 404, and 400 when nothing may be deployed there */
 export async function placeFor(db: Database, workspaceId: string, id: string): Promise<PlaceRow> {
   const row = await findPlace(db, workspaceId, id);
-  if (row === undefined) throw new ApiError(404, `Listener ID ${id} not found.`);
+  if (row === undefined) throw new ApiError(404, noListener(id));
   return row;
 }
 

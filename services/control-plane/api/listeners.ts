@@ -14,6 +14,7 @@ import { isNear, linkOf, sentence } from '../../reconciler/aws/limits.ts';
 import { measure } from '../room.ts';
 import { problems, type ApiOptions, type App } from './context.ts';
 import { ApiError, bad } from './errors.ts';
+import { noListener } from './find.ts';
 import * as schemas from './schemas.ts';
 
 const path = z.object({ listener_id: schemas.id });
@@ -61,7 +62,7 @@ export function addListeners(app: App, options: ApiOptions): void {
 
   const find = async (workspaceId: string, id: string): Promise<PlaceRow> => {
     const row = await findPlace(db, workspaceId, id);
-    if (row === undefined) throw new ApiError(404, `Listener ID ${id} not found.`);
+    if (row === undefined) throw new ApiError(404, noListener(id));
     return row;
   };
 

@@ -252,7 +252,7 @@ export async function changed(
   try {
     return await changeDeployment(db, looks, id, change, next, noted);
   } catch (error) {
-    if (error instanceof BeingDeleted) throw beingDeleted(id);
+    if (error instanceof BeingDeleted) throw beingDeleted(id, error.undoUntil);
     throw error;
   }
 }

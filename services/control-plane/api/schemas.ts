@@ -1,5 +1,6 @@
 /** The wire's shapes. Fields of our own are marked so; everything else is as LangSmith Deployment's API has it. */
 import { z } from '@hono/zod-openapi';
+import { RETENTION_HOURS } from '../settings.ts';
 
 /** Of any version and in any case, as Python's UUID takes them. */
 export const id = z
@@ -28,7 +29,7 @@ export const validationErrorBody = z
   });
 
 /** Says that a query's text is nothing of a kind. */
-function unlike(expected: 'int' | 'boolean', input: string, context: z.RefinementCtx): never {
+function unlike(expected: 'int' | 'number' | 'boolean', input: string, context: z.RefinementCtx): never {
   context.addIssue({ code: 'invalid_type', expected, input, message: `"${input}" is not of type ${expected}` });
   return z.NEVER;
 }
@@ -73,6 +74,17 @@ export const flag = z
 export const remoteReconciled = flag
   .optional()
   .describe("All are reconciled from without, in the customer's account: false finds none.");
+
+/** Ours. */
+export const retentionHours = z
+  .string()
+  .transform((text, context) => (/^\d+(\.\d+)?$/.test(text) ? Number(text) : unlike('number', text, context)))
+  .pipe(z.number().min(0).max(RETENTION_HOURS))
+  .optional()
+  .describe(
+    'Ours: for how long the delete can be undone, whatever the type. While it can, asked again: from now on; 0 ends it.',
+  )
+  .openapi({ type: 'number', minimum: 0, maximum: RETENTION_HOURS });
 
 export const pageQuery = z.object({
   limit: integerQuery(1, 100, 20),
@@ -401,6 +413,8 @@ export const deployment = z
     database_tier: z.string().nullable().describe('Ours: null for the size that goes with the type.'),
     image_version: nullable,
     url: z.string().nullable(),
+    deleted_at: instant.nullable().describe('Ours.'),
+    final_delete_at: instant.nullable().describe('Ours: until then an undelete brings it back, if it is later.'),
     task_size: taskSize.nullable(),
     shareable: z.boolean(),
     route_through_gateway: z.boolean(),
@@ -588,21 +602,116 @@ export const pushToken = z
   })
   .openapi('PushToken');
 
+const where = z
+  .object({ listener_id: id, compute_id: z.string(), account_id: z.string(), region: z.string() })
+  .nullable()
+  .openapi('Where');
+
+const search = z
+  .object({
+    at: instant,
+    calls: z.array(z.string()).describe('Each kind of call that was made, and how often.'),
+    found: z.number().int().describe("What AWS's search by tag named, with what is kept and what had gone already."),
+    left: z.array(z.string()).describe('What should not be there. Empty: nothing is.'),
+  })
+  .nullable()
+  .openapi('Search');
+
+const kept = {
+  kept: z
+    .array(
+      z
+        .object({
+          what: z.string(),
+          arn: z.string(),
+          until: instant.nullable().describe('When AWS removes it by itself; null: not before somebody does.'),
+          size_gb: z.number().nullable(),
+          monthly_usd: z.number().nullable().describe('About, at most; null: not known.'),
+          remove: z.string().nullable().describe('A command that does; null: there is no need.'),
+        })
+        .openapi('Kept'),
+    )
+    .describe('What stays in the account on purpose.'),
+  monthly_usd: z.number().nullable().describe('Of all that is kept, as far as it is known.'),
+};
+
 export const receipt = z
   .object({
     deployment_id: id,
     name: z.string(),
+    place: where,
     made: z
       .array(
         z
-          .object({ id: z.string(), kind: z.string(), name: z.string().nullable(), arn: z.string().nullable() })
+          .object({
+            id: z.string(),
+            kind: z.string(),
+            name: z.string().nullable(),
+            arn: z.string().nullable(),
+            gone_at: instant.nullable().describe('Null: it has not, or it was not seen to go.'),
+          })
           .openapi('Made'),
       )
       .describe('What there was in the account when the removal began, in the order in which it came to be.'),
-    kept: z.array(z.string()).describe('What stays in the account, a sentence each, with the reason.'),
+    ...kept,
+    notes: z.array(z.string()).describe('What else to know, a sentence each.'),
+    search: search.describe(
+      'The last search of the account; null while the removal goes on, or after a forced delete.',
+    ),
+    began_at: instant,
     gone_at: instant.nullable().describe('Null while it is being removed.'),
   })
   .openapi('Receipt');
+
+export const offboardRequest = z
+  .object({
+    confirm: z.string().describe("The listener's compute_id, typed: everything in it goes."),
+    skip_retention: z
+      .boolean()
+      .describe(
+        '`true`: no delete can be undone. `false`: each can for as long as deletes can, and all waits for that.',
+      ),
+  })
+  .openapi('OffboardRequest', { example: { confirm: 'production', skip_retention: false } });
+
+export const offboarding = z
+  .object({
+    listener_id: id,
+    compute_id: z.string(),
+    place: where,
+    state: z
+      .enum(['REMOVING', 'SEARCHING', 'LEFT_OVER', 'CLEAN', 'CALLED_OFF'])
+      .describe(
+        'LEFT_OVER: the search found something, or could not be made; it is made again by itself. CLEAN: it found ' +
+          'nothing but what is kept on purpose.',
+      ),
+    skip_retention: z.boolean(),
+    deployments: z.array(z.object({ deployment_id: id, name: z.string() })).describe('Each has a receipt of its own.'),
+    gone: z.number().int().describe('How many of these have.'),
+    waiting: z
+      .array(
+        z
+          .object({
+            deployment_id: id,
+            name: z.string(),
+            status: deploymentStatus,
+            status_message: z.string().nullable(),
+            final_delete_at: instant.nullable(),
+            is_stuck: z.boolean().describe('It waits for nothing that passes by itself: status_message says why.'),
+          })
+          .openapi('Waiting'),
+      )
+      .describe('What has not gone yet, a hundred at most.'),
+    search,
+    failed: z.string().nullable().describe('Why the account could not be searched.'),
+    ...kept,
+    notes: z.array(z.string()),
+    next: z.array(z.string()).describe('What is for the customer to do, in this order.'),
+    began_at: instant,
+    clean_at: instant.nullable(),
+    ended_at: instant.nullable().describe('When it was called off, or the place was registered anew or deleted.'),
+  })
+  .openapi('Offboarding');
 
 export const timeline = z
   .object({

@@ -3,7 +3,8 @@ import type { z } from '@hono/zod-openapi';
 import type { Place } from '../../reconciler/place.ts';
 import type { ServerResources } from '../../reconciler/spec.ts';
 import type { Cloud } from '../cloud.ts';
-import type { Build, Reference, RevisionBase, Variable } from '../store/database.ts';
+import type { Kept } from '../../reconciler/aws/remaining.ts';
+import type { Build, Reference, RevisionBase, Variable, Where } from '../store/database.ts';
 import { intentOf, newestRevisions, type DeploymentRow, type RevisionRow } from '../store/deployments.ts';
 import { placeOf, placesOf } from '../store/places.ts';
 import type { ApiOptions } from './context.ts';
@@ -57,6 +58,8 @@ function shownDeployment(
     database_tier: row.database_tier,
     image_version: null,
     url,
+    deleted_at: row.deleted_at?.toISOString() ?? null,
+    final_delete_at: row.final_delete_at?.toISOString() ?? null,
     task_size: asked && sizeOf(cloud, asked.resources),
     shareable: false,
     route_through_gateway: false,
@@ -108,6 +111,24 @@ export const answerOf = async (
   options: Pick<ApiOptions, 'db' | 'cloud'>,
   row: DeploymentRow,
 ): Promise<z.infer<typeof schemas.deployment>> => (await answersOf(options, [row]))[0]!;
+
+/** What stays on purpose, with about what it costs. */
+export function pricedOf(place: Where | null, kept: readonly Kept[]) {
+  const priced = kept.map(({ what, arn, until, sizeGb, remove }) => {
+    const monthly_usd = priceOf(place, arn, sizeGb);
+    return { what, arn, until, size_gb: sizeGb, monthly_usd, remove };
+  });
+  const known = priced.flatMap(({ monthly_usd }) => monthly_usd ?? []);
+  const monthly_usd = kept.length > 0 && known.length === 0 ? null : cents(known.reduce((sum, one) => sum + one, 0));
+  return { kept: priced, monthly_usd };
+}
+
+const cents = (usd: number): number => Math.round(usd * 100) / 100;
+
+/** Nothing is charged for a secret that waits for its end, or for a task definition. */
+function priceOf(_place: Where | null, arn: string, _sizeGb: number | null): number | null {
+  return arn.includes(':snapshot:') ? null : 0;
+}
 
 const namesOf = (environment: readonly Variable[]): string[] => environment.map((variable) => variable.name).sort();
 

@@ -1,41 +1,14 @@
 /** What was made for a deployment, and what happened to it. */
 import { createRoute, z } from '@hono/zod-openapi';
 import { listEvents } from '../store/deployments.ts';
-import { findReceipt } from '../store/receipts.ts';
 import { listResources, madeOf } from '../store/resources.ts';
 import { problems, type ApiOptions, type App } from './context.ts';
-import { ApiError } from './errors.ts';
 import { deploymentOf } from './find.ts';
 import * as schemas from './schemas.ts';
 
 const tags = ['deployments'];
 
 export function addTimeline(app: App, { db }: ApiOptions): void {
-  app.openapi(
-    createRoute({
-      method: 'get',
-      path: '/v2/deployments/{deployment_id}/receipt',
-      summary: 'Read the receipt of a delete',
-      tags,
-      description: 'Ours: what was made for a deployment that is being deleted or has gone, and what stays on purpose.',
-      request: { params: schemas.deploymentPath },
-      responses: {
-        200: { description: 'It', content: schemas.json(schemas.receipt) },
-        ...problems(404),
-      },
-    }),
-    async (c) => {
-      const { deployment_id } = c.req.valid('param');
-      const row = await findReceipt(db, c.get('workspaceId'), deployment_id);
-      if (row === undefined) throw new ApiError(404, `There is no receipt of Deployment ID ${deployment_id}.`);
-      const { name, made, remainders, gone_at } = row;
-      return c.json(
-        { deployment_id, name, made: [...made], kept: [...remainders], gone_at: gone_at?.toISOString() ?? null },
-        200,
-      );
-    },
-  );
-
   app.openapi(
     createRoute({
       method: 'get',

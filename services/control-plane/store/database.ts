@@ -3,6 +3,7 @@ import { Kysely, PostgresDialect, sql, type ColumnType, type Generated, type Tra
 import pg from 'pg';
 import type { Limits, Takes } from '../../reconciler/aws/limits.ts';
 import type { PlaceOutputs } from '../../reconciler/place.ts';
+import type { Kept } from '../../reconciler/aws/remaining.ts';
 import type { State } from '../../reconciler/pass.ts';
 import type { AgentAuth, DatabaseTier, ServerResources } from '../../reconciler/spec.ts';
 import type { DeploymentStatus, RevisionStatus } from '../../reconciler/status.ts';
@@ -115,6 +116,8 @@ export interface Deployments {
   /** Null while the request that makes it still writes secrets: nobody sees it, and a sweep removes it. */
   accepted_at: Date | null;
   deleted_at: Date | null;
+  /** Until then a delete can be undone; null: it never could be. */
+  final_delete_at: Date | null;
   /** The ARN of the place's load balancer that it is behind, for good; null: the first. */
   balancer: string | null;
   /** Of AWS's limits, when it was made; null: it was made before that was counted. */
@@ -206,6 +209,25 @@ export interface Made {
   readonly kind: string;
   readonly name: string | null;
   readonly arn: string | null;
+  /** Of a database: the name of the snapshot that it ends in. */
+  readonly snapshot?: string | null;
+}
+
+/** Where something was, for as long as somebody may ask: the place itself may be gone. */
+export interface Where {
+  readonly id: string;
+  readonly name: string;
+  readonly account: string;
+  readonly region: string;
+}
+
+/** A search for what is left, and what it found beside what is kept. */
+export interface Search {
+  readonly at: string;
+  readonly calls: readonly string[];
+  /** How many ARNs it named, those included that are kept or had gone already. */
+  readonly found: number;
+  readonly left: readonly string[];
 }
 
 /** What is known of a deployment that is being removed or has gone. */
@@ -213,12 +235,51 @@ export interface Receipts {
   deployment_id: string;
   workspace_id: string;
   name: string;
+  /** Null in receipts from before it was kept. */
+  place: Json<Where> | null;
   /** What there was when its removal began. */
   made: Json<Made[]>;
-  /** What stays in the account, one sentence each. */
-  remainders: Json<string[]>;
+  /** When each of these went, by its id. */
+  gone: Json<Record<string, string>>;
+  kept: Json<readonly Kept[]>;
+  /** What else a reader should know, a sentence each. */
+  notes: Json<readonly string[]>;
+  /** The same, in receipts from before there were the two. */
+  remainders: ColumnType<string[], never, never>;
+  /** Null while it is being removed, and of what was forgotten as it was. */
+  search: Json<Search> | null;
+  began_at: Moment;
   /** Null while it is being removed. */
   gone_at: Date | null;
+}
+
+/** A customer leaves: all that is in a place is removed. Written by the API, and by whoever proves that it is done. */
+export interface Offboardings {
+  id: Generated<string>;
+  place_id: string;
+  workspace_id: string;
+  name: string;
+  /** Null of a place whose stack was never registered. */
+  place: Json<Where> | null;
+  /** Whether deletes cannot be undone meanwhile. */
+  skips_retention: boolean;
+  /** What was in it when it began. */
+  deployments: Json<{ id: string; name: string }[]>;
+  began_at: Created;
+  /** What the last search found. */
+  proof: Json<Proof> | null;
+  /** When the account was found clean. */
+  proven_at: Date | null;
+  /** When the place was taken into use again, or deleted. */
+  ended_at: Date | null;
+}
+
+export interface Proof {
+  readonly search: Search | null;
+  readonly kept: readonly Kept[];
+  readonly notes: readonly string[];
+  /** Why the search could not be made. */
+  readonly failed: string | null;
 }
 
 export interface RevisionStatuses {
@@ -322,6 +383,7 @@ export interface Tables {
   deployment_statuses: DeploymentStatuses;
   revision_statuses: RevisionStatuses;
   receipts: Receipts;
+  offboardings: Offboardings;
   resources: Resources;
   events: Events;
 }

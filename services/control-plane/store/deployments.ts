@@ -16,7 +16,8 @@ import {
   type Variable,
 } from './database.ts';
 import type { Looks } from './looks.ts';
-import { beginReceipt, endReceipt } from './receipts.ts';
+import { isOffboarding } from './places.ts';
+import { dropReceipt, endReceipt } from './receipts.ts';
 import { madeFor, madeOf, type ResourceRow } from './resources.ts';
 
 /** Of each deployment, beside the one that serves. */
@@ -38,6 +39,7 @@ export interface DeploymentRow {
   readonly created_at: Date;
   readonly updated_at: Date;
   readonly deleted_at: Date | null;
+  readonly final_delete_at: Date | null;
   readonly status: DeploymentStatus;
   readonly status_message: string | null;
   readonly active_revision_id: string | null;
@@ -97,9 +99,19 @@ export interface DeploymentFilter {
   readonly ids?: readonly string[];
 }
 
-/** Deleted shows at once, before a pass has seen it. */
-const shownStatus = sql<DeploymentStatus>`
-  case when d.deleted_at is not null then 'AWAITING_DELETE' else coalesce(s.status, 'AWAITING_DATABASE') end`;
+/** What a pass wrote while there was a delete; of a deployment that has none any more, nothing was seen since. */
+const UNDONE = sql`s.status in ('AWAITING_DELETE', 'AWAITING_FINAL_DELETE')`;
+const UNDONE_MESSAGE = 'its delete was undone: its servers are made again';
+
+/** Deleted shows at once, before a pass has seen it, and so does that a delete was undone. */
+export const shownStatus = sql<DeploymentStatus>`
+  case when d.final_delete_at > now() then 'AWAITING_FINAL_DELETE'
+    when d.deleted_at is not null then 'AWAITING_DELETE'
+    when ${UNDONE} then 'READY'
+    else coalesce(s.status, 'AWAITING_DATABASE') end`;
+
+export const shownMessage = sql<string | null>`
+  case when d.deleted_at is null and ${UNDONE} then ${UNDONE_MESSAGE}::text else s.message end`;
 
 const deployments = (db: Database | Tx) =>
   db
@@ -122,9 +134,10 @@ const deployments = (db: Database | Tx) =>
       'd.created_at',
       'd.updated_at',
       'd.deleted_at',
+      'd.final_delete_at',
       's.active_revision_id',
-      's.message as status_message',
     ])
+    .select(shownMessage.as('status_message'))
     .select(shownStatus.as('status'));
 
 const revisions = (db: Database | Tx) =>
@@ -184,10 +197,13 @@ export async function listDeployments(
 
 /** The same as `shownStatus`, as PostgreSQL finds it by the indices. */
 function isShownAs(status: DeploymentStatus): RawBuilder<boolean> {
-  if (status === 'AWAITING_DELETE') return sql`d.deleted_at is not null`;
+  if (status === 'AWAITING_FINAL_DELETE') return sql`d.deleted_at is not null and d.final_delete_at > now()`;
+  if (status === 'AWAITING_DELETE')
+    return sql`d.deleted_at is not null and coalesce(d.final_delete_at, d.deleted_at) <= now()`;
   const rows = sql`select from deployment_statuses s where s.deployment_id = d.id`;
   if (status === 'AWAITING_DATABASE')
     return sql`d.deleted_at is null and not exists (${rows} and s.status <> ${status})`; // there may be no row yet
+  if (status === 'READY') return sql`d.deleted_at is null and exists (${rows} and (s.status = ${status} or ${UNDONE}))`;
   return sql`d.deleted_at is null and exists (${rows} and s.status = ${status})`;
 }
 
@@ -248,7 +264,7 @@ export interface NewDeployment {
 
 /**
  * A deployment that nobody sees yet, written before its secret is: whatever the request leaves in the account when its
- * process dies is found by it, and removed. False: the place has just been removed.
+ * process dies is found by it, and removed. Nothing is when the place has just been removed, or its customer leaves.
  *
  * @param choose its load balancer, one deployment of the place at a time; what it throws leaves nothing
  *   behind. @default the first
@@ -257,7 +273,7 @@ export async function draftDeployment(
   db: Database,
   given: NewDeployment,
   choose: (tx: Tx) => Promise<string | null> = () => Promise.resolve(null),
-): Promise<boolean> {
+): Promise<'drafted' | 'no place' | 'offboarding'> {
   return db.transaction().execute(async (tx) => {
     const place = await tx
       .selectFrom('places')
@@ -265,7 +281,8 @@ export async function draftDeployment(
       .where('id', '=', given.placeId)
       .forUpdate()
       .executeTakeFirst();
-    if (place === undefined) return false;
+    if (place === undefined) return 'no place';
+    if (await isOffboarding(tx, place.id)) return 'offboarding';
     const balancer = await choose(tx);
     await tx
       .insertInto('deployments')
@@ -282,7 +299,7 @@ export async function draftDeployment(
         takes: given.takes === undefined ? null : json(given.takes),
       })
       .execute();
-    return true;
+    return 'drafted';
   });
 }
 
@@ -333,6 +350,9 @@ export const oldDrafts = async (db: Database, minutes: number, limit: number): P
       .execute()
   ).map((row) => row.id);
 
+/** By the clock itself, and not by the beginning of the transaction, which may have waited for a pass to begin. */
+const undoUntil = sql<Date | null>`case when final_delete_at > clock_timestamp() then final_delete_at end`;
+
 export interface DeploymentChange {
   readonly displayName?: string;
   readonly customUrl?: string;
@@ -357,7 +377,14 @@ export async function revisionsBefore(db: Database | Tx, deploymentId: string): 
 }
 
 /** Its delete was asked for, perhaps while a request was under way. */
-export class BeingDeleted extends Error {}
+export class BeingDeleted extends Error {
+  /** Until when it can be undone. */
+  readonly undoUntil: Date | null;
+  constructor(undoUntil: Date | null) {
+    super('being deleted');
+    this.undoUntil = undoUntil;
+  }
+}
 
 /**
  * Changes a deployment, and adds the revision that `next` makes of what was asked before, if any. One at a time: two
@@ -378,10 +405,11 @@ export async function changeDeployment(
     const row = await tx
       .selectFrom('deployments')
       .select(['deleted_at', 'type', 'base'])
+      .select(undoUntil.as('undo_until'))
       .where('id', '=', id)
       .forUpdate()
       .executeTakeFirst();
-    if (row === undefined || row.deleted_at !== null) throw new BeingDeleted(id);
+    if (row === undefined || row.deleted_at !== null) throw new BeingDeleted(row?.undo_until ?? null);
     const intent = next === null ? null : next(await revisionsBefore(tx, id), row);
     const { displayName, customUrl, type, databaseTier } = change;
     await tx
@@ -469,15 +497,30 @@ async function pruneRevisions(tx: Tx, deploymentId: string): Promise<void> {
       and not exists (select from deployment_statuses d where d.active_revision_id = r.id)`.execute(tx);
 }
 
+/** For how long a delete can be undone. */
+export interface Retention {
+  /** As the request says. Null: as it is, and of a first delete what follows. */
+  readonly hours: number | null;
+  /** Of production deployments that have served; others have nothing worth the cost. */
+  readonly production: number;
+}
+
 /**
- * Asks for everything to be removed. Asking twice is asking once.
+ * Asks for everything to be removed, when the time to undo it is over. Asking twice is asking once; while it can be
+ * undone, another time may be asked for.
  * @returns whether the workspace has it
  */
-export async function deleteDeployment(db: Database, looks: Looks, workspaceId: string, id: string): Promise<boolean> {
+export async function deleteDeployment(
+  db: Database,
+  looks: Looks,
+  workspaceId: string,
+  id: string,
+  retention: Retention,
+): Promise<boolean> {
   return db.transaction().execute(async (tx) => {
     const found = await tx
       .updateTable('deployments')
-      .set({ deleted_at: sql`coalesce(deleted_at, now())`, updated_at: now })
+      .set({ ...deletion(retention), updated_at: now })
       .where('id', '=', id)
       .where('workspace_id', '=', workspaceId)
       .where('accepted_at', 'is not', null)
@@ -485,6 +528,55 @@ export async function deleteDeployment(db: Database, looks: Looks, workspaceId: 
       .executeTakeFirst();
     if (found) await looks.ask(tx, id);
     return found !== undefined;
+  });
+}
+
+export function deletion({ hours, production }: Retention) {
+  const after = (amount: number) => sql`now() + ${amount}::float8 * interval '1 hour'`;
+  const served = sql`exists (
+    select from deployment_statuses s where s.deployment_id = deployments.id and s.active_revision_id is not null)`;
+  const first =
+    hours === null ? sql`case when type = 'prod' and ${served} then ${after(production)} else now() end` : after(hours);
+  const again = hours === null ? sql`final_delete_at` : after(hours);
+  return {
+    deleted_at: sql<Date>`coalesce(deleted_at, now())`,
+    final_delete_at: sql<Date>`
+      case when deleted_at is null then ${first} when final_delete_at > now() then ${again} else final_delete_at end`,
+  };
+}
+
+/**
+ * Brings a deployment back whose delete can still be undone: its last good revision is the target again.
+ * @returns `over`: everything of it is being removed
+ */
+export async function undelete(
+  db: Database,
+  looks: Looks,
+  workspaceId: string,
+  id: string,
+): Promise<'back' | 'over' | 'missing' | 'offboarding'> {
+  return db.transaction().execute(async (tx) => {
+    const owned = tx.selectFrom('deployments').where('id', '=', id).where('workspace_id', '=', workspaceId);
+    const accepted = owned.where('accepted_at', 'is not', null);
+    const found = await accepted.select('place_id').executeTakeFirst();
+    if (found === undefined) return 'missing';
+    // The place first, as whoever offboards it does: either sees the other.
+    const leaves = await isOffboarding(tx, found.place_id);
+    const row = await accepted.select('deleted_at').forUpdate().executeTakeFirst();
+    if (row === undefined) return 'missing';
+    if (row.deleted_at === null) return 'back';
+    if (leaves) return 'offboarding';
+    const back = await tx
+      .updateTable('deployments')
+      .set({ deleted_at: null, final_delete_at: null, updated_at: now })
+      .where('id', '=', id)
+      .where(sql<boolean>`final_delete_at > clock_timestamp()`)
+      .returning('id')
+      .executeTakeFirst();
+    if (back === undefined) return 'over';
+    await dropReceipt(tx, id);
+    await looks.ask(tx, id);
+    return 'back';
   });
 }
 
@@ -522,12 +614,11 @@ export async function forgetDeployment(
     const unseen = byRequest
       .filter(({ id }) => !seen.some((one) => one.id === id))
       .map((one) => madeOf({ ...one, outputs: null }));
-    const remainders = [
+    const notes = [
       ...seen.map((one) => `left in the account by a forced delete: ${called(one)}`),
       ...unseen.map((one) => `perhaps left in the account by a forced delete: ${called(one)}`),
     ];
-    await beginReceipt(tx, { ...row, workspaceId: row.workspace_id });
-    await endReceipt(tx, row.id, remainders);
+    await endReceipt(tx, row, { kept: [], notes, search: null });
     await tx
       .updateTable('deployment_statuses')
       .set({ active_revision_id: null })

@@ -246,6 +246,40 @@ const steps: Record<string, Migration> = {
         end $$`.execute(db);
     },
   },
+  '0007_teardown': {
+    async up(db: Kysely<unknown>) {
+      await sql`alter table deployments add column final_delete_at timestamptz`.execute(db);
+      // A receipt says where, when each thing went, what stays and what was searched. Places have one of their own.
+      await sql`
+        alter table receipts
+          add column place jsonb,
+          add column began_at timestamptz not null default now(),
+          add column gone jsonb not null default '{}',
+          add column kept jsonb not null default '[]',
+          add column notes jsonb not null default '[]',
+          add column search jsonb`.execute(db);
+      // Receipts from before, and of replicas of the version before, have sentences alone.
+      await sql`alter table receipts alter column remainders set default '[]'`.execute(db);
+      await sql`update receipts set began_at = coalesce(gone_at, now())`.execute(db);
+      await sql`create index receipts_listed on receipts (workspace_id, began_at desc, deployment_id)`.execute(db);
+      await sql`
+        create table offboardings (
+          id uuid primary key default gen_random_uuid(),
+          place_id uuid not null,
+          workspace_id uuid not null references workspaces,
+          name text not null,
+          place jsonb,
+          skips_retention boolean not null,
+          deployments jsonb not null,
+          began_at timestamptz not null default now(),
+          proof jsonb,
+          proven_at timestamptz,
+          ended_at timestamptz
+        )`.execute(db);
+      await sql`create unique index offboardings_open on offboardings (place_id) where ended_at is null`.execute(db);
+      await sql`create index offboardings_of_place on offboardings (place_id, began_at desc)`.execute(db);
+    },
+  },
   '0008_fleet': {
     async up(db: Kysely<unknown>) {
       await sql`alter table places add column limits jsonb, add column limits_at timestamptz`.execute(db);

@@ -4,6 +4,7 @@
  * was started.
  */
 import { sql, type Expression, type ExpressionBuilder, type Selectable, type SqlBool } from 'kysely';
+import type { Remaining } from '../../reconciler/aws/remaining.ts';
 import type { Place } from '../../reconciler/place.ts';
 import type { AgentAuth, DatabaseTier } from '../../reconciler/spec.ts';
 import { Superseded, type Row, type Rows, type State } from '../../reconciler/pass.ts';
@@ -27,7 +28,7 @@ import {
 } from './database.ts';
 import { newestRevisions, type RevisionRow } from './deployments.ts';
 import { placeOf } from './places.ts';
-import { beginReceipt, endReceipt } from './receipts.ts';
+import { endReceipt, searchOf } from './receipts.ts';
 
 const EVENTS_KEPT = 2000;
 /** Revisions that a pass is told of, beside the newest and the active one. */
@@ -58,6 +59,7 @@ export interface Seen {
     readonly id: string;
     readonly name: string;
     readonly workspaceId: string;
+    readonly placeId: string;
     readonly type: 'dev' | 'prod';
     readonly databaseTier: DatabaseTier | null;
     readonly source: string;
@@ -65,6 +67,8 @@ export interface Seen {
     readonly base: RevisionBase | null;
   };
   readonly isDeleted: boolean;
+  /** Until when its delete can be undone, and in how many seconds that is; null when it cannot be, or not any more. */
+  readonly undo: { readonly until: Date; readonly seconds: number } | null;
   /** Whether its request was never answered: what it left behind is only its secret. */
   readonly isDraft: boolean;
   readonly place: Place | undefined;
@@ -127,6 +131,8 @@ async function seenOf(
   const deployment = await tx
     .selectFrom('deployments')
     .selectAll()
+    // By the store's own clock, by which an undelete is judged, too: one of the two is first.
+    .select(sql<number | null>`extract(epoch from final_delete_at - clock_timestamp())::float8`.as('undo_seconds'))
     .where('id', '=', deploymentId)
     .forShare()
     .executeTakeFirstOrThrow();
@@ -142,12 +148,14 @@ async function seenOf(
       id: deployment.id,
       name: deployment.name,
       workspaceId: deployment.workspace_id,
+      placeId: deployment.place_id,
       type: deployment.type,
       databaseTier: deployment.database_tier,
       source: deployment.source,
       base: deployment.base,
     },
     isDeleted: deployment.deleted_at !== null,
+    undo: undoOf(deployment),
     isDraft: deployment.accepted_at === null,
     place: placeOf(place, deployment.balancer),
     activeRevisionId: active_revision_id,
@@ -155,6 +163,11 @@ async function seenOf(
     revisions: await seenRevisions(tx, deploymentId, active_revision_id),
   };
 }
+
+const undoOf = (row: { final_delete_at: Date | null; undo_seconds: number | null }): Seen['undo'] =>
+  row.final_delete_at !== null && row.undo_seconds! > 0
+    ? { until: row.final_delete_at, seconds: row.undo_seconds! }
+    : null;
 
 async function seenRevisions(tx: Tx, deploymentId: string, active: string | null): Promise<SeenRevision[]> {
   const newest = (await newestRevisions(tx, [deploymentId])).get(deploymentId);
@@ -267,6 +280,9 @@ export function rowsOf(db: Database, deploymentId: string, epoch: number): Rows 
           where deployment_id = ${deploymentId} and epoch = ${epoch} for share
         ), dropped as (
           delete from resources r using mine where r.deployment_id = mine.deployment_id and r.id = ${id}
+        ), noted as (
+          update receipts set gone = gone || jsonb_build_object(${id}::text, now())
+          from mine where receipts.deployment_id = mine.deployment_id and gone_at is null
         )
         select exists (select from mine) as mine`.execute(db);
       if (!rows[0]?.mine) throw new Superseded('another pass has begun');
@@ -386,12 +402,9 @@ export async function setDeploymentStatus(
 }
 
 /** Everything is removed: all that stays is the receipt. */
-export async function forget(tx: Tx, seen: Seen, remainders: readonly string[]): Promise<void> {
-  const { id } = seen.deployment;
-  if (!seen.isDraft) {
-    await beginReceipt(tx, seen.deployment);
-    await endReceipt(tx, id, remainders);
-  }
+export async function forget(tx: Tx, seen: Seen, found: Remaining): Promise<void> {
+  const { id, workspaceId: workspace_id, name, placeId: place_id } = seen.deployment;
+  if (!seen.isDraft) await endReceipt(tx, { id, workspace_id, name, place_id }, { ...found, search: searchOf(found) });
   await tx
     .updateTable('deployment_statuses')
     .set({ active_revision_id: null })
@@ -409,15 +422,20 @@ export async function trimEvents(tx: Tx, deploymentId: string): Promise<void> {
 }
 
 /** Deletes what is too old: a batch, by one process at a time. */
-export async function prune(db: Database, days: number): Promise<void> {
+export async function prune(
+  db: Database,
+  keep: { readonly eventDays: number; readonly receiptDays: number },
+): Promise<void> {
   await db.transaction().execute(async (tx) => {
     const { rows } = await sql<{ mine: boolean }>`
       select pg_try_advisory_xact_lock(hashtext('freehold prune')) as mine`.execute(tx);
     if (!rows[0]?.mine) return;
-    const old = sql<Date>`now() - ${days} * interval '1 day'`;
+    const before = (days: number) => sql<Date>`now() - ${days} * interval '1 day'`;
+    const [old, settled] = [before(keep.eventDays), before(keep.receiptDays)];
     await sql`delete from events where id in (select id from events where at < ${old} limit 10000)`.execute(tx);
     await sql`
       delete from receipts where deployment_id in (
-        select deployment_id from receipts where gone_at < ${old} limit 1000)`.execute(tx);
+        select deployment_id from receipts where gone_at < ${settled} limit 1000)`.execute(tx);
+    await sql`delete from offboardings where ended_at < ${settled}`.execute(tx);
   });
 }

@@ -157,6 +157,8 @@ export async function changePlace(
       const moved = IDENTITY.find((field) => before[field] !== outputs[field]) ?? (stays ? undefined : 'moreBalancers');
       if (moved !== undefined && (await deploymentsIn(tx, id)) > 0) return moved;
     }
+    // Registered anew, it is taken into use again.
+    if (outputs !== undefined && !isDeepStrictEqual(outputs, before)) await endOffboarding(tx, id);
     await tx
       .updateTable('places')
       .set({
@@ -194,12 +196,32 @@ export async function deploymentsIn(db: Database | Tx, placeId: string): Promise
   return count;
 }
 
+/** Whether a place's customer leaves. Until the transaction ends, none begins to, and none ceases to. */
+export async function isOffboarding(tx: Tx, placeId: string): Promise<boolean> {
+  await tx.selectFrom('places').select('id').where('id', '=', placeId).forShare().execute();
+  const open = tx.selectFrom('offboardings').select('id').where('place_id', '=', placeId).where('ended_at', 'is', null);
+  return (await open.executeTakeFirst()) !== undefined;
+}
+
+/** What was deleted stays so; new deployments may come, and what can still be undeleted may be. */
+export async function endOffboarding(db: Database | Tx, placeId: string): Promise<boolean> {
+  const ended = await db
+    .updateTable('offboardings')
+    .set({ ended_at: now })
+    .where('place_id', '=', placeId)
+    .where('ended_at', 'is', null)
+    .returning('id')
+    .executeTakeFirst();
+  return ended !== undefined;
+}
+
 /** False when deployments use it. */
 export async function removePlace(db: Database, id: string): Promise<boolean> {
   return db.transaction().execute(async (tx) => {
     // No deployment can be added while we look: adding one locks the place too.
     await tx.selectFrom('places').select('id').where('id', '=', id).forUpdate().execute();
     if ((await deploymentsIn(tx, id)) > 0) return false;
+    await endOffboarding(tx, id);
     await tx.deleteFrom('places').where('id', '=', id).execute();
     return true;
   });

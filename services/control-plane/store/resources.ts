@@ -21,6 +21,7 @@ export const madeOf = ({
     textIn((inputs as { match?: unknown } | null)?.match, 'path') ??
     textIn((inputs as { match?: unknown } | null)?.match, 'host'),
   arn: textIn(outputs, 'arn'),
+  ...(textIn(outputs, 'finalSnapshot') === null ? {} : { snapshot: textIn(outputs, 'finalSnapshot') }),
 });
 
 const textIn = (value: unknown, name: string): string | null => {

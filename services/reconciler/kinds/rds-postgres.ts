@@ -2,12 +2,14 @@ import {
   CreateDBInstanceCommand,
   DeleteDBInstanceCommand,
   DescribeDBInstancesCommand,
+  DescribeDBSnapshotsCommand,
   ModifyDBInstanceCommand,
   type DBInstance,
   type PendingModifiedValues,
 } from '@aws-sdk/client-rds';
 import { randomBytes } from 'node:crypto';
 import { arn, changesOurs, createsOurs } from '../aws/arn.ts';
+import type { Account } from '../aws/account.ts';
 import { Terminal, hasCode } from '../aws/errors.ts';
 import type { Grant, Scope } from '../aws/grant.ts';
 import { requireOurs, tagList, tagRecord } from '../aws/tags.ts';
@@ -69,6 +71,11 @@ export interface Database {
   readonly databaseName: string;
 }
 
+interface Made extends Database {
+  /** What the database ends in when it is removed; null: in nothing. For receipts. */
+  readonly finalSnapshot: string | null;
+}
+
 /** RDS's "DB instance status" table: these can be connected to. */
 const USABLE = new Set([
   'available',
@@ -111,7 +118,7 @@ export function databaseGrants(scope: Scope): Grant[] {
 /**
  * A PostgreSQL instance: encrypted, private, patched, with a password that nobody has until `database-uri` sets one.
  */
-export const rdsPostgres: Kind<RdsPostgresInputs, Live, Database> = {
+export const rdsPostgres: Kind<RdsPostgresInputs, Live, Made> = {
   kind: 'rds-postgres',
   iam: (scope) => [
     ...databaseGrants(scope),
@@ -137,6 +144,11 @@ export const rdsPostgres: Kind<RdsPostgresInputs, Live, Database> = {
       resources: [arn(scope, 'rds', `db:${scope.prefix}-*`)],
       conditions: changesOurs(scope),
       why: "removes a deleted deployment's database, in production with a final snapshot",
+    },
+    {
+      actions: ['rds:DescribeDBSnapshots'],
+      resources: [arn(scope, 'rds', `snapshot:${scope.prefix}-*`)],
+      why: 'sees the final snapshot of a removed database, for the receipt of the delete',
     },
   ],
   pollSeconds: 15,
@@ -192,7 +204,16 @@ export const rdsPostgres: Kind<RdsPostgresInputs, Live, Database> = {
     return {
       is: 'ready',
       live,
-      out: { arn: found.DBInstanceArn!, identifier, resourceId: live.resourceId, host, port, user, databaseName },
+      out: {
+        arn: found.DBInstanceArn!,
+        identifier,
+        resourceId: live.resourceId,
+        host,
+        port,
+        user,
+        databaseName,
+        finalSnapshot: inputs.protected ? finalSnapshot(identifier, live.resourceId) : null,
+      },
     };
   },
 
@@ -274,8 +295,8 @@ export const rdsPostgres: Kind<RdsPostgresInputs, Live, Database> = {
       return 'somebody has put deletion protection on the database: take it off in RDS';
     try {
       if (live.settings.protected) {
-        // Takes effect a moment later: the next look deletes it.
-        const off = { DeletionProtection: false, ApplyImmediately: true };
+        // Takes effect a moment later: the next look deletes it. Its final snapshot is ours by the tags that it copies.
+        const off = { DeletionProtection: false, CopyTagsToSnapshot: true, ApplyImmediately: true };
         await aws.rds.send(new ModifyDBInstanceCommand({ DBInstanceIdentifier: inputs.name, ...off }));
         return 'its deletion protection is taken off';
       }
@@ -333,6 +354,27 @@ export const finalSnapshot = (name: string, resourceId: string): string =>
     .replace(/[^a-zA-Z0-9]/g, '')
     .slice(-8)
     .toLowerCase()}`;
+
+export interface FinalSnapshot {
+  readonly arn: string;
+  readonly sizeGb: number | null;
+  /** A database can be restored from it when it is `available`. */
+  readonly status: string;
+}
+
+/** Undefined: there is none of this name. */
+export async function describeFinalSnapshot(aws: Account, name: string): Promise<FinalSnapshot | undefined> {
+  try {
+    const { DBSnapshots } = await aws.rds.send(new DescribeDBSnapshotsCommand({ DBSnapshotIdentifier: name }));
+    const found = DBSnapshots?.[0];
+    if (found === undefined) return undefined;
+    const { DBSnapshotArn, AllocatedStorage: sizeGb = null, Status: status = 'unknown' } = found;
+    return { arn: DBSnapshotArn!, sizeGb, status };
+  } catch (error) {
+    if (hasCode(error, 'DBSnapshotNotFound', 'DBSnapshotNotFoundFault')) return undefined;
+    throw error;
+  }
+}
 
 /**
  * RDS user guide, "Managing capacity automatically": the limit is at least a tenth more than there is. One that it

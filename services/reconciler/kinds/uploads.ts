@@ -91,6 +91,10 @@ async function list(aws: Account, Bucket: string, Prefix: string): Promise<Parti
   }
 }
 
+/** Those that were uploaded for any deployment, a thousand at most: enough to say that some are left. */
+export const archivesIn = async (aws: Account, bucket: string): Promise<string[]> =>
+  ((await list(aws, bucket, 'uploads/')).Contents ?? []).map((object) => object.Key!);
+
 export const uploadsOf = (bucket: string, deploymentId: string): UploadsInputs => ({
   bucket,
   name: folder(deploymentId),
