@@ -308,9 +308,9 @@ describe('the contract of every kind', () => {
       [],
       'nothing is left',
     );
-    const { left, kept } = await remaining(s.aws, place, d.id);
+    const { left, kept } = await remaining(s.aws, place, d.id, []);
     assert.deepEqual(left, []);
-    assert(kept.some(({ why }) => /final snapshot/.test(why)));
+    assert(kept.some(({ what }) => /final snapshot/.test(what)));
   });
 });
 

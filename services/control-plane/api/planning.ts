@@ -75,8 +75,9 @@ export function planDeployment(
   const seen: Seen = {
     epoch: 0,
     asked: 0,
-    deployment: { ...owner, databaseTier: null, base: null },
+    deployment: { ...owner, placeId: place.id, databaseTier: null, base: null },
     isDeleted: false,
+    undo: null,
     isDraft: true,
     place,
     activeRevisionId: null,
@@ -88,7 +89,7 @@ export function planDeployment(
 
 async function seenOf({ db }: ApiOptions, row: DeploymentRow): Promise<Seen> {
   const seen = await peek(db, row.id);
-  if (seen === undefined || seen.isDeleted) throw beingDeleted(row.id);
+  if (seen === undefined || seen.isDeleted) throw beingDeleted(row.id, seen?.undo?.until ?? null);
   return seen;
 }
 
