@@ -188,7 +188,10 @@ export async function plan(p: Planning): Promise<Plan> {
   const [sights, gone] = await Promise.all([walk(p), Promise.all(removed.map((row) => lookAtRemoved(p, row)))]);
   const stopped = (id: string): boolean => rows.get(id)?.gaveUp?.generation === p.generation;
 
-  const steps = p.observeOnly ? [] : sights.filter(({ id }) => !stopped(id)).flatMap(stepOf);
+  const inOrder = p.observeOnly ? [] : sights.filter(({ id }) => !stopped(id)).flatMap(stepOf);
+  const { starts, end: seconds } = timesOf(p.graph, inOrder);
+  // What waits for something slow comes after what does not.
+  const steps = inOrder.toSorted((a, b) => starts.get(a.id)![0] - starts.get(b.id)![0]);
   const leaving = gone.filter(({ is }) => is === 'there').map(({ row }) => row);
   const kept = unwanted.filter((row) => !removed.includes(row) && row.inputs !== null);
   const removals = p.observeOnly ? [] : usersFirst(leaving).map((row) => removal(p, row, leaving, sights));
@@ -211,7 +214,6 @@ export async function plan(p: Planning): Promise<Plan> {
     ...gone.flatMap(({ row, is, why }) => (is === 'unseen' ? [told('resource', row.id, why)] : [])),
   ];
   const busy = new Set(steps.map(({ id }) => id));
-  const seconds = criticalPath(p.graph, steps);
   return {
     steps: all,
     unchanged: sights.filter(({ id, is }) => is === 'in sync' && !busy.has(id)).map(({ id }) => id),
@@ -310,16 +312,21 @@ const keep = ({ id, kind }: Row): Step => ({
   writes: 0,
 });
 
-/** The longest way from a step to one that needs it. */
-function criticalPath(graph: Graph, steps: readonly Step[]): Seconds {
+/** When each resource's turn comes, and when all are ready: the longest way from one step to those that need it. */
+function timesOf(
+  graph: Graph,
+  steps: readonly Step[],
+): { readonly starts: ReadonlyMap<string, Seconds>; readonly end: Seconds } {
   const took = new Map(steps.map(({ id, seconds }) => [id, seconds]));
-  const until = new Map<string, Seconds>();
+  const starts = new Map<string, Seconds>();
+  const ends = new Map<string, Seconds>();
   for (const { id, needs } of graph.nodes) {
-    const [from, to] = longest(Object.values(needs).map((need) => until.get(need.id)!));
+    const [from, to] = longest(Object.values(needs).map((need) => ends.get(need.id)!));
     const [least, most] = took.get(id) ?? [0, 0];
-    until.set(id, [from + least, to + most]);
+    starts.set(id, [from, to]);
+    ends.set(id, [from + least, to + most]);
   }
-  return longest([...until.values()]);
+  return { starts, end: longest([...ends.values()]) };
 }
 
 const longest = (all: readonly Seconds[]): Seconds => [

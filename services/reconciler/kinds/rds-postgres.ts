@@ -156,8 +156,8 @@ export const rdsPostgres: Kind<RdsPostgresInputs, Live, Made> = {
   // As seen by users of Terraform's AWS provider; AWS promises nothing. A final snapshot adds to the removal.
   usual: ({ multiAz, protected: snapshot }, changes = []) => ({
     ready: multiAz ? [900, 1200] : [300, 600],
-    // Only what restarts it is waited for: https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/Overview.DBInstance.Modifying.html
-    changed: restarts(changes) ? [300, 900] : [0, 60],
+    // Only what restarts it is waited for: a restart takes a minute or two, another class up to a quarter of an hour.
+    changed: restarts(changes) ? [120, 900] : [0, 60],
     gone: snapshot ? [300, 900] : [180, 300],
   }),
   foresee: ({ name: identifier, user, databaseName }) => ({ identifier, user, databaseName }),

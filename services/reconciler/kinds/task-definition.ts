@@ -87,7 +87,7 @@ export const taskDefinition: Kind<TaskDefinitionInputs, Live, { arn: string; fam
   foresee: ({ family }) => ({ family }),
   renews: ['arn'],
   effect: () => ({ is: 'replace', means: 'another version of the definition, of which the tasks are started anew' }),
-  calls: () => ({ observe: 1, create: 1, change: 1, remove: 2 }),
+  calls: () => ({ observe: 1, create: 1, change: 1, remove: 1 }),
 
   async observe({ aws, tags }, { family }) {
     try {
