@@ -1,4 +1,4 @@
-import { ListClustersCommand } from '@aws-sdk/client-ecs';
+import { DescribeClustersCommand, ListClustersCommand } from '@aws-sdk/client-ecs';
 import { DeleteRoleCommand, IAMClient, SimulatePrincipalPolicyCommand } from '@aws-sdk/client-iam';
 import { GetCallerIdentityCommand } from '@aws-sdk/client-sts';
 import assert from 'node:assert/strict';
@@ -6,6 +6,7 @@ import { after, before, describe, test } from 'node:test';
 import { Accounts } from '../../services/reconciler/aws/account.ts';
 import { PlaceUnavailable, explain } from '../../services/reconciler/aws/errors.ts';
 import type { Rehearsal } from '../../services/rehearsal/index.ts';
+import { eventually } from '../support/eventually.ts';
 import { makePlace, type TestPlace } from '../support/place.ts';
 import { openRehearsal } from '../support/rehearsal.ts';
 
@@ -58,6 +59,35 @@ describe('entering an account', { timeout: 60_000 }, () => {
       Array.from({ length: calls }, (_, i) => sessions[i % 3]!.iam.send(new SimulatePrincipalPolicyCommand(ask))),
     );
     assert.ok((performance.now() - before) / 1000 >= (calls / concurrency) * delaySeconds);
+    accounts.close();
+  });
+
+  test('an API that does not answer holds up one look, and not each of those behind it', async () => {
+    const timeouts = { timeoutSeconds: 0.4, rates: { pace: rehearsal.pace } };
+    const accounts = new Accounts({ credentials: t.credentials, endpoint: rehearsal.endpoint, ...timeouts });
+    const aws = await accounts.enter(t.place, { name: 'unanswered' });
+    const urgent = await accounts.enter(t.place, { name: 'unanswered' }, { isUrgent: true });
+    await rehearsal.fault({ account: ACCOUNT, service: 'ecs', action: 'DescribeClusters', timeout: true, times: 9 });
+    const seconds = async (act: () => Promise<unknown>): Promise<number> => {
+      const before = performance.now();
+      await assert.rejects(act(), (error) =>
+        /^AWS cannot be reached: ecs:Des.*: ETIMEDOUT/.test(explain(error).message),
+      );
+      return (performance.now() - before) / 1000;
+    };
+    const ask = () => aws.ecs.send(new DescribeClustersCommand({ clusters: [t.place.clusterArn] }));
+    const asked = async () =>
+      (await rehearsal.calls()).filter(
+        (call) =>
+          call.account === ACCOUNT && call.principal.endsWith('/unanswered') && call.action.startsWith('DescribeC'),
+      ).length;
+    const [first, ...others] = [await seconds(ask), await seconds(ask), await seconds(ask)];
+    assert.ok(first! >= 0.4, `${first}`);
+    assert.ok(Math.max(...others) < 2, `${others.join()}`);
+    const one = await asked();
+    assert.ok(one <= 1, `${one}`);
+    await assert.rejects(urgent.ecs.send(new DescribeClustersCommand({ clusters: [t.place.clusterArn] }))); // it may be back for who waits
+    await eventually('the urgent call was made', async () => (await asked()) > one);
     accounts.close();
   });
 

@@ -63,6 +63,8 @@ export interface AccountsOptions {
   readonly concurrency?: number;
   /** How much of AWS's request rates is ours. @default four fifths of what AWS publishes */
   readonly rates?: RatesOptions;
+  /** Until a call that is not answered counts as failed. @default 30 */
+  readonly timeoutSeconds?: number;
   /** Told of every call, after it ended. `service` and `operation` as in an IAM action. */
   readonly onCall?: (call: Call) => void;
 }
@@ -113,6 +115,8 @@ const REFRESH_BEFORE_SECONDS = 300;
 const BACKGROUND_WAIT_SECONDS = 20;
 const URGENT_WAIT_SECONDS = 10;
 const TIMEOUTS = { connectionTimeout: 5_000, requestTimeout: 30_000, throwOnRequestTimeout: true };
+/** How long what runs in the background leaves alone an API that did not answer in time. */
+const AWAY_SECONDS = 15;
 
 interface Entered {
   readonly urgent: Account;
@@ -137,6 +141,8 @@ export class Accounts {
   readonly #sessions = new Map<string, Entered>();
   /** By account and region, as AWS counts: what one session learns of AWS's rate holds for all. */
   readonly #clients = new Map<string, Account>();
+  /** Until when, in milliseconds: by account, region and service. */
+  readonly #away = new Map<string, number>();
   /** Calls that may be made now, of each account, region and API. */
   readonly rates: Rates;
 
@@ -277,6 +283,7 @@ export class Accounts {
   }
 
   #makeClients(id: string, region: string): Account {
+    const timeouts = { ...TIMEOUTS, requestTimeout: (this.#options.timeoutSeconds ?? 30) * 1000 };
     const credentials = Object.assign(() => calling.getStore()!.session(), {
       memoized: true, // or the client would keep the first session's
     });
@@ -285,7 +292,7 @@ export class Accounts {
       credentials,
       retryMode: 'standard', // the SDK's adaptive mode slows all calls of a service for one that is refused
       maxAttempts: 3,
-      requestHandler: TIMEOUTS,
+      requestHandler: timeouts,
       ...this.#endpoint(),
     });
     const watched = <C extends Watchable>(service: string, client: C): C => {
@@ -369,6 +376,9 @@ export class Accounts {
       const { who, isUrgent } = caller;
       const call = { account, region, service, operation: operationOf(context) };
       const started = performance.now();
+      // One look found out that it does not answer: the others need not hold a worker for as long, each.
+      const key = `${account} ${region} ${service}`;
+      if (!isUrgent && started < (this.#away.get(key) ?? 0)) throw new Unanswered();
       const seconds = isUrgent ? URGENT_WAIT_SECONDS : BACKGROUND_WAIT_SECONDS;
       await rates.take({ ...call, who, isUrgent, seconds });
       const end = await turns.take();
@@ -377,6 +387,7 @@ export class Accounts {
         return await next(args);
       } catch (error) {
         if (isThrottled(error)) rates.slowDown(call);
+        if (!isUrgent && codeOf(error) === 'ETIMEDOUT') this.#away.set(key, performance.now() + AWAY_SECONDS * 1000);
         throw error;
       } finally {
         end();
@@ -385,6 +396,15 @@ export class Accounts {
     client.middlewareStack.add(around, { step: 'initialize', name: 'freeholdCall', priority: 'high' });
     const after = { relation: 'after', toMiddleware: 'retryMiddleware' };
     client.middlewareStack.addRelativeTo(tried, { ...after, name: 'freeholdTry' });
+  }
+}
+
+/** As the SDK has it. */
+class Unanswered extends Error {
+  override readonly name = 'TimeoutError';
+  readonly code = 'ETIMEDOUT';
+  constructor() {
+    super('it did not answer a moment ago');
   }
 }
 
