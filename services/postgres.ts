@@ -49,6 +49,8 @@ export interface PostgresOptions {
   readonly directory: string;
   /** False: faster, and a power cut may lose the data. A killed process never does. */
   readonly durable: boolean;
+  /** @default any free one */
+  readonly port?: number;
   /** Called when it ends although nobody stopped it, with what it last said. */
   readonly onEnd?: (said: string) => void;
 }
@@ -120,7 +122,7 @@ export async function startPostgres(options: PostgresOptions): Promise<Postgres>
 
   const deadline = Date.now() + START_SECONDS * 1000;
   for (;;) {
-    const server = launch(bin, await freePort(), { ...options, directory });
+    const server = launch(bin, options.port ?? (await freePort()), { ...options, directory });
     const url = `postgres://postgres:${password}@127.0.0.1:${server.port}/postgres`;
     const trouble = await ready(url, server, deadline);
     if (trouble === undefined) {
