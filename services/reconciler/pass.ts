@@ -38,7 +38,7 @@ export interface Row {
   notBefore: Date | null;
   /** The generation it failed in: it is not tried again in that one. */
   gaveUp: { generation: string; message: string } | null;
-  /** The last outputs seen, for people to read; a pass never reads them. */
+  /** The last outputs seen, for people to read, and for `Kind.diff` to bring back what nobody asked for by name. */
   outputs: unknown;
 }
 
@@ -152,7 +152,9 @@ async function buildOne(p: Pass, node: Node, row: Row, got: Map<string, unknown>
   const gaveUp = row.gaveUp?.generation === p.generation ? row.gaveUp : null;
   let seen = remembered(p, node.id, inputs) ?? (await node.kind.observe(cx, inputs));
   const live = seen.is === 'absent' ? undefined : seen.live;
-  const changes = live === undefined ? [] : node.kind.diff(inputs, live);
+  // Until it is ready again, as this generation wants it.
+  const was = isReady(before) && before.generation === p.generation ? undefined : (before.outputs ?? undefined);
+  const changes = live === undefined ? [] : node.kind.diff(inputs, live, was);
   if (live === undefined || changes.length > 0) {
     if (gaveUp) return failed(gaveUp.message);
     if (p.observeOnly) return failed('not made or changed any more: its revision has failed');
@@ -174,7 +176,7 @@ async function buildOne(p: Pass, node: Node, row: Row, got: Map<string, unknown>
     if (live === undefined || seen.is !== 'busy') row.busySince = null;
     seen = await node.kind.observe(cx, inputs);
     // What AWS calls ready may be what was before the change: nothing is known of the change yet.
-    if (seen.is === 'ready' && node.kind.diff(inputs, seen.live).length > 0) return waiting(NOT_SEEN_YET);
+    if (seen.is === 'ready' && node.kind.diff(inputs, seen.live, was).length > 0) return waiting(NOT_SEEN_YET);
   } else if (seen.is === 'ready' && !p.memory.has(node.id)) {
     p.memory.set(node.id, { generation: p.generation, inputs, seen, at: p.now() });
   }

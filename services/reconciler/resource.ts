@@ -113,8 +113,13 @@ export interface Kind<In = any, Live = any, Out = any> {
   readonly cost?: (inputs: In) => readonly Item[];
   /** Read-only. Finds it by its name or tags. */
   observe(cx: Cx, inputs: In): Promise<Observed<Live, Out>>;
-  /** Pure. Empty: in sync, or not changeable just now. */
-  diff(inputs: In, live: Live): Change[];
+  /**
+   * Pure. Empty: in sync, or not changeable just now.
+   *
+   * @param was its outputs when it was last ready, until it is again: for what AWS or the customer had chosen by then,
+   *   which a generation that failed may have changed. May be lacking at any time
+   */
+  diff(inputs: In, live: Live, was?: Out): Change[];
   /** Creates it (`live` undefined), or applies the changes. */
   converge(cx: Cx, inputs: In, live: Live | undefined, changes: Change[]): Promise<void>;
   /**

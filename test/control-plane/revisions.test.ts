@@ -151,6 +151,30 @@ test('POST revisions always makes one; redeploy makes one like an old one, whole
   assert.equal(missing.status, 404);
 });
 
+test('redeploy goes back to what was deployed; of what failed only the newest is tried again', async () => {
+  const made = await create();
+  const path = `/v2/deployments/${made.id}/revisions`;
+  const made2 = await api.call('POST', path, {});
+  const ends = (revisionId: string, status: 'DEPLOYED' | 'DEPLOY_FAILED', message: string | null) =>
+    api.db
+      .insertInto('revision_statuses')
+      .values({ revision_id: revisionId, deployment_id: made.id, status, message, ended_at: new Date() })
+      .execute();
+  await ends(made.latest_revision_id, 'DEPLOYED', null);
+  await ends(made2.body.id, 'DEPLOY_FAILED', 'service: the server crashed');
+  assert.equal((await api.call('POST', `${path}/${made2.body.id}/redeploy`)).status, 200, 'the newest, once more');
+  const refused = await api.call('POST', `${path}/${made2.body.id}/redeploy`);
+  assert.deepEqual(
+    [refused.status, refused.body.detail],
+    [
+      400,
+      'revision 2 cannot be redeployed: it never was deployed: DEPLOY_FAILED: service: the server crashed: ' +
+        'redeploy one that is DEPLOYED, or PATCH the deployment',
+    ],
+  );
+  assert.equal((await api.call('POST', `${path}/${made.latest_revision_id}/redeploy`)).status, 200);
+});
+
 test('a delete while a request is under way: the request is refused, and adds nothing', async () => {
   const made = await create();
   let release = (): void => {};

@@ -158,6 +158,17 @@ test('a rollout that fails after half of the servers were replaced is taken back
   assert.deepEqual([now.status, now.active_revision_id], ['READY', first]);
 });
 
+test('a rollout of more servers that fails leaves as many as there were', async () => {
+  const was = await quiet();
+  const image = await on.push(ACCOUNT, 'crashes', 'stub', { CRASH: 'start' });
+  const revision = await stage.newRevision(on.api, id, {
+    source_revision_config: { image_uri: image },
+    source_config: { resource_spec: { min_scale: 3, max_scale: 4 } },
+  });
+  assert.equal((await stage.ended(on.api, id, revision)).status, 'DEPLOY_FAILED');
+  assertAsBefore(was, await quiet(), []);
+});
+
 const interrupt = (revision: string, of = id): Promise<Json> =>
   on.api.call('POST', `/v2/deployments/${of}/revisions/${revision}/interrupt`);
 
@@ -209,7 +220,8 @@ const ANOTHER_REVISION: [RegExp, string][] = [
 test('a revision that was deployed is not interrupted; redeploying an earlier one brings the account back, whole', async () => {
   const was = await quiet();
   const image = await on.push(ACCOUNT, '3', 'stub', { RELEASE: 'third' });
-  const revision = await stage.newRevision(on.api, id, everything(image));
+  const more = { resource_spec: { cpu: 2, memory_mb: 4096, min_scale: 3, max_scale: 7 } };
+  const revision = await stage.newRevision(on.api, id, { ...everything(image), source_config: more });
   await stage.deployed(on.api, id, revision);
   assert(
     differences(was, await quiet()).some(({ field }) => field.startsWith('scaling ')),

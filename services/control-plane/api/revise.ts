@@ -4,6 +4,7 @@
  * is swept by a later pass.
  */
 import type { Place } from '../../reconciler/place.ts';
+import { isVerdict } from '../../reconciler/status.ts';
 import type { Owner } from '../cloud.ts';
 import type { Reference, Tx } from '../store/database.ts';
 import {
@@ -165,6 +166,7 @@ export async function redeploy(
 }
 
 export async function redeploying(options: ApiOptions, row: DeploymentRow, old: RevisionRow): Promise<Made> {
+  await checkProven(options, row, old);
   const place = await placeAround(options.db, row);
   await checkValues(options, place, row, old);
   const references = await resolve(options, place, old.secret_references.map(shownReference));
@@ -215,6 +217,22 @@ export const checkSize = ({ cloud }: ApiOptions, { resources }: RevisionIntent):
 async function checkThere({ cloud }: ApiOptions, place: Place, owner: Owner, { image, build }: RevisionIntent) {
   if (image !== null) await inAccount(cloud.image(place, image));
   else if (build?.tarball) await inAccount(cloud.upload(place, owner, build.tarball));
+}
+
+/**
+ * One goes back to what has served. Only the newest is tried again whatever became of it: what failed may have been
+ * mended meanwhile.
+ *
+ * @throws ApiError when an earlier revision never was deployed
+ */
+async function checkProven({ db }: ApiOptions, row: DeploymentRow, old: RevisionRow): Promise<void> {
+  const { number, status, status_message: message } = old;
+  if (!isVerdict(status) || status === 'DEPLOYED') return;
+  if ((await revisionsBefore(db, row.id)).newest?.id === old.id) return;
+  throw bad(
+    `revision ${number} cannot be redeployed: it never was deployed: ${status}${message === null ? '' : `: ${message}`}: ` +
+      'redeploy one that is DEPLOYED, or PATCH the deployment',
+  );
 }
 
 /** @throws ApiError when values that an earlier revision had are kept no more */

@@ -105,7 +105,7 @@ export function addRevisions(app: App, options: ApiOptions): void {
       tags,
       description:
         'Makes a revision that asks for all that this one did: image or archive, size, secret versions, references. 400 ' +
-        'when some of it is there no more.',
+        'when some of it is there no more, or when it is not the newest one and never was deployed.',
       request: { params: schemas.revisionPath, query: schemas.termsQuery },
       responses: {
         200: { description: 'The deployment as it is now', content: schemas.json(schemas.deploymentOrPlan) },

@@ -69,6 +69,14 @@ interface Live {
   readonly back?: { readonly rolloutArn: string; readonly isAsked: boolean };
 }
 
+interface Out {
+  readonly arn: string;
+  readonly name: string;
+  /** How many tasks there are to be, as scaling or somebody has chosen, and how few there may be. Not in old rows. */
+  readonly count?: number;
+  readonly min?: number;
+}
+
 /** API reference, UpdateService: these start new tasks, the others do not. */
 const ROLLS = ['taskDefinition', 'subnets', 'securityGroups', 'targetGroup'];
 const rolls = (changes: readonly Change[]): boolean => changes.some(({ field }) => ROLLS.includes(field));
@@ -85,7 +93,7 @@ const GOES_BACK = /^ROLLBACK_(REQUESTED|IN_PROGRESS|SUCCESSFUL)$/;
  * it was tried already. Going back to what served is stopping the rollout that took its place, not another one: the
  * tasks that served never stop.
  */
-export const ecsService: Kind<EcsServiceInputs, Live, { arn: string; name: string }> = {
+export const ecsService: Kind<EcsServiceInputs, Live, Out> = {
   kind: 'ecs-service',
   iam: (scope) => {
     const services = [arn(scope, 'ecs', `service/${scope.prefix}/${scope.prefix}-*`)];
@@ -184,7 +192,10 @@ export const ecsService: Kind<EcsServiceInputs, Live, { arn: string; name: strin
       if (back === undefined) return { is: 'busy', live, why: 'another task definition runs' };
       return { is: 'busy', live: { ...live, back }, why: 'ECS goes back to it' };
     }
-    if (primary.rolloutState === 'COMPLETED') return { is: 'ready', live, out: { arn: live.arn, name: inputs.name } };
+    if (primary.rolloutState === 'COMPLETED') {
+      const out = { arn: live.arn, name: inputs.name, count: live.settings.desiredCount, min: inputs.min };
+      return { is: 'ready', live, out };
+    }
     const rollout = watched(inputs, found, primary);
     if (primary.rolloutState === 'FAILED') return broken(live, await whyTasksStopped(aws, rollout));
     const failure =
@@ -198,10 +209,11 @@ export const ecsService: Kind<EcsServiceInputs, Live, { arn: string; name: strin
     return { is: 'busy', live: { ...live, isRolling: true }, why: why.join(': ') };
   },
 
-  diff(inputs, live): Change[] {
+  diff(inputs, live, was): Change[] {
     // What would be rolled out in the middle of going back is what is being left.
     if (live.status !== 'ACTIVE' || live.back?.isAsked) return [];
-    const changes = compare(wantedSettings(inputs, live.settings), live.settings);
+    const count = countOf(inputs, live, was);
+    const changes = compare(wantedSettings(inputs, count), live.settings);
     // Asking for what ECS gave up on would roll for ever.
     return live.gaveUp ? changes.filter((change) => change.field !== 'taskDefinition') : changes;
   },
@@ -299,10 +311,22 @@ async function describe(aws: Account, inputs: EcsServiceInputs): Promise<Service
 /** ECS has no code of its own for a service that exists with other settings. */
 const alreadyMade = (error: unknown): boolean => /was not idempotent|already exists/i.test(String(error));
 
-function wantedSettings(inputs: EcsServiceInputs, live: Settings): Settings {
+/**
+ * How many tasks, but for the limits. A rollout that never came to serve may have asked for more than there were, and
+ * who stood on the least that there may be stands on it again when that is less: both when the rollout is complete, for
+ * until then no task is spared. While it runs, scaling decides.
+ */
+function countOf({ taskDefinitionArn, min }: EcsServiceInputs, { settings, isRolling }: Live, was?: Out): number {
+  const now = settings.desiredCount;
+  if (was?.count === undefined || isRolling) return now;
+  const before = was.count === was.min ? min : was.count;
+  return settings.taskDefinition === taskDefinitionArn ? before : Math.max(before, now);
+}
+
+function wantedSettings(inputs: EcsServiceInputs, count: number): Settings {
   return {
     taskDefinition: inputs.taskDefinitionArn,
-    desiredCount: Math.min(Math.max(live.desiredCount, inputs.min), inputs.max),
+    desiredCount: Math.min(Math.max(count, inputs.min), inputs.max),
     subnets: inputs.subnets.toSorted(),
     securityGroups: inputs.securityGroups.toSorted(),
     minHealthy: inputs.minHealthy,
