@@ -1,6 +1,6 @@
 /** A rollout that fails says why in one sentence, and the old revision goes on answering. */
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { after, before, describe, test } from 'node:test';
 import { DescribeServicesCommand, ECSClient } from '@aws-sdk/client-ecs';
 import { DeleteSecretCommand, ListSecretsCommand, SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
 import { shortId } from '../../services/reconciler/aws/names.ts';
@@ -11,21 +11,29 @@ import * as stage from './stage.ts';
 import type { Json } from './stage.ts';
 
 const ACCOUNT = '420000000001';
+/** Of which AWS and the organization withhold something. */
+const SCARCE = '420000000002';
 let on: stage.Stage;
 let rehearsal: Rehearsal;
 let api: ControlPlane;
 let deployment: Json;
 let good: string;
-const push = (tag: string, image = 'stub', env: Record<string, string> = {}): Promise<string> =>
-  on.push(ACCOUNT, tag, image, env);
+const push = (tag: string, image = 'stub', env: Record<string, string> = {}, account = ACCOUNT): Promise<string> =>
+  on.push(account, tag, image, env);
+/** With databases elsewhere there is nothing to wait for but the rollout; the stub asks neither. */
+const ELSEWHERE = [
+  { name: 'POSTGRES_URI_CUSTOM', value: 'postgresql://u:p@db.invalid:5432/x' },
+  { name: 'REDIS_URI_CUSTOM', value: 'redis://cache.invalid:6379/0' },
+];
 
 before(async () => {
-  on = await stage.open('failures', [ACCOUNT]);
+  on = await stage.open('failures', [ACCOUNT, SCARCE]);
   ({ rehearsal, api } = on);
   const made = await stage.createDeployment(api, {
     name: 'agent',
     image: await push('good'),
-    secrets: [{ name: 'TOKEN', value: 'first' }],
+    listenerId: on.places[ACCOUNT]!.id,
+    secrets: [...ELSEWHERE, { name: 'TOKEN', value: 'first' }],
   });
   good = made.latest_revision_id;
   await stage.deployed(api, made.id, good);
@@ -137,7 +145,7 @@ test('a secret that is missing before the rollout: its variable is named, and no
 
 test('the deployment stays usable: giving the value again makes the next revision good', async () => {
   const revision = await stage.newRevision(api, deployment.id, {
-    secrets: [{ name: 'TOKEN', value: 'second' }],
+    secrets: [...ELSEWHERE, { name: 'TOKEN', value: 'second' }],
     source_revision_config: { image_uri: await push('good-at-last') },
   });
   await stage.deployed(api, deployment.id, revision);
@@ -159,4 +167,117 @@ test('an image that is not there, or not in this account, is refused at once and
       image,
     );
   assert.deepEqual(await api.call('GET', `/v2/deployments/${deployment.id}/revisions`), before);
+});
+
+const crash = (...said: string[]): Record<string, string> => ({ CRASH: 'start', EXIT_CODE: '3', SAY: said.join('\n') });
+
+/** By what the image does; all at once, each the first revision of a deployment of its own. */
+const FIRST: readonly (readonly [cause: string, env: Record<string, string>, says: RegExp, image?: string])[] = [
+  [
+    'an image that is not all there',
+    {},
+    /^service: the image cannot be pulled: ".*agent@sha256:.*": .*; push it again/,
+    'missing-layers',
+  ],
+  ['a port that nobody listens on', { START_MS: '600000' }, /^service: the port is not opened: "8000": .*"GET \/ok"/],
+  [
+    'a path that is not there',
+    { UNHEALTHY: '1', OK_STATUS: '404' },
+    /^service: the health check failed: "GET \/ok": .*404/,
+  ],
+  [
+    'a licence that is refused',
+    crash('ValueError: License verification failed. Please ensure proper configuration:'),
+    /^service: the server refuses its licence: "LANGGRAPH_CLOUD_LICENSE_KEY", "LANGSMITH_API_KEY"; .*License verification/,
+  ],
+  [
+    'a module that is missing',
+    crash("ModuleNotFoundError: No module named 'langchain_openai'"),
+    /^service: the server crashed: "server": exit code 3; .*; mend the image/,
+  ],
+  [
+    'a database that is not reached',
+    crash(
+      'psycopg.OperationalError: connection failed: connection to server at "10.9.9.9", port 5432 failed: Connection refused',
+    ),
+    /^service: the database cannot be reached: "PostgreSQL"; /,
+  ],
+];
+
+describe(
+  'a first revision has nothing to go back to: it says why, and nothing is tried any longer',
+  { concurrency: 6 },
+  () => {
+    for (const [cause, env, says, image = 'stub'] of FIRST)
+      test(cause, async () => {
+        const name = cause.replaceAll(' ', '-');
+        const made = await stage.createDeployment(api, {
+          name,
+          image: await push(name, image, env),
+          listenerId: on.places[ACCOUNT]!.id,
+          secrets: ELSEWHERE,
+        });
+        const revision = await stage.ended(api, made.id, made.latest_revision_id);
+        assert.equal(revision.status, 'DEPLOY_FAILED', revision.status_message);
+        assert.match(revision.status_message, says);
+        const ecs = new ECSClient(stage.customerClient(rehearsal, ACCOUNT));
+        const services = [`freehold-${shortId(made.id)}`];
+        await eventually(
+          'its service is gone',
+          async () => {
+            const found = await ecs.send(new DescribeServicesCommand({ cluster: 'freehold', services }));
+            return (found.services ?? []).every(({ status }) => status === 'INACTIVE');
+          },
+          { seconds: 60 },
+        );
+        // The sentence stays, and the next revision begins anew.
+        const next = await stage.newRevision(api, made.id, {
+          source_revision_config: { image_uri: await push('good') },
+        });
+        await stage.deployed(api, made.id, next);
+        const { status_message } = await api.call(
+          'GET',
+          `/v2/deployments/${made.id}/revisions/${made.latest_revision_id}`,
+        );
+        assert.equal(status_message, revision.status_message);
+      });
+  },
+);
+
+test('what AWS withholds is told while ECS tries again; what the organization forbids is the end', async () => {
+  await rehearsal.capacity({ account: SCARCE });
+  const made = await stage.createDeployment(api, {
+    name: 'scarce',
+    image: await push('good', 'stub', {}, SCARCE),
+    listenerId: on.places[SCARCE]!.id,
+    secrets: ELSEWHERE,
+  });
+  const path = `/v2/deployments/${made.id}/revisions/${made.latest_revision_id}`;
+  await eventually(
+    'it says that there is no capacity',
+    async () => {
+      const { status, status_message } = await api.call('GET', path);
+      return status === 'DEPLOYING' && /a task cannot be placed: Capacity is unavailable/.test(status_message ?? '');
+    },
+    { seconds: 60 },
+  );
+  await rehearsal.clearCapacity(SCARCE);
+  await stage.deployed(api, made.id, made.latest_revision_id);
+
+  for (const subnetId of on.places[SCARCE]!.outputs.privateSubnetIds)
+    await rehearsal.capacity({ account: SCARCE, subnetId, freeAddresses: 0 });
+  const again = async (): Promise<Json> =>
+    stage.ended(api, made.id, (await api.call('POST', `${path}/redeploy`)).latest_revision_id);
+  const full = await again();
+  assert.equal(full.status, 'DEPLOY_FAILED');
+  assert.match(full.status_message, /^service: the subnet has no free address: "subnet-\w+"; /);
+  await rehearsal.clearCapacity(SCARCE);
+
+  await rehearsal.fault({ account: SCARCE, deniedByOrganization: 'secretsmanager:GetSecretValue' });
+  const forbidden = await again();
+  assert.equal(forbidden.status, 'DEPLOY_FAILED');
+  assert.match(
+    forbidden.status_message,
+    /^service: an organization policy forbids it: "secretsmanager:GetSecretValue" is denied with an explicit deny/,
+  );
 });

@@ -504,6 +504,44 @@ describe('one at a time', () => {
     assert.equal(world.things.size, 0);
   });
 
+  test('what has failed is stopped after that is written down, at each look until it has, also of a failed revision', async () => {
+    const { world, rows } = calm();
+    const graph = new Graph();
+    add(world, graph, 'server', 'thing');
+    const said: string[] = [];
+    const thing = world.kinds.get('thing')!;
+    const live = { size: 0, uses: [], readyAt: 0, shownAt: 0 };
+    let seen: Awaited<ReturnType<typeof thing.observe>> = { is: 'broken', live, why: 'it holds "s3cret"' };
+    thing.observe = async () => seen;
+    thing.diff = () => [];
+    const halts: (() => string | void)[] = [
+      () => {
+        throw new Crash('the process died');
+      },
+      () => {
+        throw new Error('no permission');
+      },
+      () => 'stopped',
+      () => {},
+    ];
+    thing.halt = async (_cx, _inputs, _live, everReady) => {
+      assert.equal(everReady, false);
+      assert.deepEqual(rows.map.get('server')!.gaveUp, { generation: 'one', message: 'it holds "…"' });
+      return halts.shift()!();
+    };
+    await assert.rejects(once(world, rows, 'one', graph, { said }), Crash);
+    seen = { is: 'busy', live, why: 'AWS forgets what was wrong' };
+    for (const observeOnly of [false, true, true]) {
+      const outcome = await once(world, rows, 'one', graph, { said, observeOnly });
+      assert.deepEqual(outcome.rows[0]!.state, { state: 'failed', message: 'it holds "…"' });
+    }
+    assert.deepEqual(halts, []);
+    assert.deepEqual(
+      said.filter((one) => /stopped/.test(one)),
+      ['server: not stopped: no permission', 'server: stopped'],
+    );
+  });
+
   test('while one thing takes its time, the others are looked at once a minute; when all is settled, each time', async () => {
     const { world, rows } = calm();
     const graph = new Graph();

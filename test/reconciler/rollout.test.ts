@@ -31,11 +31,13 @@ import { openRehearsal } from '../support/rehearsal.ts';
 const ACCOUNT = '350000000003';
 
 const told: Told = { container: { name: 'server', port: 8000 }, healthPath: '/ok', events: [] };
+const ECR = '123456789012.dkr.ecr.us-east-1.amazonaws.com';
+const IMAGE = `${ECR}/agent@sha256:1`;
 const TASK = 'arn:aws:ecs:us-east-1:123456789012:task/freehold/ca675154981d4ebd81b7a97747141a2e';
 const taskOf = (container: object, more: object): Task => ({
   taskArn: TASK,
   stopCode: 'TaskFailedToStart',
-  containers: [{ name: 'server', image: 'agent@sha256:1', ...container }],
+  containers: [{ name: 'server', image: IMAGE, ...container }],
   ...more,
 });
 const notStarted = (stoppedReason: string, container: object = {}): Task => taskOf(container, { stoppedReason });
@@ -45,7 +47,6 @@ const exited = (container: object, more: object = {}): Task =>
     stoppedReason: 'Essential container in task exited',
     ...more,
   });
-const ECR = '123456789012.dkr.ecr.us-east-1.amazonaws.com';
 const SECRETS =
   'ResourceInitializationError: unable to pull secrets or registry auth: execution resource retrieval failed: ' +
   'unable to retrieve secret from asm: service call has been retried 1 time(s): ';
@@ -73,7 +74,7 @@ const ENDS: readonly {
       `CannotPullContainerError: pull image manifest has been retried 1 time(s): failed to resolve ref ${ECR}/agent@sha256:1: ${ECR}/agent@sha256:1: not found`,
     ),
     retry: 'useless',
-    why: `the image cannot be pulled: "agent@sha256:1": pull image manifest has been retried 1 time(s): failed to resolve ref ${ECR}/agent@sha256:1: ${ECR}/agent@sha256:1: not found; push it again, or name one that is there`,
+    why: `the image cannot be pulled: "${IMAGE}": pull image manifest has been retried 1 time(s): not found; push it again, or name one that is there`,
   },
   {
     end: 'an image that the execution role may not pull',
@@ -82,7 +83,7 @@ const ENDS: readonly {
       `CannotPullContainerError: pull image manifest has been retried 1 time(s): failed to resolve ref ${ECR}/agent@sha256:1: pulling from host ${ECR} failed with status code [manifests sha256:1]: 403 Forbidden`,
     ),
     retry: 'once',
-    why: `the image cannot be pulled: "agent@sha256:1": pull image manifest has been retried 1 time(s): failed to resolve ref ${ECR}/agent@sha256:1: pulling from host ${ECR} failed with status code [manifests sha256:1]: 403 Forbidden; push it again, and let the execution role read its repository`,
+    why: `the image cannot be pulled: "${IMAGE}": pull image manifest has been retried 1 time(s): pulling from host ${ECR} failed with status code [manifests sha256:1]: 403 Forbidden; push it again, and let the execution role read its repository`,
   },
   {
     end: 'an image whose layers are not there, in the words of the hub',
@@ -99,7 +100,7 @@ const ENDS: readonly {
       "CannotPullContainerError: pull image manifest has been retried 1 time(s): image Manifest does not contain descriptor matching platform 'linux/amd64'",
     ),
     retry: 'useless',
-    why: 'the image is of another platform: "agent@sha256:1": pull image manifest has been retried 1 time(s): image Manifest does not contain descriptor matching platform \'linux/amd64\'; build it for linux/amd64',
+    why: `the image is of another platform: "${IMAGE}": pull image manifest has been retried 1 time(s): image Manifest does not contain descriptor matching platform 'linux/amd64'; build it for linux/amd64`,
   },
   {
     end: 'too many pulls',

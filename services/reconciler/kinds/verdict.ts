@@ -50,7 +50,11 @@ interface Rule {
 
 const quoted = (text: string | undefined, otherwise = 'unknown'): string => `"${text ?? otherwise}"`;
 const found = (pattern: RegExp, text: string): string | undefined => pattern.exec(text)?.[1];
-const image = ({ text, image: name }: Words): string => `${quoted(name)}: ${detail(text)}`;
+/** AWS names it again, up to three times. */
+const image = ({ text, image: name }: Words): string => {
+  const why = detail(text).replaceAll(`failed to resolve ref ${name}: `, '').replaceAll(`${name}: `, '');
+  return `${quoted(name)}: ${why}`;
+};
 const rest = ({ text }: Words): string => detail(text);
 /** `…:secret:<name>-<six characters>`. */
 const secret = ({ text }: Words): string => {

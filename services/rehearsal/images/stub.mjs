@@ -5,6 +5,7 @@
 //   START_MS                         listens only after so long
 //   HEALTHY_AFTER_MS                 /ok answers 503 for so long
 //   UNHEALTHY=1                      /ok answers 503 for ever
+//   OK_STATUS                        /ok answers this instead of 503
 //   UNHEALTHY_AFTER_MS               /ok answers 503 from then on
 //   CRASH=start | CRASH_AFTER_MS     ends with EXIT_CODE (1) at once, or after so long
 //   IGNORE_SIGTERM=1                 must be killed
@@ -45,7 +46,7 @@ const server = http.createServer((request, response) => {
     response.writeHead(status, { 'content-type': 'application/json' });
     response.end(JSON.stringify(value));
   };
-  if (path === '/ok') return json(healthy() ? 200 : 503, { ok: healthy() });
+  if (path === '/ok') return json(healthy() ? 200 : Number(env.OK_STATUS ?? 503), { ok: healthy() });
   if (path === '/crash') {
     json(200, { bye: true });
     return setTimeout(() => end('boom: asked to crash'), 10);
