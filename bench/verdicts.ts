@@ -183,10 +183,10 @@ try {
     `| ${cause} | ${ours.toFixed(0)} | ${sinceLast.toFixed(0)} | ${breaker.toFixed(0)} | ${(ours / breaker).toFixed(2)} |`;
   writeSection(`## Verdicts
 
-\`bench/verdicts.ts\`: seconds of AWS's time (the emulated AWS is ${PACE} times faster here, its timers and our looks with it, and
-the seconds are multiplied back; what processes take to start is so, too, and counts ${PACE}-fold) from the end of the first task of a first revision
-until \`DEPLOY_FAILED\`; from the task's end that left no doubt, which is the second one where a retry might have helped; and until
-ECS's circuit breaker trips for a twin of the same service. A look every ${POLL_SECONDS} seconds.
+\`bench/verdicts.ts\`: seconds of AWS's time from the end of the first task of a first revision until \`DEPLOY_FAILED\`;
+from the task's end that left no doubt, which is the second one where a retry might have helped; and until ECS's circuit
+breaker trips for a twin of the same service. A look every ${POLL_SECONDS} seconds. The emulated AWS, its timers and our looks are
+${PACE} times faster here, and the seconds multiplied back: what processes take to start counts ${PACE}-fold.
 
 | cause | first end → \`DEPLOY_FAILED\` | deciding end → \`DEPLOY_FAILED\` | first end → ECS's breaker | ratio |
 | --- | ---: | ---: | ---: | ---: |

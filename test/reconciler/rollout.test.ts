@@ -69,7 +69,7 @@ const ENDS: readonly {
 }[] = [
   {
     end: 'an image that is not in the registry',
-    from: 'https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_cannot_pull_image.html',
+    from: 'https://github.com/aws/containers-roadmap/issues/2687',
     task: notStarted(
       `CannotPullContainerError: pull image manifest has been retried 1 time(s): failed to resolve ref ${ECR}/agent@sha256:1: ${ECR}/agent@sha256:1: not found`,
     ),
@@ -78,7 +78,7 @@ const ENDS: readonly {
   },
   {
     end: 'an image that the execution role may not pull',
-    from: 'https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_cannot_pull_image.html',
+    from: 'https://github.com/aws/aws-cdk/issues/29876',
     task: notStarted(
       `CannotPullContainerError: pull image manifest has been retried 1 time(s): failed to resolve ref ${ECR}/agent@sha256:1: pulling from host ${ECR} failed with status code [manifests sha256:1]: 403 Forbidden`,
     ),
@@ -87,7 +87,7 @@ const ENDS: readonly {
   },
   {
     end: 'an image whose layers are not there, in the words of the hub',
-    from: 'https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_cannot_pull_image.html',
+    from: 'https://github.com/aws-actions/amazon-ecs-deploy-task-definition/issues/584',
     task: notStarted(
       'CannotPullContainerError: pull image manifest has been retried 1 time(s): failed to resolve ref agent: pull access denied, repository does not exist or may require authorization: server message: insufficient_scope: authorization failed',
     ),
@@ -101,6 +101,20 @@ const ENDS: readonly {
     ),
     retry: 'useless',
     why: `the image is of another platform: "${IMAGE}": pull image manifest has been retried 1 time(s): image Manifest does not contain descriptor matching platform 'linux/amd64'; build it for linux/amd64`,
+  },
+  {
+    end: 'an image of another platform, in older words',
+    from: 'https://github.com/aws/containers-roadmap/issues/1120',
+    task: notStarted('CannotPullContainerError: failed to find a descriptor for platform {linux/amd64}'),
+    retry: 'useless',
+  },
+  {
+    end: 'an image by a digest that is there no longer, and is denied for it',
+    from: 'https://github.com/aws-samples/bedrock-access-gateway/issues/114',
+    task: notStarted(
+      `CannotPullContainerError: pull image manifest has been retried 1 time(s): failed to resolve ref ${ECR}/agent:latest@sha256:1: unexpected status from HEAD request to https://${ECR}/v2/agent/blobs/sha256:1: 403 Forbidden`,
+    ),
+    retry: 'once',
   },
   {
     end: 'too many pulls',
@@ -124,7 +138,7 @@ const ENDS: readonly {
   },
   {
     end: 'no way out of the subnet: a public image is not reached',
-    from: 'https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_cannot_pull_image.html',
+    from: 'https://github.com/ActionIQ/terraform-aws-retool-ecs-fargate/issues/20',
     task: notStarted('Task failed to start', {
       reason:
         'CannotPullContainerError: pull image manifest has been retried 5 time(s): failed to resolve ref agent:1: ' +
@@ -180,7 +194,7 @@ const ENDS: readonly {
   },
   {
     end: 'a secret without the key',
-    from: 'https://repost.aws/knowledge-center/ecs-unable-to-pull-secrets',
+    from: 'https://github.com/DEFRA/cdp-portal-backend',
     task: notStarted(`${SECRETS}retrieved secret from Secrets Manager did not contain json key TOKEN`),
     retry: 'useless',
     why: 'a secret cannot be read: "TOKEN": the secret has no such key; give the variable a value, or name a key that the secret has',
@@ -211,7 +225,7 @@ const ENDS: readonly {
   },
   {
     end: 'no capacity, after the task was made',
-    from: 'https://repost.aws/knowledge-center/ecs-fargate-capacity-unavailable-error',
+    from: 'https://repost.aws/knowledge-center/ecs-fargate-runtask-capacity',
     task: notStarted(
       'Capacity is unavailable at this time. Please try again later or in a different availability zone',
     ),
@@ -219,7 +233,7 @@ const ENDS: readonly {
   },
   {
     end: "AWS's own trouble with the network",
-    from: 'https://repost.aws/knowledge-center/ecs-fargate-task-network-interface-error',
+    from: 'https://zenn.dev/mn87/articles/89a72e76e86c59',
     task: notStarted('Timeout waiting for network interface provisioning to complete.'),
     retry: 'ecs',
   },
@@ -263,7 +277,7 @@ const ENDS: readonly {
   },
   {
     end: 'too little memory',
-    from: 'https://docs.aws.amazon.com/AmazonECS/latest/developerguide/stopped-task-error-codes.html',
+    from: 'https://docs.aws.amazon.com/AmazonECS/latest/developerguide/out-of-memory.html',
     task: exited({ exitCode: 137, reason: 'OutOfMemoryError: Container killed due to memory usage' }),
     retry: 'once',
     why: 'the server ran out of memory: "server": Container killed due to memory usage; give it more memory',

@@ -97,7 +97,7 @@ const RULES: readonly Rule[] = [
     retry: 'ecs',
   },
   {
-    when: /descriptor matching platform/i,
+    when: /descriptor (matching|for) platform/i,
     cause: 'the image is of another platform',
     which: image,
     next: 'build it for linux/amd64',
