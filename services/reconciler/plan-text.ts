@@ -72,8 +72,8 @@ function priceLine(before: Price, after: Price, region: string): string {
   const differs = difference === 0 ? 'as now' : `${difference > 0 ? '+' : '-'}${money(Math.abs(difference))}`;
   const most = after.most > after.amount ? `, up to ${money(after.most)} when all servers run` : '';
   return (
-    `Price: about ${money(after.amount)} ${CURRENCY} a month (${differs})${most}: an estimate by list prices of ` +
-    `${region} as of ${AS_OF}, without ${NOT_INCLUDED.join('; ')}.`
+    `Price: about ${money(after.amount)} ${CURRENCY} a month (${differs})${most}. An estimate, by list prices of ${region} ` +
+    `as of ${AS_OF};\n  not included: ${NOT_INCLUDED.join('; ')}.`
   );
 }
 

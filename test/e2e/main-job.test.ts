@@ -167,24 +167,44 @@ for (const [title, env] of [
     assert.match(JSON.stringify(last), new RegExp(revision));
   });
 
-test('a revision leaves the database and the redis alone', async () => {
+test('a revision leaves the database and the redis alone, and does just what was planned', async () => {
   const { id } = deployments[SECOND];
-  const before = (await rehearsal.calls()).at(-1)?.n ?? 0;
-  const revision = await stage.newRevision(api, id, { secrets: [{ name: 'GREETING', value: 'changed' }] });
-  await stage.deployed(api, id, revision);
-  const writes = (await rehearsal.calls(before)).filter(
-    (call) =>
-      call.account === SECOND &&
-      /control-plane/.test(call.principal) &&
-      /^(Create|Modify|Register|Update|Put|Delete|Deregister|Authorize)/.test(call.action),
+  const path = `/v2/deployments/${id}`;
+  const given = { secrets: [{ name: 'GREETING', value: 'changed' }] };
+  let seen = (await rehearsal.calls()).at(-1)?.n ?? 0;
+  const writes = async (): Promise<string[]> =>
+    (await rehearsal.calls(seen))
+      .filter(
+        (call) =>
+          call.account === SECOND &&
+          /control-plane/.test(call.principal) &&
+          /^(Create|Modify|Register|Update|Put|Delete|Deregister|Authorize)/.test(call.action),
+      )
+      .map((call) => `${call.service}:${call.action}`);
+  const plan = await api.call('POST', `${path}/plan`, given);
+  assert.deepEqual(await writes(), [], 'a plan writes nothing');
+  assert.deepEqual(plan.obstacles, []);
+  assert.deepEqual(
+    plan.changes.map(({ resource, action }: Json) => `${action} ${resource}`),
+    ['change environment', 'create task-r2', 'restart service', 'remove task-r1'],
   );
-  const made = [...new Set(writes.map((call) => `${call.service}:${call.action}`))].sort();
-  assert.deepEqual(made, [
+
+  seen = (await rehearsal.calls()).at(-1)?.n ?? 0;
+  const { latest_revision_id: revision } = await api.call('PATCH', `${path}?plan=${plan.hash}`, given);
+  await stage.deployed(api, id, revision);
+  const made = await eventually('what the revision replaced is gone', async () => {
+    const all = await writes();
+    return all.includes('ecs:DeregisterTaskDefinition') && all;
+  });
+  assert.deepEqual(made.toSorted(), [
     'ecs:DeregisterTaskDefinition',
     'ecs:RegisterTaskDefinition',
     'ecs:UpdateService',
     'secretsmanager:PutSecretValue',
   ]);
+  assert.equal(made.length, plan.aws_calls.writes);
+  const nothing = await api.call('POST', `${path}/plan`);
+  assert.deepEqual([nothing.changes, nothing.obstacles, nothing.aws_calls.writes], [[], [], 0]);
 });
 
 test('a secret that the server prints with its last words is in no message, no event and no log of ours', async () => {

@@ -251,7 +251,7 @@ test('as it is printed', async () => {
   assert.match(text, /16 to create, 0 to change, 0 to remove: \d+ to \d+ minutes until it is ready, \d+ writes/);
   assert.match(
     text,
-    /Price: about \d+\.\d\d USD a month \(\+\d+\.\d\d\): an estimate by list prices of eu-central-1 as of/,
+    /Price: about \d+\.\d\d USD a month \(\+\d+\.\d\d\)\. An estimate, by list prices of eu-central-1 as of/,
   );
   const unknown = planText(told, 'x', 'mars-north-1', 'a.b.c');
   assert.match(unknown, /Price: not known: no prices of the region "mars-north-1" are kept here\./);

@@ -90,15 +90,17 @@ export const PROBLEMS: Readonly<Record<number, Problem>> = {
   409: {
     name: 'Conflict',
     happened:
-      'In conflict with what is there: a name that is taken, a deployment that is being deleted, a place whose customer leaves.',
+      'In conflict with what is there: a name that is taken, a deployment that is being deleted, a place whose customer leaves, ' +
+      'a plan that does not hold any more.',
     next:
       'Do not send the same again (`X-Should-Retry: false`): use another name, or wait for the end of the delete, or undo it ' +
-      'while that can be done.',
+      'while that can be done; read the plan as it is now, which the sentence has, and decide anew.',
     sentences: [
       'A deployment named "{name}" already exists in this workspace.',
       'Deployment ID {deployment_id} is being deleted.',
       'Deployment ID {deployment_id} is deleted: until {time} POST /v2/deployments/{deployment_id}/undelete brings it back; …',
       'Listener ID {listener_id} is being offboarded: …',
+      'The plan does not hold: …',
       "Listener for LangSmith workspace ID '{workspace_id}' and compute ID '{compute_id}' already exists.",
     ],
     headers: ['X-Should-Retry'],

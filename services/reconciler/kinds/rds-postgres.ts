@@ -14,7 +14,7 @@ import { Terminal, hasCode } from '../aws/errors.ts';
 import type { Grant, Scope } from '../aws/grant.ts';
 import { requireOurs, tagList, tagRecord } from '../aws/tags.ts';
 import type { Change, Kind } from '../resource.ts';
-import { compare } from './compare.ts';
+import { changed, compare } from './compare.ts';
 
 export interface RdsPostgresInputs {
   readonly name: string;
@@ -165,9 +165,10 @@ export const rdsPostgres: Kind<RdsPostgresInputs, Live, Made> = {
     restarts(changes)
       ? {
           is: 'restart',
-          means: inputs.multiAz
-            ? 'the database restarts: a minute without it'
-            : 'the database restarts: minutes without it',
+          means:
+            inputs.multiAz && !changed(changes, 'multiAz')
+              ? 'the database restarts: a minute without it'
+              : 'the database restarts: minutes without it',
         }
       : undefined,
   // Its deletion protection is taken off first.
