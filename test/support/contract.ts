@@ -24,16 +24,27 @@ export interface Contract<In, Out> {
 /** As `eventually`. */
 type Until = <T>(what: string, look: () => Promise<T>) => ReturnType<typeof eventually<T>>;
 
+/** Looks that show nothing before it is asked for again. */
+const PATIENCE = 20;
+
 export function contractOf(until: Until) {
   /** Kinds that were run through it. */
   const seen = new Set<string>();
 
-  /** As the pass does it: converges whatever differs, looks until it is ready. */
-  async function untilReady<In, Live, Out>(kind: Kind<In, Live, Out>, cx: Cx, inputs: In): Promise<[Live, Out]> {
+  /** As the pass does it: converges whatever differs, looks until it is ready. What was asked for may not be shown yet. */
+  async function untilReady<In, Live, Out>(
+    kind: Kind<In, Live, Out>,
+    cx: Cx,
+    inputs: In,
+    wasAsked = false,
+  ): Promise<[Live, Out]> {
+    let patience = wasAsked ? PATIENCE : 0;
     return until(`${kind.kind} is ready`, async () => {
       const now = await kind.observe(cx, inputs);
       assert.notEqual(now.is, 'broken', JSON.stringify(now));
       const live = now.is === 'absent' ? undefined : now.live;
+      if (live === undefined && patience-- > 0) return undefined;
+      if (live === undefined) patience = PATIENCE;
       const changes = live === undefined ? [] : kind.diff(inputs, live);
       if (live === undefined || changes.length > 0) await kind.converge(cx, inputs, live, changes);
       return now.is === 'ready' && changes.length === 0 ? ([now.live, now.out] satisfies [Live, Out]) : undefined;
@@ -53,7 +64,7 @@ export function contractOf(until: Until) {
     seen.add(kind.kind);
     if (!there) assert.deepEqual(await kind.observe(cx, inputs), { is: 'absent' });
     if (!there) await kind.converge(cx, inputs, undefined, []);
-    const [live, out] = await untilReady(kind, cx, inputs);
+    const [live, out] = await untilReady(kind, cx, inputs, !there);
     assert.deepEqual(kind.diff(inputs, live), [], 'nothing to change');
     await contract.ready?.(out);
 
