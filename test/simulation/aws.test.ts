@@ -187,132 +187,133 @@ async function running(s: Scene, image = 'good') {
   return { cx, define, service };
 }
 
-describe('the contract of every kind', () => {
-  const s = scene({ lag: 0 });
-  const contract = contractOf(untilIn(s));
-  const { keeps, goes, untilReady } = contract;
-  const d = deployment();
-  const { place, called, database, definition, service, logs, group, targets } = inputsOf(s, d);
-  const cx = (node: string): Cx => cxIn(s, d.id, node);
+for (const lag of [0, 1])
+  describe(`the contract of every kind, with ${lag === 0 ? 'no' : 'AWS’s'} lag`, () => {
+    const s = scene({ lag });
+    const contract = contractOf(untilIn(s));
+    const { keeps, goes, untilReady } = contract;
+    const d = deployment();
+    const { place, called, database, definition, service, logs, group, targets } = inputsOf(s, d);
+    const cx = (node: string): Cx => cxIn(s, d.id, node);
 
-  after(() => {
-    assert.deepEqual(
-      [...kinds.keys()].filter((kind) => !contract.seen.has(kind)),
-      [],
-    );
+    after(() => {
+      assert.deepEqual(
+        [...kinds.keys()].filter((kind) => !contract.seen.has(kind)),
+        [],
+      );
+    });
+
+    test('what is at rest alone', async () => {
+      await keeps(logGroup, cx('log-group'), {
+        inputs: logs,
+        other: { inputs: { ...logs, retentionDays: 7 }, fields: ['retentionDays'] },
+      });
+      const ports = [8001, 9000].map((port) => ({ port, fromGroup: place.loadBalancerSecurityGroupId }));
+      await keeps(securityGroup, cx('service-group'), {
+        inputs: group,
+        other: { inputs: { ...group, ingress: ports }, fields: ['ingress'] },
+      });
+      const name = { name: called.discovery, namespaceId: place.namespaceId, ttlSeconds: 10 };
+      await keeps(cloudMapService, cx('redis-discovery'), { inputs: name });
+      await keeps(repository, cx('repository'), { inputs: { name: called.repository } });
+      const redis = { name: called.secret('redis'), host: 'redis.example.internal', port: 6379 };
+      await keeps(redisSecret, cx('redis-secret'), { inputs: redis });
+      s.account.upload(`uploads/${d.id}/archive.tar.gz`, 10);
+      await keeps(uploads, cx('uploads'), { inputs: uploadsOf(place.uploadBucket!, d.id), there: true });
+      const version = await writeEnvironment(s.aws, place, d, { KEY: 'one' });
+      const variables = { name: called.secret('environment'), versions: { [version]: ['KEY'] }, keep: [] };
+      await keeps(environment, cx('environment'), { inputs: variables, there: true });
+
+      await goes(securityGroup, cx('service-group'), group);
+      await goes(cloudMapService, cx('redis-discovery'), name);
+      await goes(repository, cx('repository'), { name: called.repository });
+      await goes(redisSecret, cx('redis-secret'), redis);
+      await goes(uploads, cx('uploads'), uploadsOf(place.uploadBucket!, d.id));
+      await goes(environment, cx('environment'), variables);
+    });
+
+    test('target group and rule', async () => {
+      const other = { ...targets, health: { ...HEALTH, path: '/healthy', codes: '200-299' }, drainSeconds: 60 };
+      const { arn } = await keeps(targetGroup, cx('target-group'), {
+        inputs: targets,
+        other: { inputs: other, fields: ['health.path', 'health.codes', 'drainSeconds'] },
+        madeOnce: false, // made again with the settings of its making, which were changed
+      });
+      const rule = { listenerArn: place.listenerArn, targetGroupArn: arn, match: { path: '/agent' } };
+      await keeps(listenerRule, cx('listener-rule'), {
+        inputs: rule,
+        other: { inputs: { ...rule, match: { host: 'agent.example.com' } }, fields: ['conditions'] },
+        madeOnce: false,
+      });
+      const now = await targetGroup.observe(cx('target-group'), targets);
+      assert(now.is === 'ready');
+      assert.match(String(await targetGroup.remove(cx('target-group'), targets, now.live)), /still used by a rule/);
+      await goes(listenerRule, cx('listener-rule'), rule);
+      await goes(targetGroup, cx('target-group'), other);
+    });
+
+    test('database and its URI', async () => {
+      const larger = {
+        ...database,
+        class: 'db.m7g.large',
+        storageGb: 40,
+        maxStorageGb: 100,
+        backupDays: 7,
+        protected: true,
+      };
+      const made = await keeps(rdsPostgres, cx('database'), {
+        inputs: database,
+        other: { inputs: larger, fields: ['class', 'storageGb', 'maxStorageGb', 'backupDays', 'protected'] },
+      });
+      const uri = { name: called.secret('database'), database: made };
+      await keeps(databaseUri, cx('database-uri'), { inputs: uri, madeOnce: false });
+      await goes(databaseUri, cx('database-uri'), uri);
+      await goes(rdsPostgres, cx('database'), larger);
+      const { DBSnapshots } = await s.aws.rds.send(
+        new DescribeDBSnapshotsCommand({ DBInstanceIdentifier: database.name }),
+      );
+      assert.equal(DBSnapshots?.length, 1);
+    });
+
+    test('task definition, service and scaling', async () => {
+      const secret = (suffix: string) => ({
+        KEY: `arn:aws:secretsmanager:us-east-1:350000000001:secret:freehold/x/environment-${suffix}:KEY::1`,
+      });
+      const three = (suffix: string) => ({
+        ...definition(3),
+        container: { ...definition(3).container, secrets: secret(suffix) },
+      });
+      await keeps(taskDefinition, cx('task-r3'), {
+        inputs: three('AAAAAA'),
+        other: { inputs: three('BBBBBB'), fields: ['secret KEY'] },
+        madeOnce: false,
+      });
+      const one = await keeps(taskDefinition, cx('task-r1'), { inputs: definition(1), madeOnce: false });
+      const [, two] = await untilReady(taskDefinition, cx('task-r2'), definition(2));
+      await keeps(ecsService, cx('service'), {
+        inputs: service(one.arn),
+        other: { inputs: { ...service(two.arn), min: 2 }, fields: ['taskDefinition', 'desiredCount'] },
+      });
+      const limits = { cluster: place.prefix, service: called.service, min: 2, max: 4 };
+      await keeps(scalableTarget, cx('scalable-target'), {
+        inputs: limits,
+        other: { inputs: { ...limits, max: 3 }, fields: ['max'] },
+      });
+      await goes(scalableTarget, cx('scalable-target'), limits);
+      await goes(ecsService, cx('service'), service(two.arn));
+      for (const number of [1, 2, 3]) await goes(taskDefinition, cx(`task-r${number}`), definition(number));
+      await goes(logGroup, cx('log-group'), logs);
+      s.skip(7200);
+      assert.deepEqual(
+        s.account.resources().filter(({ isGoing }) => !isGoing),
+        [],
+        'nothing is left',
+      );
+      const { left, kept } = await remaining(s.aws, place, d.id, []);
+      assert.deepEqual(left, []);
+      assert(kept.some(({ what }) => /final snapshot/.test(what)));
+    });
   });
-
-  test('what is at rest alone', async () => {
-    await keeps(logGroup, cx('log-group'), {
-      inputs: logs,
-      other: { inputs: { ...logs, retentionDays: 7 }, fields: ['retentionDays'] },
-    });
-    const ports = [8001, 9000].map((port) => ({ port, fromGroup: place.loadBalancerSecurityGroupId }));
-    await keeps(securityGroup, cx('service-group'), {
-      inputs: group,
-      other: { inputs: { ...group, ingress: ports }, fields: ['ingress'] },
-    });
-    const name = { name: called.discovery, namespaceId: place.namespaceId, ttlSeconds: 10 };
-    await keeps(cloudMapService, cx('redis-discovery'), { inputs: name });
-    await keeps(repository, cx('repository'), { inputs: { name: called.repository } });
-    const redis = { name: called.secret('redis'), host: 'redis.example.internal', port: 6379 };
-    await keeps(redisSecret, cx('redis-secret'), { inputs: redis });
-    s.account.upload(`uploads/${d.id}/archive.tar.gz`, 10);
-    await keeps(uploads, cx('uploads'), { inputs: uploadsOf(place.uploadBucket!, d.id), there: true });
-    const version = await writeEnvironment(s.aws, place, d, { KEY: 'one' });
-    const variables = { name: called.secret('environment'), versions: { [version]: ['KEY'] }, keep: [] };
-    await keeps(environment, cx('environment'), { inputs: variables, there: true });
-
-    await goes(securityGroup, cx('service-group'), group);
-    await goes(cloudMapService, cx('redis-discovery'), name);
-    await goes(repository, cx('repository'), { name: called.repository });
-    await goes(redisSecret, cx('redis-secret'), redis);
-    await goes(uploads, cx('uploads'), uploadsOf(place.uploadBucket!, d.id));
-    await goes(environment, cx('environment'), variables);
-  });
-
-  test('target group and rule', async () => {
-    const other = { ...targets, health: { ...HEALTH, path: '/healthy', codes: '200-299' }, drainSeconds: 60 };
-    const { arn } = await keeps(targetGroup, cx('target-group'), {
-      inputs: targets,
-      other: { inputs: other, fields: ['health.path', 'health.codes', 'drainSeconds'] },
-      madeOnce: false, // made again with the settings of its making, which were changed
-    });
-    const rule = { listenerArn: place.listenerArn, targetGroupArn: arn, match: { path: '/agent' } };
-    await keeps(listenerRule, cx('listener-rule'), {
-      inputs: rule,
-      other: { inputs: { ...rule, match: { host: 'agent.example.com' } }, fields: ['conditions'] },
-      madeOnce: false,
-    });
-    const now = await targetGroup.observe(cx('target-group'), targets);
-    assert(now.is === 'ready');
-    assert.match(String(await targetGroup.remove(cx('target-group'), targets, now.live)), /still used by a rule/);
-    await goes(listenerRule, cx('listener-rule'), rule);
-    await goes(targetGroup, cx('target-group'), other);
-  });
-
-  test('database and its URI', async () => {
-    const larger = {
-      ...database,
-      class: 'db.m7g.large',
-      storageGb: 40,
-      maxStorageGb: 100,
-      backupDays: 7,
-      protected: true,
-    };
-    const made = await keeps(rdsPostgres, cx('database'), {
-      inputs: database,
-      other: { inputs: larger, fields: ['class', 'storageGb', 'maxStorageGb', 'backupDays', 'protected'] },
-    });
-    const uri = { name: called.secret('database'), database: made };
-    await keeps(databaseUri, cx('database-uri'), { inputs: uri, madeOnce: false });
-    await goes(databaseUri, cx('database-uri'), uri);
-    await goes(rdsPostgres, cx('database'), larger);
-    const { DBSnapshots } = await s.aws.rds.send(
-      new DescribeDBSnapshotsCommand({ DBInstanceIdentifier: database.name }),
-    );
-    assert.equal(DBSnapshots?.length, 1);
-  });
-
-  test('task definition, service and scaling', async () => {
-    const secret = (suffix: string) => ({
-      KEY: `arn:aws:secretsmanager:us-east-1:350000000001:secret:freehold/x/environment-${suffix}:KEY::1`,
-    });
-    const three = (suffix: string) => ({
-      ...definition(3),
-      container: { ...definition(3).container, secrets: secret(suffix) },
-    });
-    await keeps(taskDefinition, cx('task-r3'), {
-      inputs: three('AAAAAA'),
-      other: { inputs: three('BBBBBB'), fields: ['secret KEY'] },
-      madeOnce: false,
-    });
-    const one = await keeps(taskDefinition, cx('task-r1'), { inputs: definition(1), madeOnce: false });
-    const [, two] = await untilReady(taskDefinition, cx('task-r2'), definition(2));
-    await keeps(ecsService, cx('service'), {
-      inputs: service(one.arn),
-      other: { inputs: { ...service(two.arn), min: 2 }, fields: ['taskDefinition', 'desiredCount'] },
-    });
-    const limits = { cluster: place.prefix, service: called.service, min: 2, max: 4 };
-    await keeps(scalableTarget, cx('scalable-target'), {
-      inputs: limits,
-      other: { inputs: { ...limits, max: 3 }, fields: ['max'] },
-    });
-    await goes(scalableTarget, cx('scalable-target'), limits);
-    await goes(ecsService, cx('service'), service(two.arn));
-    for (const number of [1, 2, 3]) await goes(taskDefinition, cx(`task-r${number}`), definition(number));
-    await goes(logGroup, cx('log-group'), logs);
-    s.skip(3600);
-    assert.deepEqual(
-      s.account.resources().filter(({ isGoing }) => !isGoing),
-      [],
-      'nothing is left',
-    );
-    const { left, kept } = await remaining(s.aws, place, d.id, []);
-    assert.deepEqual(left, []);
-    assert(kept.some(({ what }) => /final snapshot/.test(what)));
-  });
-});
 
 describe('habits', () => {
   const make = (GroupName: string, VpcId: string) =>
