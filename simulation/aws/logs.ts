@@ -7,7 +7,7 @@ import {
   ListTagsForResourceCommand,
   PutRetentionPolicyCommand,
 } from '@aws-sdk/client-cloudwatch-logs';
-import { NotSimulated, Refused, Table } from './operation.ts';
+import { Refused, Table } from './operation.ts';
 import type { Thing, World } from './world.ts';
 
 interface Group {
@@ -19,6 +19,7 @@ interface Group {
 }
 
 const TYPE = 'logs:log-group';
+const PAGE = 50;
 /** https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html */
 const DAYS = new Set([
   1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653,
@@ -33,20 +34,20 @@ export class Logs {
     this.#world = world;
     this.table
       .read(DescribeLogGroupsCommand, 'logGroupNamePrefix nextToken', ({ logGroupNamePrefix = '', nextToken }) => {
-        if (nextToken !== undefined) throw new NotSimulated('logs: a page of log groups after the first');
+        // A whole name is what is asked for most: there is no need to look through all of them.
         const exact = this.#groups.get(logGroupNamePrefix);
-        const found = [...(exact === undefined ? this.#groups.values() : [exact])];
-        const logGroups = found
-          .filter(({ name }) => name.startsWith(logGroupNamePrefix))
-          .slice(0, 50)
-          .map(({ name, retentionDays, thing }) => ({
-            logGroupName: name,
-            retentionInDays: retentionDays,
-            arn: `${thing.arn}:*`,
-            logGroupArn: thing.arn,
-            creationTime: thing.since,
-          }));
-        return { logGroups };
+        const all = exact === undefined ? [...this.#groups.values()] : [exact];
+        const found = all.filter(({ name }) => name.startsWith(logGroupNamePrefix));
+        const from = Number(nextToken ?? 0);
+        const next = from + PAGE;
+        const logGroups = found.slice(from, next).map(({ name, retentionDays, thing }) => ({
+          logGroupName: name,
+          retentionInDays: retentionDays,
+          arn: `${thing.arn}:*`,
+          logGroupArn: thing.arn,
+          creationTime: thing.since,
+        }));
+        return { logGroups, ...(next < found.length && { nextToken: String(next) }) };
       })
       .read(ListTagsForResourceCommand, 'resourceArn', ({ resourceArn }) => ({
         tags: { ...this.#byArn(resourceArn!).thing.tags },

@@ -35,11 +35,11 @@ interface Database {
   readonly name: string;
   readonly version: string;
   readonly subnetGroup: string;
-  readonly copiesTags: boolean;
   status: string;
   class: string;
   storageGb: number;
   maxStorageGb: number | undefined;
+  copiesTags: boolean;
   multiAz: boolean;
   backupDays: number;
   isProtected: boolean;
@@ -58,6 +58,7 @@ interface Snapshot {
   readonly arn: string;
   readonly databaseId: string;
   readonly resourceId: string;
+  readonly storageGb: number;
   readonly thing: Thing;
   status: string;
 }
@@ -104,6 +105,7 @@ export class Rds {
           DBSnapshotArn: each.arn,
           DBInstanceIdentifier: each.databaseId,
           DbiResourceId: each.resourceId,
+          AllocatedStorage: each.storageGb,
           Status: each.status,
           TagList: tagListOf(each.thing.tags),
         }));
@@ -120,7 +122,7 @@ export class Rds {
       .write(
         ModifyDBInstanceCommand,
         'DBInstanceIdentifier ApplyImmediately DBInstanceClass AllocatedStorage MaxAllocatedStorage ' +
-          'VpcSecurityGroupIds MultiAZ BackupRetentionPeriod DeletionProtection MasterUserPassword',
+          'VpcSecurityGroupIds MultiAZ BackupRetentionPeriod DeletionProtection MasterUserPassword CopyTagsToSnapshot',
         (input) => ({ DBInstance: this.#view(this.#modify(input)) }),
       )
       .write(DeleteDBInstanceCommand, 'DBInstanceIdentifier SkipFinalSnapshot FinalDBSnapshotIdentifier', (input) => {
@@ -324,6 +326,7 @@ export class Rds {
       this.#ec2.attach(groups, 1);
       database.groups = groups;
     }
+    database.copiesTags = input.CopyTagsToSnapshot ?? database.copiesTags;
     if (input.MaxAllocatedStorage !== undefined) database.maxStorageGb = input.MaxAllocatedStorage;
     if (input.DeletionProtection === false && database.isProtected)
       database.protectedUntil = world.now() + world.between(0, 8);
@@ -409,8 +412,8 @@ export class Rds {
     const tags: Tags = database.copiesTags ? database.thing.tags : {};
     const thing = world.made(SNAPSHOT, arn, id, tags, { state: () => snapshot.status });
     thing.isGoing = true; // what is kept of the database, on purpose
-    const { id: databaseId, resourceId } = database;
-    const snapshot: Snapshot = { id, arn, databaseId, resourceId, thing, status: 'creating' };
+    const { id: databaseId, resourceId, storageGb } = database;
+    const snapshot: Snapshot = { id, arn, databaseId, resourceId, storageGb, thing, status: 'creating' };
     this.#snapshots.set(id, snapshot);
     const whole = world.takes('rds.snapshot');
     world.later(whole, () => {
