@@ -185,8 +185,8 @@ try {
 
 \`bench/verdicts.ts\`: seconds of AWS's time from the end of the first task of a first revision until \`DEPLOY_FAILED\`;
 from the task's end that left no doubt, which is the second one where a retry might have helped; and until ECS's circuit
-breaker trips for a twin of the same service. A look every ${POLL_SECONDS} seconds. The emulated AWS, its timers and our looks are
-${PACE} times faster here, and the seconds multiplied back: what processes take to start counts ${PACE}-fold.
+breaker trips for a twin of the same service. A look every ${POLL_SECONDS} seconds. The emulated AWS, its timers and our
+looks are ${PACE} times faster here, and the seconds multiplied back: what processes take to start counts ${PACE}-fold.
 
 | cause | first end → \`DEPLOY_FAILED\` | deciding end → \`DEPLOY_FAILED\` | first end → ECS's breaker | ratio |
 | --- | ---: | ---: | ---: | ---: |

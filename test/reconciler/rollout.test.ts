@@ -6,18 +6,20 @@ import {
   ListServiceDeploymentsCommand,
   ListTasksCommand,
   UpdateServiceCommand,
+  type Deployment,
+  type Service,
   type Task,
 } from '@aws-sdk/client-ecs';
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
-import { after, before, describe, test } from 'node:test';
+import { after as afterAll, before, describe, test } from 'node:test';
 import type { Account } from '../../services/reconciler/aws/account.ts';
 import { names } from '../../services/reconciler/aws/names.ts';
 import { ownerTags } from '../../services/reconciler/aws/tags.ts';
 import { ecsService, type EcsServiceInputs } from '../../services/reconciler/kinds/ecs-service.ts';
 import { listenerRule } from '../../services/reconciler/kinds/listener-rule.ts';
 import { logGroup } from '../../services/reconciler/kinds/log-group.ts';
-import { conceal, errorsIn, lastWords } from '../../services/reconciler/kinds/rollout.ts';
+import { conceal, errorsIn, firstFailure, lastWords, type Watched } from '../../services/reconciler/kinds/rollout.ts';
 import { securityGroup } from '../../services/reconciler/kinds/security-group.ts';
 import { targetGroup } from '../../services/reconciler/kinds/target-group.ts';
 import { taskDefinition } from '../../services/reconciler/kinds/task-definition.ts';
@@ -476,6 +478,233 @@ for (const { end, from, log, retry, why } of [
   });
 }
 
+/** Seconds of a rollout. */
+const after = (seconds: number): Date => new Date(Date.UTC(2026, 0, 1) + seconds * 1000);
+const ROLLOUT = 'ecs-svc/1';
+const DEFINITION = 'arn:aws:ecs:us-east-1:123456789012:task-definition/freehold-x-r2:1';
+let count = 0;
+const ran = (from: number, until: number, task: Task): Task => ({
+  ...task,
+  taskArn: `${TASK}${count++}`,
+  taskDefinitionArn: DEFINITION,
+  startedBy: ROLLOUT,
+  createdAt: after(from),
+  startedAt: after(from + 1),
+  stoppingAt: after(until),
+});
+const crashed = exited({ exitCode: 1 });
+const unreadable = notStarted(`${FETCHING}ResourceNotFoundException: Secrets Manager can't find the specified secret.`);
+const foreign = (task: Task): Task => ({ ...task, startedBy: 'ecs-svc/0' });
+
+/** ECS and CloudWatch Logs as they answer; `asked` is what they were asked. */
+function answering(state: { service?: Service; stopped?: Task[]; running?: Task[]; log?: string[] }) {
+  const asked: string[] = [];
+  const tasks = [...(state.stopped ?? []), ...(state.running ?? [])];
+  const send = async (command: { constructor: { name: string }; input: unknown }): Promise<unknown> => {
+    const name = command.constructor.name.replace('Command', '');
+    asked.push(name);
+    const input = command.input as { desiredStatus?: string; tasks?: string[] };
+    if (name === 'DescribeServices') return { services: [state.service] };
+    if (name === 'ListTasks')
+      return { taskArns: (input.desiredStatus === 'STOPPED' ? state.stopped : state.running)?.map((t) => t.taskArn) };
+    if (name === 'DescribeTasks') return { tasks: tasks.filter((task) => input.tasks!.includes(task.taskArn!)) };
+    if (name === 'GetLogEvents') return { events: (state.log ?? []).map((message) => ({ message })) };
+    if (name === 'DescribeTargetHealth')
+      return {
+        TargetHealthDescriptions: [{ TargetHealth: { State: 'initial', Reason: 'Elb.InitialHealthChecking' } }],
+      };
+    throw new Error(`nobody expected ${name}`);
+  };
+  return { aws: { ecs: { send }, logs: { send }, elb: { send } } as unknown as Account, asked };
+}
+
+const WATCHED: Watched = {
+  ...told,
+  clusterArn: 'arn:aws:ecs:us-east-1:123456789012:cluster/freehold',
+  taskDefinitionArn: DEFINITION,
+  id: ROLLOUT,
+  container: { name: 'server', port: 8000, logGroup: '/x' },
+};
+
+for (const { stream, stopped, running = [], log = [], verdict } of [
+  { stream: 'nothing has ended', stopped: [], verdict: undefined },
+  { stream: 'one crash may be bad luck', stopped: [ran(0, 10, crashed)], verdict: false },
+  {
+    stream: 'siblings that meet the same trouble are one failure',
+    stopped: [ran(0, 10, crashed), ran(0, 11, crashed), ran(1, 12, crashed)],
+    verdict: false,
+  },
+  { stream: 'the next try ends in the same way', stopped: [ran(0, 10, crashed), ran(12, 20, crashed)], verdict: true },
+  {
+    stream: 'the next try ends in another way',
+    stopped: [ran(0, 10, unreadable), ran(12, 20, crashed)],
+    verdict: false,
+  },
+  {
+    stream: 'tries end in the same way while one that ran before still does',
+    stopped: [ran(0, 10, crashed), ran(12, 20, crashed)],
+    running: [{ ...ran(0, 0, {}), lastStatus: 'RUNNING' }],
+    verdict: false,
+  },
+  {
+    stream: 'the one that runs now has only just begun',
+    stopped: [ran(0, 10, crashed), ran(12, 20, crashed)],
+    running: [{ ...ran(22, 0, {}), lastStatus: 'RUNNING' }],
+    verdict: true,
+  },
+  {
+    stream: 'what a retry cannot help is the verdict at once',
+    stopped: [ran(0, 10, notStarted(`${SECRETS}retrieved secret from Secrets Manager did not contain json key TOKEN`))],
+    verdict: true,
+  },
+  {
+    stream: 'also when something else ended later',
+    stopped: [ran(0, 10, exited({ exitCode: 127 })), ran(0, 20, crashed)],
+    verdict: true,
+  },
+  {
+    stream: 'the log of one crash leaves no doubt',
+    stopped: [ran(0, 10, crashed)],
+    log: ["ModuleNotFoundError: No module named 'x'"],
+    verdict: true,
+  },
+  {
+    stream: 'a database that is starting is met again',
+    stopped: [ran(0, 10, crashed)],
+    log: ['psycopg.OperationalError: connection to server at "10.0.1.5", port 5432 failed: Connection refused'],
+    verdict: false,
+  },
+  {
+    stream: 'capacity and addresses are not a matter of tries',
+    stopped: [0, 20, 40].map((n) => ran(n, n + 5, notStarted('InsufficientFreeAddressesInSubnet'))),
+    verdict: false,
+  },
+  {
+    stream: 'maintenance between two tries is none',
+    stopped: [ran(0, 10, exited({}, { stopCode: 'TerminationNotice' })), ran(12, 20, crashed)],
+    verdict: false,
+  },
+  {
+    stream: 'scaling says nothing',
+    stopped: [
+      ran(
+        0,
+        10,
+        exited({}, { stopCode: 'ServiceSchedulerInitiated', stoppedReason: 'Scaling activity initiated by x' }),
+      ),
+    ],
+    verdict: undefined,
+  },
+  {
+    stream: 'tasks of an earlier rollout of the same definition say nothing',
+    stopped: [foreign(ran(0, 10, crashed)), foreign(ran(12, 20, crashed))],
+    verdict: undefined,
+  },
+] as { stream: string; stopped: Task[]; running?: Task[]; log?: string[]; verdict?: boolean }[])
+  test(`a stream of ends: ${stream}`, async () => {
+    const { aws } = answering({ stopped, running, log });
+    assert.equal((await firstFailure(aws, WATCHED))?.isCertain, verdict);
+  });
+
+const SERVICE: Service = {
+  serviceArn: 'arn:aws:ecs:us-east-1:123456789012:service/freehold/freehold-x',
+  serviceName: 'freehold-x',
+  status: 'ACTIVE',
+  taskDefinition: DEFINITION,
+  tags: [{ key: 'freehold:deployment', value: 'x' }],
+};
+const rolling = (counts: Partial<Deployment>, ...events: string[]): Service => ({
+  ...SERVICE,
+  deployments: [
+    {
+      id: ROLLOUT,
+      status: 'PRIMARY',
+      taskDefinition: DEFINITION,
+      desiredCount: 1,
+      pendingCount: 0,
+      runningCount: 0,
+      failedTasks: 0,
+      createdAt: after(0),
+      rolloutState: 'IN_PROGRESS',
+      ...counts,
+    },
+  ],
+  events: events.map((message, i) => ({
+    id: String(i),
+    createdAt: after(60 - i),
+    message: `(service freehold-x) ${message}`,
+  })),
+});
+const STARTED = 'has started 1 tasks: (task ca675154981d4ebd81b7a97747141a2e).';
+const BALANCED = { targetGroupArn: GROUP, graceSeconds: 120, healthPath: '/ok' };
+
+/** What a look costs, and says. */
+for (const { look, service, is, says, asks } of [
+  { look: 'nothing is started yet', service: rolling({}), is: 'busy', says: /^0 of 1 tasks running$/, asks: [] },
+  { look: 'a task starts', service: rolling({ pendingCount: 1 }, STARTED), is: 'busy', says: /^0 of 1/, asks: [] },
+  {
+    look: 'it runs: the balancer is asked',
+    service: rolling({ runningCount: 1 }, STARTED),
+    is: 'busy',
+    says: /^1 of 1/,
+    asks: ['DescribeTargetHealth'],
+  },
+  {
+    look: 'it is gone, though ECS counts no failure',
+    service: rolling({}, STARTED),
+    is: 'busy',
+    says: /^0 of 1 tasks running: the server crashed: "server": exit code 1; look at its log; ECS tries again$/,
+    asks: ['ListTasks', 'DescribeTasks', 'GetLogEvents'],
+  },
+  {
+    look: 'there is no room for it',
+    service: rolling(
+      {},
+      'was unable to place a task. Reason: Capacity is unavailable at this time. Please try again later or in a different availability zone. For more information, see the Troubleshooting section of the Amazon ECS Developer Guide.',
+    ),
+    is: 'busy',
+    says: /a task cannot be placed: Capacity is unavailable at this time/,
+    asks: [],
+  },
+  {
+    look: 'its role cannot be assumed',
+    service: rolling(
+      {},
+      "failed to launch a task with (error ECS was unable to assume the role 'arn:aws:iam::123456789012:role/x' that was provided for this task.).",
+    ),
+    is: 'busy',
+    says: /a task cannot be placed: ECS was unable to assume the role/,
+    asks: [],
+  },
+  {
+    look: 'ECS takes up what was complete before: old failures say nothing',
+    service: rolling({ pendingCount: 1 }, `(deployment ${ROLLOUT}) deployment completed.`, STARTED, STARTED),
+    is: 'busy',
+    says: /^0 of 1 tasks running$/,
+    asks: [],
+  },
+])
+  test(`a look at a rollout: ${look}`, async () => {
+    const { aws, asked } = answering({ service, stopped: [ran(0, 10, crashed)] });
+    const cx = { aws, tags: { 'freehold:deployment': 'x' }, fence: async () => {} } as unknown as Cx;
+    const seen = await ecsService.observe(cx, {
+      name: 'freehold-x',
+      clusterArn: WATCHED.clusterArn,
+      taskDefinitionArn: DEFINITION,
+      subnets: [],
+      securityGroups: [],
+      min: 1,
+      max: 1,
+      minHealthy: 100,
+      maxRunning: 200,
+      balanced: BALANCED,
+      container: { name: 'server', port: 8000, logGroup: '/x' },
+    });
+    assert.equal(seen.is, is);
+    assert.match('why' in seen ? seen.why : '', says);
+    assert.deepEqual(asked, ['DescribeServices', ...asks]);
+  });
+
 for (const [line, shown] of [
   ['connect postgresql://langgraph:hunter2@db:5432/x failed', 'connect postgresql://…@db:5432/x failed'],
   ['OPENAI_API_KEY=sk-abcdefgh12345678 is wrong', 'OPENAI_API_KEY=… is wrong'],
@@ -575,7 +804,7 @@ describe('in the emulated account', { timeout: 240_000, concurrency: 3 }, () => 
     });
     repository = uri;
   });
-  after(async () => {
+  afterAll(async () => {
     t.close();
     await rehearsal.stop();
   });

@@ -63,8 +63,8 @@ interface Live {
   readonly settings: Settings;
   /** The wanted task definition was tried, and ECS gave up on it. */
   readonly gaveUp: boolean;
-  /** The service is at the wanted task definition: ECS rolls it out, or has failed to. */
-  readonly isCurrent: boolean;
+  /** ECS is rolling the wanted task definition out. */
+  readonly isRolling: boolean;
   /** The rollout of another one is under way, and stopping it brings the wanted one back, which served before. */
   readonly back?: { readonly rolloutArn: string; readonly isAsked: boolean };
 }
@@ -182,7 +182,7 @@ export const ecsService: Kind<EcsServiceInputs, Live, Out> = {
     if (found === undefined || found.status === 'INACTIVE') return { is: 'absent' };
     requireOurs(tagRecord(found.tags), tags, inputs.name);
     const status = found.status!;
-    const live = { arn: found.serviceArn!, status, settings: settingsOf(found), gaveUp: false, isCurrent: false };
+    const live = { arn: found.serviceArn!, status, settings: settingsOf(found), gaveUp: false, isRolling: false };
     if (status === 'DRAINING') return { is: 'busy', live, why: 'the service is being removed' };
 
     const primary = found.deployments?.find((deployment) => deployment.status === 'PRIMARY');
@@ -197,17 +197,16 @@ export const ecsService: Kind<EcsServiceInputs, Live, Out> = {
       return { is: 'ready', live, out };
     }
     const rollout = watched(inputs, found, primary);
-    if (primary.rolloutState === 'FAILED')
-      return broken({ ...live, isCurrent: true }, await whyTasksStopped(aws, rollout));
+    if (primary.rolloutState === 'FAILED') return broken(live, await whyTasksStopped(aws, rollout));
     const failure =
       isAnyGone(found, primary) && !isReturn(found, primary) ? await firstFailure(aws, rollout) : undefined;
-    if (failure?.isCertain) return { is: 'broken', live: { ...live, isCurrent: true }, why: failure.why };
+    if (failure?.isCertain) return { is: 'broken', live: { ...live, isRolling: true }, why: failure.why };
     const why = [progress(found, primary), ...(failure ? [`${failure.why}; ECS tries again`] : [])];
     if (failure === undefined && isUp(primary) && inputs.balanced !== undefined) {
       const said = await unhealthyTarget(aws, inputs.balanced.targetGroupArn);
       if (said !== '') why.push(`"GET ${inputs.balanced.healthPath}": ${said}`);
     }
-    return { is: 'busy', live: { ...live, isCurrent: true }, why: why.join(': ') };
+    return { is: 'busy', live: { ...live, isRolling: true }, why: why.join(': ') };
   },
 
   diff(inputs, live, was): Change[] {
@@ -268,9 +267,9 @@ export const ecsService: Kind<EcsServiceInputs, Live, Out> = {
    * when the breaker was first.
    */
   async halt({ aws, fence }, inputs, live, everReady) {
-    if (!live.isCurrent) return;
+    if (!live.isRolling && !live.gaveUp) return;
     const found = await describe(aws, inputs);
-    if (found === undefined) return;
+    if (found?.status !== 'ACTIVE' || found.taskDefinition !== inputs.taskDefinitionArn) return;
     const { rollouts, definitions } = await historyOf(aws, found);
     const [last] = rollouts;
     const served = rollouts.find(({ status }) => status === 'SUCCESSFUL');
