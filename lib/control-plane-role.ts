@@ -257,6 +257,7 @@ export const NOT_IN_AWS_MANAGED_POLICIES: readonly string[] = [
   'elasticloadbalancing:AddTags',
   'elasticloadbalancing:DescribeTags',
   'elasticloadbalancing:DescribeTargetGroupAttributes',
+  'elasticloadbalancing:DescribeTargetHealth',
   'elasticloadbalancing:ModifyRule',
   'elasticloadbalancing:ModifyTargetGroup',
   'elasticloadbalancing:ModifyTargetGroupAttributes',

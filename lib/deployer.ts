@@ -191,8 +191,11 @@ export function deployer(props: DeployerProps): DeployerStatement[] {
         'DeleteListener',
       ),
       resources: [
+        // And those after the first: `<prefix>-2` and so on.
         arn('elasticloadbalancing', `loadbalancer/app/${prefix}/*`),
+        arn('elasticloadbalancing', `loadbalancer/app/${prefix}-*`),
         arn('elasticloadbalancing', `listener/app/${prefix}/*`),
+        arn('elasticloadbalancing', `listener/app/${prefix}-*`),
       ],
       conditions: through,
     },

@@ -411,6 +411,31 @@ test('the balancer: internal HTTP by default, streams may be silent for long, un
   });
 });
 
+test('more balancers: beside the first, which stays as it is, in its security group; the role may add rules to all', () => {
+  const [one, three] = [synthesized().toJSON(), synthesized({ balancers: 3 }).toJSON()];
+  const added = Object.keys(three.Resources).filter((name) => !(name in one.Resources));
+  assert.deepEqual(added.map((name) => three.Resources[name].Type).sort(), [
+    ...Array<string>(2).fill('AWS::ElasticLoadBalancingV2::Listener'),
+    ...Array<string>(2).fill('AWS::ElasticLoadBalancingV2::LoadBalancer'),
+  ]);
+  for (const [name, resource] of Object.entries(one.Resources)) assert.deepEqual(three.Resources[name], resource);
+  const balancers = added.filter((name) => three.Resources[name].Type.endsWith('LoadBalancer'));
+  assert.deepEqual(
+    balancers.map((name) => three.Resources[name].Properties.Name),
+    ['freehold-2', 'freehold-3'],
+  );
+  const place = JSON.stringify(three.Outputs.Place.Value);
+  for (const name of balancers) assert.ok(place.includes(name));
+  const rules = statements(synthesized({ balancers: 3 })).find((each) => each.Action.includes('CreateRule'));
+  assert.match(JSON.stringify(rules.Resource), /listener\/app\/freehold-\*\/\*/);
+  assert.throws(() => synthesized({ balancers: 11 }), /balancers is 11: give a whole number from 1 to 10/);
+});
+
+test('more balancers with a domain: each is for one of its own', () => {
+  const place = JSON.stringify(synthesized({ ...PUBLIC, balancers: 2 }).toJSON().Outputs.Place.Value);
+  assert.match(place, /b2\.agents\.example\.com/);
+});
+
 test('the balancer: with a certificate HTTPS, and HTTP only redirects', () => {
   const template = synthesized(PUBLIC);
   template.hasResourceProperties('AWS::ElasticLoadBalancingV2::LoadBalancer', { Scheme: 'internet-facing' });

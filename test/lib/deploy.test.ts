@@ -206,7 +206,7 @@ test('an existing network: tagged while the stack stands, then as it was', async
   assert.deepEqual(await look(), before);
 });
 
-test('without CDK: the published template, with parameters, gives the same outputs', async () => {
+test('without CDK: the published template, with parameters, gives the same outputs; two load balancers', async () => {
   const account = '240000000003';
   const { ec2, vpcId, subnets } = await network(account);
   const parameters = {
@@ -216,6 +216,7 @@ test('without CDK: the published template, with parameters, gives the same outpu
     VpcId: vpcId,
     PrivateSubnetIds: subnets.slice(0, 2).join(','),
     PublicSubnetIds: subnets.slice(2).join(','),
+    Balancers: '2',
   };
   // What `aws cloudformation deploy` does; boto3 is what it is made of.
   const program = `
@@ -243,6 +244,19 @@ print(stacks.describe_stacks(StackName="by-hand")["Stacks"][0]["Outputs"][0]["Ou
   assert.deepEqual(place.publicSubnetIds, subnets.slice(2));
   assert.equal(place.prefix, 'third');
   assert.equal(place.roleArn, `arn:aws:iam::${account}:role/third-control-plane`);
+  assert.equal(place.moreBalancers!.length, 1);
+  const [second] = place.moreBalancers!;
+  assert.match(second!.loadBalancerArn, /loadbalancer\/app\/third-2\//);
+  const elb = new ElasticLoadBalancingV2Client(as(rehearsal.root(account)));
+  const { Listeners } = await elb.send(new DescribeListenersCommand({ ListenerArns: [second!.listenerArn] }));
+  assert.equal(Listeners![0]!.LoadBalancerArn, second!.loadBalancerArn);
+  const { LoadBalancers } = await elb.send(
+    new DescribeLoadBalancersCommand({ LoadBalancerArns: [place.loadBalancerArn, second!.loadBalancerArn] }),
+  );
+  assert.deepEqual(LoadBalancers!.map((each) => each.SecurityGroups).flat(), [
+    place.loadBalancerSecurityGroupId,
+    place.loadBalancerSecurityGroupId,
+  ]);
   const { Subnets } = await ec2.send(new DescribeSubnetsCommand({ SubnetIds: subnets }));
   for (const subnet of Subnets!) assert.equal(record(subnet.Tags)['langgraph-cloud-enabled'], '1');
 });

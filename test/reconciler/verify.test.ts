@@ -134,12 +134,16 @@ describe('a place is verified', { timeout: 120_000 }, () => {
       ...t.place,
       privateSubnetIds: [t.place.privateSubnetIds[0]!],
       publicSubnetIds: ['subnet-0000'],
+      moreBalancers: [
+        { loadBalancerArn: 'arn:second', loadBalancerDnsName: 'second', listenerArn: t.place.listenerArn },
+      ],
       uploadBucket: `${t.place.uploadBucket}-gone`,
     };
     const found = wrong(await verifyPlace(t.accounts, gone)).join('\n');
     assert.match(found, /network: not tagged: "vpc-.*": it needs the tag "langgraph-cloud-enabled" = "1"/);
     assert.match(found, /network: no such subnet: "subnet-0000"/);
     assert.match(found, /uploads: .*"s3:ListBucket"|uploads: no such bucket: ".*-gone"/);
+    assert.match(found, /listener: another load balancer's listener: ".*": it belongs to ".*freehold\//);
     assert.match(found, /network: too few zones: "us-east-1a"/);
     await ec2.send(new CreateTagsCommand(tag));
     assert.equal((await verifyPlace(t.accounts, t.place)).ok, true);
