@@ -152,8 +152,7 @@ async function buildOne(p: Pass, node: Node, row: Row, got: Map<string, unknown>
   const gaveUp = row.gaveUp?.generation === p.generation ? row.gaveUp : null;
   let seen = remembered(p, node.id, inputs) ?? (await node.kind.observe(cx, inputs));
   const live = seen.is === 'absent' ? undefined : seen.live;
-  // Until it is ready again, as this generation wants it.
-  const was = isReady(before) && before.generation === p.generation ? undefined : (before.outputs ?? undefined);
+  const was = outputsBefore(before, p.generation);
   const changes = live === undefined ? [] : node.kind.diff(inputs, live, was);
   if (live === undefined || changes.length > 0) {
     if (gaveUp) return failed(gaveUp.message);
@@ -251,7 +250,7 @@ async function sweep(p: Pass, rows: ReadonlyMap<string, Row>): Promise<Row[]> {
   return left;
 }
 
-/** What the graph does not want any more, and what of that is to go: not what holds data, as long as anything is wanted. */
+/** What the graph does not want any more, and what of that goes: not what holds data, as long as anything is wanted. */
 export function unwantedOf(p: Pick<Pass, 'graph' | 'kinds' | 'keeps'>, rows: readonly Row[]) {
   const wanted = new Set(p.graph.nodes.map((node) => node.id));
   const unwanted = rows.filter((row) => !wanted.has(row.id));
@@ -369,6 +368,9 @@ export function lost({ id, kind: { stateful } }: Node, inputs: unknown, row: Row
     ? stateful(inputs)
     : `deleted by somebody else, with what it held: "${id}": restore it under its name`;
 }
+/** As it was last ready; undefined once it is so again, as this generation wants it. */
+export const outputsBefore = (row: Row, generation: string | undefined): unknown =>
+  isReady(row) && row.generation === generation ? undefined : (row.outputs ?? undefined);
 /** What never was ready was never used, so it holds nothing. */
 const wasReady = (row: Row): boolean => row.outputs !== null;
 const isNew = (p: Pass, row: Row): boolean =>

@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { explain } from './aws/errors.ts';
-import { lost, unwantedOf, usersOf, type Row } from './pass.ts';
+import { lost, outputsBefore, unwantedOf, usersOf, type Row } from './pass.ts';
 import type { Item } from './prices.ts';
 import type { Calls, Change, Cx, Graph, Kind, Node, Observed, Seconds } from './resource.ts';
 
@@ -12,6 +12,8 @@ export interface Walk {
   readonly graph: Graph;
   /** Of the deployment, as its passes have left them. */
   readonly rows: readonly Row[];
+  /** What the graph was made from, as of the pass. */
+  readonly generation: string;
   cx(nodeId: string): Omit<Cx, 'fence'>;
 }
 
@@ -75,7 +77,7 @@ async function look(w: Walk, node: Node, needs: [string, Looked][], row: Row | u
     inputs = node.inputs(Object.fromEntries(needs.map(([key, { out }]) => [key, out])));
     // Found by its name, which never comes from what is not known yet.
     const seen = await kind.observe({ ...w.cx(id), fence: readsOnly }, inputs);
-    const { is, changes, why } = judge(node, inputs, seen, row);
+    const { is, changes, why } = judge(w, node, inputs, seen, row);
     const sight = { id, kind, is, inputs, after: waits, changes, why };
     const foreseen = kind.foresee?.(inputs) ?? {};
     if (seen.is === 'absent') return { sight, out: notYet(id, foreseen), isFinal: false };
@@ -98,6 +100,7 @@ async function look(w: Walk, node: Node, needs: [string, Looked][], row: Row | u
 const readsOnly = (): Promise<void> => Promise.reject(new Error('a plan writes nothing'));
 
 function judge(
+  w: Walk,
   node: Node,
   inputs: unknown,
   seen: Observed<unknown, unknown>,
@@ -107,7 +110,7 @@ function judge(
     const why = row && lost(node, inputs, row);
     return why === undefined ? { is: 'absent', changes: [], why: '' } : { is: 'lost', changes: [], why };
   }
-  const changes = node.kind.diff(inputs, seen.live);
+  const changes = node.kind.diff(inputs, seen.live, row && outputsBefore(row, w.generation));
   if (seen.is !== 'ready') return { is: seen.is, changes, why: seen.why };
   return { is: changes.length > 0 ? 'changed' : 'in sync', changes, why: '' };
 }
@@ -120,8 +123,6 @@ const notYet = (id: string, foreseen: object = {}): object =>
   });
 
 export interface Planning extends Walk {
-  /** What the graph was made from, as of the pass. */
-  readonly generation: string;
   readonly kinds: ReadonlyMap<string, Kind>;
   /** The graph's revision has failed: nothing is made or changed for it any more. */
   readonly observeOnly?: boolean;

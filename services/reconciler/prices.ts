@@ -41,7 +41,7 @@ const HOURS = 730;
  * By the hour: vCPU, GB of memory, and four classes of RDS for PostgreSQL, alone and with a standby; by the month: a GB
  * of gp3 and of a snapshot.
  *
- * RDS: AWS's own price map, https://b0.p.awsstatic.com/pricing/2.0/meteredUnitMaps/rds/USD/current/rds-postgresql-ondemand.json
+ * RDS: AWS's price map (b0.p.awsstatic.com/pricing/2.0/meteredUnitMaps, rds/USD/current/rds-postgresql-ondemand.json)
  * as published 2024-09-28, and the on-demand prices in its reserved-instance maps of 2025-04-04.
  * Fargate: https://aws.amazon.com/fargate/pricing/, as public calculators have it, checked against the price lists of
  * AmazonECS that were found. Secrets Manager: its price list, 2026-09-11; the same in all of these regions.
