@@ -153,6 +153,7 @@ export class ModelStore implements WorkerStore, Settling, Intents {
         type: found.type,
         databaseTier: found.tier,
         source: given.source,
+        driftPolicy: 'repair',
         base: found.base,
       },
       isDeleted: found.deleted,
@@ -161,6 +162,8 @@ export class ModelStore implements WorkerStore, Settling, Intents {
       place: this.#place,
       activeRevisionId: found.active,
       knownStatus: found.known,
+      alarm: null,
+      drifted: new Set<string>(),
       revisions: seenOf(found),
     });
   }

@@ -5,6 +5,7 @@
 import type { Logger } from 'pino';
 import { awsCloud } from '../services/control-plane/aws.ts';
 import type { Cloud } from '../services/control-plane/cloud.ts';
+import type { Look, Settled } from '../services/control-plane/store/looks.ts';
 import { digestOf } from '../services/control-plane/redact.ts';
 import type { Variable } from '../services/control-plane/store/database.ts';
 import type { DeploymentChange, RevisionIntent } from '../services/control-plane/store/deployments.ts';
@@ -230,7 +231,9 @@ class World implements Surroundings {
 
   #options(process: Process): WorkerOptions {
     const looks = {
-      settle: (_tx: unknown, look: { deploymentId: string; job: string }, asked: number, seconds: number | null) => {
+      settle: (_tx: unknown, look: Look, asked: number, due: number | null | Settled) => {
+        // What is settled is the sweep's; here it is looked at for itself as often as a sweep would come by.
+        const seconds = due !== null && typeof due !== 'number' ? due.sweepSeconds : due;
         this.looks.settle(look, asked, seconds, this.model.of(look.deploymentId) === undefined);
         return Promise.resolve();
       },
@@ -263,7 +266,9 @@ class World implements Surroundings {
       info: () => {},
       warn: (_: unknown, message?: string) => this.trace.add(process.name, message ?? String(_)),
       error: ({ err }: { err?: Error }, message: string) =>
-        this.fail('nothing is a defect of ours', `${message}: ${err?.stack ?? String(err)}`),
+        err === undefined
+          ? this.trace.add(process.name, message)
+          : this.fail('nothing is a defect of ours', `${message}: ${err.stack ?? String(err)}`),
     };
     return log as unknown as Logger;
   }

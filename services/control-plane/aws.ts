@@ -1,5 +1,6 @@
 /** The real cloud: customers' AWS accounts, entered by assuming the role that each made for us. */
 import type { Account, Accounts } from '../reconciler/aws/account.ts';
+import { BatchMemory, batched } from '../reconciler/aws/batched.ts';
 import { cloudWatchLog } from '../reconciler/aws/logs.ts';
 import { allServerLogs, names, serverLogs, shortId, url } from '../reconciler/aws/names.ts';
 import { obstaclesOf } from '../reconciler/aws/obstacles.ts';
@@ -23,12 +24,14 @@ import type { ServerSpec } from '../reconciler/spec.ts';
 import { LOG_DAYS, ecs, foundation, vcpusOf } from '../reconciler/platforms/ecs.ts';
 import { readLimits, takesOf } from '../reconciler/aws/limits.ts';
 import { remaining } from '../reconciler/aws/remaining.ts';
+import { namesOf, whoChanged } from '../reconciler/aws/trail.ts';
 import { verifyPlace } from '../reconciler/aws/verify.ts';
 import type { Cloud, Owner } from './cloud.ts';
 
 const DAY_MS = 86_400_000;
 
 export function awsCloud(accounts: Accounts): Cloud {
+  const memory = new BatchMemory();
   // The session's name is what the customer's CloudTrail shows.
   const session = (who: string) => ({ name: `freehold-${who}` });
   /** For a request, whose sender waits. */
@@ -51,6 +54,17 @@ export function awsCloud(accounts: Accounts): Cloud {
       };
     },
     remainingIn: async (place, had) => remaining(await enter(place, 'offboarding'), place, null, had),
+    async survey(place) {
+      const aws = await enter(place, 'sweep');
+      return {
+        page() {
+          const view = batched(aws, { where: place.id, memory, now: Date.now });
+          return { cx: (deployment, nodeId) => ({ aws: view, tags: ownerTags(place, deployment.id, nodeId) }) };
+        },
+      };
+    },
+    whoChanged: async (place, resource, time) =>
+      whoChanged(await enter(place, 'sweep'), place.roleArn, namesOf(resource), time),
     async verify(place) {
       const { checks } = await verifyPlace(accounts, place);
       return checks.map((check) => ({ ...check, message: check.message === '' ? null : check.message }));

@@ -6,6 +6,7 @@ import type { Upload } from '../reconciler/kinds/uploads.ts';
 import type { Graph, Cx, Kind } from '../reconciler/resource.ts';
 import type { LogPage, LogQuery } from '../reconciler/logs.ts';
 import type { Had, Remaining } from '../reconciler/aws/remaining.ts';
+import type { Change } from '../reconciler/aws/trail.ts';
 import type { Row } from '../reconciler/pass.ts';
 import type { Obstacle, Plan } from '../reconciler/plan.ts';
 import type { Limits, Takes } from '../reconciler/aws/limits.ts';
@@ -31,6 +32,12 @@ export interface Entered {
   remaining(had: readonly Had[]): Promise<Remaining>;
 }
 
+/** An account in which many deployments are looked at together. */
+export interface Survey {
+  /** Through one of these what is read of many deployments is put together, and read once. */
+  page(): { cx(deployment: Owner, nodeId: string): Omit<Cx, 'fence'> };
+}
+
 export interface Cloud {
   readonly kinds: ReadonlyMap<string, Kind>;
   graph(spec: ServerSpec, place: Place): Graph;
@@ -44,6 +51,14 @@ export interface Cloud {
   enter(place: Place, deployment: Owner): Promise<Entered>;
   /** The same search over a whole place. @throws an error with one sentence when the account cannot be entered */
   remainingIn(place: Place, had: readonly Had[]): Promise<Remaining>;
+  /** The same for many deployments. @throws as `enter` */
+  survey(place: Place): Promise<Survey>;
+  /** Who was the last to change a resource in that time, other than ourselves; null: AWS does not say. */
+  whoChanged(
+    place: Place,
+    resource: Pick<Row, 'inputs' | 'outputs'>,
+    time: { readonly since: Date; readonly until: Date },
+  ): Promise<Change | null>;
   /** Everything that deployments there will need, one line each. Never throws for what the account says. */
   verify(place: Place): Promise<readonly Check[]>;
   /** AWS's limits there, and what is used of them. @throws an error with one sentence when it cannot be entered */

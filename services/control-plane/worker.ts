@@ -4,7 +4,16 @@
  */
 import type { Logger } from 'pino';
 import { explain } from '../reconciler/aws/errors.ts';
-import { Superseded, newRow, pass, type Memory, type Outcome, type Pass, type Row } from '../reconciler/pass.ts';
+import {
+  Superseded,
+  newRow,
+  pass,
+  type Alarm,
+  type Memory,
+  type Outcome,
+  type Pass,
+  type Row,
+} from '../reconciler/pass.ts';
 import type { Place } from '../reconciler/place.ts';
 import { Graph } from '../reconciler/resource.ts';
 import {
@@ -34,7 +43,10 @@ import {
   type Seen,
   type SeenRevision,
 } from './store/observed.ts';
+import type { ShownAlarm } from './store/database.ts';
+import { addDrifts, endDrifts, unexplained } from './store/drifts.ts';
 import { beginReceipt } from './store/receipts.ts';
+import { explainDrifts, sweepPlace } from './sweeper.ts';
 import { concluded, lastWord, lasting, stopped, targetOf, wanted } from './target.ts';
 
 export interface WorkerOptions {
@@ -48,13 +60,15 @@ export interface WorkerOptions {
   readonly concurrency: number;
   /** Of these, how many in one place. @default all */
   readonly perPlace?: number;
-  /** Between two looks at a deployment where all is well: how soon drift is seen. */
+  /** Between two sweeps of a place, or two looks at what is not settled: how soon it is seen what others changed. */
   readonly sweepSeconds: number;
   /** The longest that one waits to look again at what AWS is at work on. @default what each kind asks for */
   readonly pollSeconds?: number;
   readonly now?: () => Date;
 }
 
+/** Resources that a look asks about: who changed them. */
+const EXPLAINED = 3;
 /** How long a place that cannot be entered, or a delete that found leftovers, is left alone. */
 const RETRY_SECONDS = 30;
 /**
@@ -71,6 +85,7 @@ export async function startWorker(options: WorkerOptions): Promise<void> {
     await carryOut(options, look, memory);
     if (memory.size === 0) memories.delete(look.deploymentId);
   });
+  await options.looks.workSweeps((placeId) => sweepPlace(options, placeId));
 }
 
 /**
@@ -103,6 +118,8 @@ class OneLook {
   readonly #memory: Memory;
   readonly #now: () => Date;
   #said = false;
+  /** What others have changed, as this look sees it. */
+  #hasDrifted = false;
   /** Put among the rows by this look, without knowing whether it exists. */
   readonly #supposed = new Set<string>();
 
@@ -145,7 +162,10 @@ class OneLook {
       observeOnly,
       ...(target?.verdict === null && { complete: (rows) => this.#complete(target, rows) }),
     });
-    await this.#settle(target, outcome, graph.nodes.length);
+    await this.#settle(target, outcome, graph.nodes.length, generation);
+    if (!this.#hasDrifted) return;
+    const deploymentId = this.#seen.deployment.id;
+    await explainDrifts(this.#o, place, await unexplained(db, { deploymentId }, EXPLAINED));
   }
 
   /** Its delete can still be undone: what runs goes at once, and what could not be made again stays as it is. */
@@ -254,6 +274,14 @@ class OneLook {
       conceal: (text) => redact(text, this.#o.digestKey, this.#digests()),
       defect: (resource, err) => this.#o.log.error({ err, deployment: deployment.id, resource }, 'a defect of ours'),
       say: (resource, message) => this.#say(revisionId, resource, message),
+      driftPolicy: deployment.driftPolicy,
+      drifted: this.#seen.drifted,
+      drift: async (drifts) => {
+        this.#hasDrifted = true;
+        this.#said = true;
+        const found = { deploymentId: deployment.id, epoch, generation };
+        await addDrifts(db, found, deployment.driftPolicy, drifts);
+      },
       now: this.#now,
     });
   }
@@ -288,17 +316,25 @@ class OneLook {
     });
   }
 
-  async #settle(target: SeenRevision | undefined, outcome: Outcome, count: number): Promise<void> {
+  async #settle(target: SeenRevision | undefined, outcome: Outcome, count: number, generation: string): Promise<void> {
     const { db, looks } = this.#o;
-    const { activeRevisionId, asked } = this.#seen;
+    const { activeRevisionId, asked, deployment } = this.#seen;
     const built = outcome.rows.slice(0, count);
+    const [loss] = outcome.alarms;
+    const alarm = loss ? alarmOf(loss) : null;
     const mine = target?.verdict === null ? revisionStatus(target.id, built, this.#now()) : undefined;
     // A verdict changes the target: what serves is looked after at once.
     const failed = mine !== undefined && isVerdict(mine.status) && isFailure(mine.status);
-    const seconds = failed && activeRevisionId !== null ? 0 : this.#nextSeconds(outcome);
+    const { sweepSeconds } = this.#o;
+    const next = outcome.settled && !failed ? { sweepSeconds } : this.#nextSeconds(outcome);
+    const seconds = failed && activeRevisionId !== null ? 0 : next;
+    // A difference that is left says so in its row's message.
+    const inSync = built.filter(({ state }) => state.state === 'ready' && state.message === '').map(({ id }) => id);
     await db.transaction().execute(async (tx) => {
       await this.#hold(tx);
-      const isTold = await this.#tell(tx, target, built, outcome.rows);
+      const isTold = await this.#tell(tx, target, built, outcome.rows, alarm);
+      if (alarm !== null) await this.#raise(tx, alarm);
+      await endDrifts(tx, deployment.id, generation, deployment.driftPolicy, inSync);
       await looks.settle(tx, this.#look, asked, isTold ? seconds : 0);
     });
   }
@@ -309,7 +345,13 @@ class OneLook {
    * @returns false: a stop was asked for, and nothing is told. Whoever was told that it will be stopped must not find it
    *   deployed or skipped: the next look stops it
    */
-  async #tell(tx: Tx, target: SeenRevision | undefined, built: readonly Row[], rows: readonly Row[]): Promise<boolean> {
+  async #tell(
+    tx: Tx,
+    target: SeenRevision | undefined,
+    built: readonly Row[],
+    rows: readonly Row[],
+    alarm: ShownAlarm | null = null,
+  ): Promise<boolean> {
     const { deployment, revisions } = this.#seen;
     const judged = new Map<string, Judged<RevisionStatus>>();
     const last = lastWord(this.#seen);
@@ -324,11 +366,21 @@ class OneLook {
       );
     }
     if (await isAnyInterrupted(tx, [...judged.keys()])) return false;
-    const status = target && (judged.get(target.id) ?? target.verdict)?.status;
-    const activeId = status === 'DEPLOYED' ? target!.id : this.#seen.activeRevisionId;
+    const verdict = target && (judged.get(target.id) ?? target.verdict)?.status;
+    const activeId = verdict === 'DEPLOYED' ? target!.id : this.#seen.activeRevisionId;
     await this.#judge(tx, judged);
-    await setDeploymentStatus(tx, deployment.id, this.#deploymentStatus(judged, activeId, rows, null), activeId);
+    const status = this.#deploymentStatus(judged, activeId, rows, null, alarm);
+    await setDeploymentStatus(tx, deployment.id, status, activeId, alarm);
     return true;
+  }
+
+  /** Once, however often it is seen. */
+  async #raise(tx: Tx, alarm: ShownAlarm): Promise<void> {
+    const { deployment, alarm: known } = this.#seen;
+    if (known?.name === alarm.name && known.since === alarm.since) return;
+    this.#o.log.error({ deployment: deployment.id, alarm }, 'what cannot be made again is gone');
+    const message = `${alarm.name}: ${alarm.what_to_do}`;
+    await say(tx, { deploymentId: deployment.id, revisionId: null, resource: alarm.resource, message });
   }
 
   /** Writes what is new, and says what has ended. */
@@ -346,6 +398,7 @@ class OneLook {
     activeId: string | null,
     rows: readonly Row[],
     unreachable: string | null,
+    alarm = this.#seen.alarm,
   ) {
     const { revisions, isDeleted, knownStatus } = this.#seen;
     const newest = revisions[0];
@@ -362,6 +415,7 @@ class OneLook {
         active: active ? { number: active.number } : null,
         hasTarget: targetOf(this.#seen) !== undefined,
         lastKnown: knownStatus,
+        alarm,
       },
       rows,
       this.#now(),
@@ -394,3 +448,10 @@ class OneLook {
     });
   }
 }
+
+const alarmOf = ({ name, resource, since, whatToDo }: Alarm): ShownAlarm => ({
+  name,
+  resource,
+  since: since.toISOString(),
+  what_to_do: whatToDo,
+});

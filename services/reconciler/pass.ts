@@ -4,11 +4,12 @@
  */
 import { isDeepStrictEqual } from 'node:util';
 import { NotOurs, Terminal, explain, isUnanswered } from './aws/errors.ts';
+import { DEFAULT_POLICY, driftsOf, wordsOf, type Drift, type DriftPolicy } from './drift.ts';
 import { inWords, type Cx, type Graph, type Kind, type Node, type Observed, type Seconds } from './resource.ts';
 
 export type State =
-  /** Usable and in sync; of what is being removed: gone. */
-  | { readonly state: 'ready'; readonly message: '' }
+  /** Usable and in sync; with a message: what differs, and is left as it is. Of what is being removed: gone. */
+  | { readonly state: 'ready'; readonly message: string }
   /** Nothing is wrong; look again soon. */
   | { readonly state: 'waiting'; readonly message: string }
   /** Something went wrong that may pass, or that somebody can mend; backs off. */
@@ -78,6 +79,12 @@ export interface Pass {
    * again after all. @default it may
    */
   complete?(rows: readonly Row[]): Promise<boolean>;
+  /** What is done when others changed what was as asked in this generation. @default repair */
+  readonly driftPolicy?: DriftPolicy;
+  /** Resources that others had changed already when an earlier pass looked. */
+  readonly drifted?: ReadonlySet<string>;
+  /** Told of what others changed, before it is repaired; not when it is ignored. */
+  drift?(drifts: readonly Drift[]): Promise<void>;
   /** An event. Said only when something is done to a resource, or its state changes. */
   say(nodeId: string, message: string): Promise<void>;
   /** Takes out of a cause what must not be kept: a server's last words may hold a secret's value. */
@@ -94,10 +101,23 @@ export interface Outcome {
   readonly settled: boolean;
   /** Seconds until another look is worth it; null when only a change of intent can bring news. */
   readonly nextLookSeconds: number | null;
+  /** What was lost that cannot be made again. */
+  readonly alarms: readonly Alarm[];
+}
+
+/** What cannot be made again is gone. It ends by itself when somebody has restored it under its name. */
+export interface Alarm {
+  readonly name: string;
+  readonly resource: string;
+  readonly since: Date;
+  readonly whatToDo: string;
 }
 
 /** Another pass works on this deployment: this one ends here and writes nothing more. */
 export class Superseded extends Error {}
+
+/** Seen, and left as it is: the next pass goes on when somebody has mended it. */
+class LeftAlone extends Terminal {}
 
 const BACKOFF_LIMIT_SECONDS = 300;
 const MEMORY_SECONDS = 60;
@@ -109,16 +129,23 @@ const NOT_SEEN_YET = 'changed, not seen yet';
 
 export async function pass(p: Pass): Promise<Outcome> {
   const rows = new Map((await p.rows.all()).map((row) => [row.id, row]));
-  const built = await build(p, rows);
+  const losses = new Map<string, Loss>();
+  const built = await build(p, rows, losses);
   const mayRemove = built.every(isReady) && ((await p.complete?.(built)) ?? true);
   const left = mayRemove ? await sweep(p, rows) : [];
   const settled = mayRemove && left.length === 0;
   // What is settled is looked at rarely, and then to see what others changed; trouble may come from what was missed.
   if (settled || [...built, ...left].some(isTrouble)) p.memory.clear();
-  return { rows: [...built, ...left], settled, nextLookSeconds: nextLook(p, [...built, ...left]) };
+  const alarms = built.flatMap((row): Alarm[] => {
+    const loss = losses.get(row.id);
+    return loss === undefined ? [] : [{ ...loss, resource: row.id, since: row.since }];
+  });
+  return { rows: [...built, ...left], settled, nextLookSeconds: nextLook(p, [...built, ...left]), alarms };
 }
 
-async function build(p: Pass, rows: ReadonlyMap<string, Row>): Promise<Row[]> {
+type Loss = Pick<Alarm, 'name' | 'whatToDo'>;
+
+async function build(p: Pass, rows: ReadonlyMap<string, Row>, losses: Map<string, Loss>): Promise<Row[]> {
   const got = new Map<string, unknown>();
   const built: Row[] = [];
   for (const node of p.graph.nodes) {
@@ -126,7 +153,7 @@ async function build(p: Pass, rows: ReadonlyMap<string, Row>): Promise<Row[]> {
     built.push(row);
     const missing = needsOf(node).filter((id) => !got.has(id));
     if (missing.length === 0) {
-      await step(p, row, 'ready', () => buildOne(p, node, row, got));
+      await step(p, row, 'ready', () => buildOne(p, node, row, got, losses));
     } else if (!isReady(row) || row.generation !== p.generation) {
       // What was ready stays so while something it needs is looked for again: it still works.
       await step(p, row, 'ready', () => Promise.resolve(waiting(`${NEEDS}${missing.join(', ')}`)));
@@ -135,7 +162,13 @@ async function build(p: Pass, rows: ReadonlyMap<string, Row>): Promise<Row[]> {
   return built;
 }
 
-async function buildOne(p: Pass, node: Node, row: Row, got: Map<string, unknown>): Promise<State> {
+async function buildOne(
+  p: Pass,
+  node: Node,
+  row: Row,
+  got: Map<string, unknown>,
+  losses: Map<string, Loss>,
+): Promise<State> {
   const outs = Object.entries(node.needs).map(([key, need]) => [key, got.get(need.id)]);
   const inputs = node.inputs(Object.fromEntries(outs));
   // Written before the first call to AWS, so that whatever comes to exist can always be found and removed. (A row's
@@ -153,12 +186,28 @@ async function buildOne(p: Pass, node: Node, row: Row, got: Map<string, unknown>
   let seen = remembered(p, node.id, inputs) ?? (await node.kind.observe(cx, inputs));
   const live = seen.is === 'absent' ? undefined : seen.live;
   const was = outputsBefore(before, p.generation);
-  const changes = live === undefined ? [] : node.kind.diff(inputs, live, was);
+  let changes = live === undefined ? [] : node.kind.diff(inputs, live, was);
+  // What was just made may be seen and then not be seen once more.
+  const isLate = live === undefined && isNew(p, row);
+  const loss = isLoss(seen) && !isLate ? lost(node, inputs, row) : undefined;
+  if (loss !== undefined) {
+    losses.set(node.id, { name: node.kind.stateful!.alarm, whatToDo: await rescue(node, cx, inputs, loss) });
+    if (live === undefined) throw new LeftAlone(loss);
+  }
+  const isTheirs = gaveUp === null && !isLate && wasInSync(p, row, before);
+  const others = isTheirs ? driftsOf(node.id, seen, changes) : [];
+  const policy = p.driftPolicy ?? DEFAULT_POLICY;
+  if (others.length > 0 && policy !== 'ignore') await p.drift?.(others);
+  const isLeft = others.length > 0 && policy !== 'repair';
+  const difference = isLeft && policy === 'report' ? `${wordsOf(others)}: left as it is, as drift_policy says` : '';
+  if (isLeft) {
+    if (live === undefined && difference !== '') throw new LeftAlone(difference);
+    if (live === undefined) return { state: 'ready', message: '' };
+    changes = changes.filter((change) => change.isUpkeep);
+  }
   if (live === undefined || changes.length > 0) {
     if (gaveUp) return failed(gaveUp.message);
     if (p.observeOnly) return failed('not made or changed any more: its revision has failed');
-    const gone = live === undefined ? lost(node, inputs, row) : undefined;
-    if (gone !== undefined) throw new Terminal(gone);
     // A second creation would be refused at best; of what has no name there would be two.
     if (live === undefined && isNew(p, row) && !isAnother) return waiting(NOT_THERE_YET);
     await cx.fence();
@@ -175,8 +224,9 @@ async function buildOne(p: Pass, node: Node, row: Row, got: Map<string, unknown>
     if (live === undefined || seen.is !== 'busy') row.busySince = null;
     seen = await node.kind.observe(cx, inputs);
     // What AWS calls ready may be what was before the change: nothing is known of the change yet.
-    if (seen.is === 'ready' && node.kind.diff(inputs, seen.live, was).length > 0) return waiting(NOT_SEEN_YET);
-  } else if (seen.is === 'ready' && !p.memory.has(node.id)) {
+    if (seen.is === 'ready' && !isLeft && node.kind.diff(inputs, seen.live, was).length > 0)
+      return waiting(NOT_SEEN_YET);
+  } else if (seen.is === 'ready' && !isLeft && !p.memory.has(node.id)) {
     p.memory.set(node.id, { generation: p.generation, inputs, seen, at: p.now() });
   }
   if (seen.is === 'ready') {
@@ -187,7 +237,7 @@ async function buildOne(p: Pass, node: Node, row: Row, got: Map<string, unknown>
   }
   const state = judge(p, node.kind, row, seen, gaveUp?.message);
   if (state.state === 'failed' && seen.is !== 'absent') await halt(p, node, row, seen.live, state.message);
-  return state;
+  return state.state === 'ready' ? { state: 'ready', message: difference } : state;
 }
 
 /** What AWS would go on trying is told to stop. If that goes wrong the failure stands all the same. */
@@ -207,6 +257,22 @@ async function halt(p: Pass, node: Node, row: Row, live: unknown, message: strin
     if (defect) p.defect(row.id, error);
     await p.say(node.id, `not stopped: ${why}`);
   }
+}
+
+/** It was as asked, and is asked the same: what differs now is somebody else's doing. */
+const wasInSync = (p: Pass, row: Row, before: Row): boolean =>
+  !p.observeOnly &&
+  before.generation === p.generation &&
+  isDeepStrictEqual(before.inputs, row.inputs) &&
+  (before.state.state === 'ready' || (before.state.state === 'failed' && p.drifted?.has(row.id) === true));
+
+const isLoss = (seen: Observed<unknown, unknown>): boolean =>
+  seen.is === 'absent' || (seen.is === 'broken' && seen.lost === true);
+
+/** What AWS still has of it is a help, and no more. */
+async function rescue({ kind: { stateful } }: Node, cx: Cx, inputs: unknown, loss: string): Promise<string> {
+  const found = (await stateful?.rescue?.(cx, inputs).catch(() => [])) ?? [];
+  return found.length === 0 ? loss : `${loss}; AWS still has ${found.join(', ')}`;
 }
 
 function remembered(p: Pass, id: string, inputs: unknown): Observed<unknown, unknown> | undefined {
@@ -304,6 +370,7 @@ async function step(p: Pass, row: Row, done: 'ready' | 'gone', act: () => Promis
   // A new generation may be what mends it, so only the same one waits out its backoff.
   if (row.generation === p.generation && row.notBefore !== null && row.notBefore > p.now()) return;
   const before = { ...row };
+  let isLeft = false;
   try {
     row.state = await act();
     row.tries = 0;
@@ -311,6 +378,7 @@ async function step(p: Pass, row: Row, done: 'ready' | 'gone', act: () => Promis
   } catch (error) {
     if (error instanceof Superseded) throw error;
     const untagged = error instanceof NotOurs && isNew(p, row);
+    isLeft = error instanceof LeftAlone || error instanceof NotOurs; // nothing was tried
     const { terminal, message, waits = false, defect } = explain(error);
     if (defect) p.defect(row.id, error);
     row.state = untagged
@@ -322,10 +390,10 @@ async function step(p: Pass, row: Row, done: 'ready' | 'gone', act: () => Promis
     row.notBefore = terminal || waits ? null : new Date(p.now().getTime() + backoffSeconds(row.tries) * 1000);
   }
   // What was kept of it before holds no secret any more.
-  const isKnown = row.state.state === 'ready' || row.state.message === before.state.message;
-  if (!isKnown) row.state = { ...row.state, message: p.conceal(row.state.message) } as State;
+  const isKnown = row.state.message === '' || row.state.message === before.state.message;
+  if (!isKnown) row.state = { ...row.state, message: p.conceal(row.state.message) };
   row.generation = p.generation;
-  if (row.state.state === 'failed') row.gaveUp = { generation: p.generation, message: row.state.message };
+  if (row.state.state === 'failed' && !isLeft) row.gaveUp = { generation: p.generation, message: row.state.message };
   if (row.state.state !== before.state.state) row.since = p.now();
   if (!isDeepStrictEqual(row, before)) await p.rows.put(row);
   const news =
@@ -362,11 +430,9 @@ export function newRow(id: string, kind: string, generation: string, since: Date
 
 const needsOf = (node: Node): string[] => Object.values(node.needs).map((need) => need.id);
 /** Of what is absent: what was lost with it; undefined: nothing, it can be made again. */
-export function lost({ id, kind: { stateful } }: Node, inputs: unknown, row: Row): string | undefined {
+export function lost({ kind: { stateful } }: Pick<Node, 'kind'>, inputs: unknown, row: Row): string | undefined {
   if (!stateful || !wasReady(row)) return undefined;
-  return typeof stateful === 'function'
-    ? stateful(inputs)
-    : `deleted by somebody else, with what it held: "${id}": restore it under its name`;
+  return stateful.lost(inputs);
 }
 /** As it was last ready; undefined once it is so again, as this generation wants it. */
 export const outputsBefore = (row: Row, generation: string | undefined): unknown =>

@@ -13,14 +13,26 @@ export type Observed<Live, Out> =
   | { is: 'busy'; live: Live; why: string }
   /** Usable by whatever needs it, which is not the same as idle: a database that backs itself up is ready. */
   | { is: 'ready'; live: Live; out: Out }
-  /** AWS gave up; only other inputs can help. */
-  | { is: 'broken'; live: Live; why: string };
+  /** AWS gave up; only other inputs can help. `lost`: some of what it held is gone. */
+  | { is: 'broken'; live: Live; why: string; lost?: true };
 
 /** One field that is not as asked. Printed in plans and events, so never a secret. */
 export interface Change {
   readonly field: string;
   readonly from: unknown;
   readonly to: unknown;
+  /** Ours to do now and then, such as sweeping what nothing uses any more: nobody else has changed anything. */
+  readonly isUpkeep?: true;
+}
+
+/** What is more than a resource: it holds what cannot be made again. */
+export interface Stateful<In> {
+  /** The name of the state of having lost it, for programs. */
+  readonly alarm: string;
+  /** What was lost, and what to do, in one sentence; undefined: nothing. */
+  lost(inputs: In): string | undefined;
+  /** Read-only: what it could be restored from, as far as AWS still shows it; a few words each. */
+  rescue?(cx: Cx, inputs: In): Promise<string[]>;
 }
 
 /** From so many seconds to so many. */
@@ -97,10 +109,9 @@ export interface Kind<In = any, Live = any, Out = any> {
   readonly usual?: (inputs: In, changes?: readonly Change[]) => Usual;
   /**
    * It holds what cannot be made again. It is kept until the deployment is deleted, also when a revision no longer
-   * wants it; and when it has vanished, that is a failure with a name, never a reason to make an empty one. A function
-   * says what was lost and what to do; undefined: nothing.
+   * wants it; and when it has vanished, that is an alarm, never a reason to make an empty one.
    */
-  readonly stateful?: true | ((inputs: In) => string | undefined);
+  readonly stateful?: Stateful<In>;
   /** Outputs that follow from its inputs alone, and so are known before it is there: its names. */
   readonly foresee?: (inputs: In) => Partial<Out>;
   /** Outputs that are others after it was changed; all others stay as they are for as long as it exists. */

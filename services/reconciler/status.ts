@@ -59,6 +59,8 @@ export interface DeploymentFacts {
   readonly hasTarget: boolean;
   /** The last status that was seen while the place could be entered. */
   readonly lastKnown: DeploymentStatus | null;
+  /** What was lost that cannot be made again. */
+  readonly alarm: { readonly name: string; readonly resource: string; readonly what_to_do: string } | null;
 }
 
 /** What takes an image when building from an archive, which is what that source is for, is not available. */
@@ -70,7 +72,7 @@ const next = (source: string): string =>
 
 /** @param rows of what the target's graph, or the foundation, wants in build order, then of what is being removed */
 export function deploymentStatus(facts: DeploymentFacts, rows: readonly Row[], now: Date): Judged<DeploymentStatus> {
-  const { newest, active, lastKnown, unreachable } = facts;
+  const { newest, active, lastKnown, unreachable, alarm } = facts;
   if (facts.isDeleted) {
     const why = unreachable ?? trouble(rows, now);
     if (!facts.undoUntil) return { status: 'AWAITING_DELETE', message: why };
@@ -82,27 +84,36 @@ export function deploymentStatus(facts: DeploymentFacts, rows: readonly Row[], n
     return { status: 'UNKNOWN', message: `${unreachable}${last}` };
   }
   const ended = newest?.verdict && newest.verdict.status !== 'DEPLOYED' ? newest.verdict : null;
-  const message = ended
-    ? `revision ${newest!.number} ${ended.status}: ${ended.message}` +
-      (active ? `; revision ${active.number} serves` : '; no revision serves yet')
-    : trouble(rows, now);
+  const message = alarm
+    ? `${alarm.name}: ${alarm.resource}: ${alarm.what_to_do}`
+    : ended
+      ? `revision ${newest!.number} ${ended.status}: ${ended.message}` +
+        (active ? `; revision ${active.number} serves` : '; no revision serves yet')
+      : trouble(rows, now);
   const database = rows.find((row) => row.id === DATABASE);
   if (active === null && database && !isReady(database)) {
     // How the last revision ended is not what is waited for, unless the database is why.
     const waits = ended && database.state.state !== 'failed' ? `; ${sentence(database)}${soFar(database, now)}` : '';
     return { status: 'AWAITING_DATABASE', message: message && message + waits };
   }
+  // As before its first one was ready: nothing works without it, and nobody should take it for well.
+  if (alarm?.resource === DATABASE) return { status: 'AWAITING_DATABASE', message };
   return facts.hasTarget ? { status: 'READY', message } : { status: 'UNUSED', message: message ?? next(facts.source) };
 }
 
-/** The first resource that went wrong, else the first that waits for AWS rather than for another resource. */
+/**
+ * The first resource that went wrong, else the first that waits for AWS rather than for another resource, else the first
+ * that others changed and that is left so.
+ */
 function trouble(rows: readonly Row[], now: Date): string | null {
   const bad = rows.find((row) => row.state.state === 'failed') ?? rows.find((row) => row.state.state === 'retrying');
   if (bad) return sentence(bad);
   const waits = rows.find(
     (row) => row.state.state === 'waiting' && row.inputs !== null && !/^(needs|used by) /.test(row.state.message),
   );
-  return waits ? `${sentence(waits)}${soFar(waits, now)}` : null;
+  if (waits) return `${sentence(waits)}${soFar(waits, now)}`;
+  const differs = rows.find((row) => isReady(row) && row.state.message !== '');
+  return differs ? sentence(differs) : null;
 }
 
 /** In whole minutes, so that the sentence is another one once a minute and not at each look. */

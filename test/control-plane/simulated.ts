@@ -11,7 +11,8 @@ import type { Obstacle } from '../../services/reconciler/plan.ts';
 import type { Place, PlaceOutputs } from '../../services/reconciler/place.ts';
 import { Graph, type Cx, type Kind } from '../../services/reconciler/resource.ts';
 import type { DeploymentSpec, ServerSpec } from '../../services/reconciler/spec.ts';
-import type { Cloud } from '../../services/control-plane/cloud.ts';
+import type { Cloud, Survey } from '../../services/control-plane/cloud.ts';
+import type { Change } from '../../services/reconciler/aws/trail.ts';
 
 interface Inputs {
   readonly name: string;
@@ -84,6 +85,18 @@ export class SimulatedCloud implements Cloud {
       return Promise.resolve();
     },
   };
+  /** Who changed what, by its name. */
+  readonly changers = new Map<string, Change>();
+
+  whoChanged(_place: Place, { inputs }: { inputs: unknown }): Promise<Change | null> {
+    return Promise.resolve(this.changers.get((inputs as Inputs).name) ?? null);
+  }
+
+  async survey(place: Place): Promise<Survey> {
+    const { cx } = await this.enter(place, { name: 'all' });
+    return { page: () => ({ cx: () => cx() }) };
+  }
+
   readonly kinds: ReadonlyMap<string, Kind> = new Map([['thing', this.kind as Kind]]);
 
   graph(spec: ServerSpec, place: Place): Graph {

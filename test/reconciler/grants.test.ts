@@ -28,6 +28,7 @@ const scope: Scope = {
 /** The SDK's packages, by IAM's service prefix. */
 const SERVICES: Record<string, string> = {
   'client-application-auto-scaling': 'application-autoscaling',
+  'client-cloudtrail': 'cloudtrail',
   'client-cloudwatch-logs': 'logs',
   'client-ec2': 'ec2',
   'client-ecr': 'ecr',
@@ -77,6 +78,9 @@ function actionsInCode(): Set<string> {
         actions.add(CALLED[call] ?? call);
       }
     }
+    for (const [, alias, name] of text.matchAll(/import \* as (\w+) from '@aws-sdk\/([a-z0-9-]+)'/g))
+      for (const [, command] of text.matchAll(new RegExp(`\\bnew ${alias}\\.([A-Za-z0-9]+)Command\\(`, 'g')))
+        actions.add(`${SERVICES[name!]}:${command}`);
   }
   return actions;
 }

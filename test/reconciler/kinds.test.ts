@@ -187,7 +187,9 @@ describe('kinds', { timeout: 240_000 }, () => {
     await aws.secrets.send(new UpdateSecretVersionStageCommand(swept));
     const fading = await environment.observe(cx, inputs);
     assert(fading.is === 'ready');
-    assert.deepEqual(environment.diff(inputs, fading.live), [{ field: 'versions without a label', from: 1, to: 0 }]);
+    assert.deepEqual(environment.diff(inputs, fading.live), [
+      { field: 'versions without a label', from: 1, to: 0, isUpkeep: true },
+    ]);
     await untilReady(environment, cx, inputs);
     const { VersionIdsToStages } = await aws.secrets.send(new DescribeSecretCommand({ SecretId: inputs.name }));
     assert(VersionIdsToStages?.[first]?.includes(`freehold-${first}`));

@@ -60,7 +60,13 @@ class World {
     this.rand = rand;
     this.kinds = new Map<string, Kind>([
       ['thing', this.kind('thing')],
-      ['store', { ...this.kind('store'), stateful: true }],
+      [
+        'store',
+        {
+          ...this.kind('store'),
+          stateful: { alarm: 'STORE_LOST', lost: () => 'deleted by somebody else: "store": restore it' },
+        },
+      ],
     ]);
   }
 

@@ -12,7 +12,7 @@ const row = (id: string, state: State['state'], message = '', generation = NEW):
   kind: 'k',
   inputs: { name: id },
   needs: [],
-  state: { state, message } as State,
+  state: { state, message },
   generation,
   since: new Date(0),
   askedAt: null,
@@ -113,6 +113,7 @@ const facts: DeploymentFacts = {
   source: 'external_docker',
   hasTarget: true,
   lastKnown: null,
+  alarm: null,
 };
 const unbuilt = { number: 2, verdict: { status: 'BUILD_FAILED', message: 'not yet' } } as const;
 const crashed = { number: 2, verdict: { status: 'DEPLOY_FAILED', message: 'exit code 3' } } as const;

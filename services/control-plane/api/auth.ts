@@ -26,6 +26,7 @@ export const ROLES: Record<Role, readonly string[]> = {
     'GET /v2/deployments',
     'GET /v2/deployments/free-count',
     'GET /v2/deployments/{deployment_id}',
+    'GET /v2/deployments/{deployment_id}/drift',
     'GET /v2/deployments/{deployment_id}/receipt',
     'GET /v2/deployments/{deployment_id}/revisions',
     'GET /v2/deployments/{deployment_id}/revisions/{revision_id}',

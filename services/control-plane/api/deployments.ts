@@ -166,6 +166,7 @@ export function addDeployments(app: App, options: ApiOptions): void {
         source,
         type,
         customUrl,
+        driftPolicy: body.drift_policy ?? null,
         k8sNamespace: config.listener_config?.k8s_namespace ?? null,
         takes,
       };
@@ -288,6 +289,7 @@ export function addDeployments(app: App, options: ApiOptions): void {
       const change: DeploymentChange = {
         ...(body.display_name ? { displayName: body.display_name } : {}),
         ...(customUrl === null ? {} : { customUrl }),
+        ...(body.drift_policy ? { driftPolicy: body.drift_policy } : {}),
       };
       const terms = termsOf(c.req.valid('query'));
       if (makesRevision(row.source as Source, body)) {

@@ -3,6 +3,7 @@
  * names a plan's hash is refused unless it would do just that.
  */
 import type { z } from '@hono/zod-openapi';
+import { DEFAULT_POLICY } from '../../reconciler/drift.ts';
 import type { Place } from '../../reconciler/place.ts';
 import { digest, plan as planOf, type Obstacle, type Plan, type Step } from '../../reconciler/plan.ts';
 import { planText } from '../../reconciler/plan-text.ts';
@@ -75,13 +76,15 @@ export function planDeployment(
   const seen: Seen = {
     epoch: 0,
     asked: 0,
-    deployment: { ...owner, placeId: place.id, databaseTier: null, base: null },
+    deployment: { ...owner, placeId: place.id, databaseTier: null, driftPolicy: DEFAULT_POLICY, base: null },
     isDeleted: false,
     undo: null,
     isDraft: true,
     place,
     activeRevisionId: null,
     knownStatus: null,
+    alarm: null,
+    drifted: new Set(),
     revisions: [],
   };
   return planFor(options, place, withRevision(seen, intent, 1), intent);

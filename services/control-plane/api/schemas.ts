@@ -193,6 +193,13 @@ const IMAGE = '111111111111.dkr.ecr.eu-central-1.amazonaws.com/my-agent:1.0.0';
 const SOURCES = ['github', 'external_docker', 'internal_docker', 'internal_source', 'internal_template'] as const;
 export const source = z.enum(SOURCES);
 
+const driftPolicy = z
+  .enum(['repair', 'report', 'ignore'])
+  .describe(
+    'Ours: what is done when somebody else changes what was made in the account. `repair`, unless another one is given: ' +
+      'it is made as asked again; `report`: it is told of, and left until the next revision; `ignore`: neither.',
+  );
+
 export const deploymentCreate = z
   .object({
     name: z
@@ -207,6 +214,7 @@ export const deploymentCreate = z
     source_revision_config: sourceRevisionConfigRequest,
     secrets: z.array(secret).max(500),
     secret_references: references,
+    drift_policy: driftPolicy.nullish(),
   })
   .openapi('DeploymentCreateRequest', {
     example: {
@@ -239,6 +247,7 @@ export const deploymentPatch = z
     secrets: z.array(secret).max(500).nullish(),
     secret_references: references,
     tracked_packages: trackedPackages.describe('What is in the image: a version, or a range of them.'),
+    drift_policy: driftPolicy.nullish(),
   })
   .openapi('DeploymentPatchRequest', {
     example: { display_name: 'My agent', source_revision_config: { image_uri: IMAGE } },
@@ -392,6 +401,34 @@ export const REVISION_STATUSES = [
   'UNKNOWN',
 ] as const;
 
+const alarm = z
+  .object({
+    name: z.string().describe('`DATABASE_LOST` or `SECRET_VALUES_LOST`.'),
+    resource: z.string(),
+    since: instant,
+    what_to_do: z.string(),
+  })
+  .describe('Ours: what cannot be made again was deleted by somebody else, and nothing empty is made in its place.')
+  .openapi('Alarm');
+
+export const drift = z
+  .object({
+    id: z.number().int(),
+    resource: z.string().describe("As in the deployment's timeline."),
+    field: z.string().describe('`exists`: the whole resource.'),
+    from: z.unknown().describe('As asked.'),
+    to: z.unknown().describe('As found.'),
+    detected_at: instant,
+    policy: z.string().describe('What was done about it.'),
+    resolved_at: instant.nullable(),
+    resolution: z.enum(['repaired', 'reverted', 'ignored']).nullable(),
+    changed_by: z
+      .object({ id: z.string(), name: z.string(), call: z.string(), at: instant })
+      .nullable()
+      .describe("Who did it, and when, as the account's CloudTrail tells it: some minutes after."),
+  })
+  .openapi('Drift');
+
 export const deployment = z
   .object({
     id,
@@ -411,6 +448,8 @@ export const deployment = z
     latest_revision_id: id.nullable(),
     active_revision_id: id.nullable(),
     database_tier: z.string().nullable().describe('Ours: null for the size that goes with the type.'),
+    drift_policy: driftPolicy,
+    alarm: alarm.nullable(),
     image_version: nullable,
     url: z.string().nullable(),
     deleted_at: instant.nullable().describe('Ours.'),

@@ -56,6 +56,8 @@ function shownDeployment(
     latest_revision_id: newest?.id ?? null,
     active_revision_id: row.active_revision_id,
     database_tier: row.database_tier,
+    drift_policy: row.drift_policy,
+    alarm: row.alarm,
     image_version: null,
     url,
     deleted_at: row.deleted_at?.toISOString() ?? null,

@@ -4,6 +4,7 @@ import pg from 'pg';
 import type { Limits, Takes } from '../../reconciler/aws/limits.ts';
 import type { PlaceOutputs } from '../../reconciler/place.ts';
 import type { Kept } from '../../reconciler/aws/remaining.ts';
+import type { DriftPolicy } from '../../reconciler/drift.ts';
 import type { State } from '../../reconciler/pass.ts';
 import type { AgentAuth, DatabaseTier, ServerResources } from '../../reconciler/spec.ts';
 import type { DeploymentStatus, RevisionStatus } from '../../reconciler/status.ts';
@@ -124,6 +125,7 @@ export interface Deployments {
   takes: Json<Takes> | null;
   /** Grows with each wish for a look, so that a look that is under way knows of a later wish. */
   asked: Counter;
+  drift_policy: Generated<DriftPolicy>;
 }
 
 export interface Variable {
@@ -200,6 +202,44 @@ export interface DeploymentStatuses {
   known_status: DeploymentStatus | null;
   active_revision_id: string | null;
   looked_at: Moment;
+  /** What was lost that cannot be made again, and what to do. */
+  alarm: Json<ShownAlarm> | null;
+  /**
+   * How many looks had been asked for when it was found settled; null: it was not. As long as that is all of them, it
+   * has no look of its own, and the sweep of its place goes over it. Written with the looks.
+   */
+  settled_asked: number | null;
+}
+
+export interface ShownAlarm {
+  readonly name: string;
+  readonly resource: string;
+  /** When it was seen first. */
+  readonly since: string;
+  readonly what_to_do: string;
+}
+
+/** One field of a resource that somebody else has changed. Written by the worker alone. */
+export interface Drifts {
+  id: Generated<number>;
+  deployment_id: string;
+  resource: string;
+  field: string;
+  asked: Json<unknown>;
+  found: Json<unknown>;
+  policy: DriftPolicy;
+  generation: string;
+  detected_at: Moment;
+  /** When it was as asked again, or is not looked at any more. */
+  resolved_at: Date | null;
+  resolution: 'repaired' | 'reverted' | 'ignored' | null;
+  /** Who did it, as AWS tells it, some minutes later. */
+  actor: string | null;
+  actor_name: string | null;
+  actor_call: string | null;
+  acted_at: Date | null;
+  /** How often AWS was asked. */
+  asks: Generated<number>;
 }
 
 /** A resource as a receipt names it. */
@@ -386,6 +426,7 @@ export interface Tables {
   offboardings: Offboardings;
   resources: Resources;
   events: Events;
+  drifts: Drifts;
 }
 
 export type Database = Kysely<Tables>;

@@ -1,6 +1,7 @@
 /** Intent: what the API writes of deployments and revisions, and what it reads back. */
 import { sql, type RawBuilder } from 'kysely';
 import type { Takes } from '../../reconciler/aws/limits.ts';
+import type { DriftPolicy } from '../../reconciler/drift.ts';
 import type { AgentAuth, DatabaseTier, ServerResources } from '../../reconciler/spec.ts';
 import { isVerdict, type DeploymentStatus, type RevisionStatus } from '../../reconciler/status.ts';
 import {
@@ -12,6 +13,7 @@ import {
   type Page,
   type Reference,
   type RevisionBase,
+  type ShownAlarm,
   type Tx,
   type Variable,
 } from './database.ts';
@@ -43,6 +45,8 @@ export interface DeploymentRow {
   readonly status: DeploymentStatus;
   readonly status_message: string | null;
   readonly active_revision_id: string | null;
+  readonly drift_policy: DriftPolicy;
+  readonly alarm: ShownAlarm | null;
 }
 
 export interface RevisionRow {
@@ -135,7 +139,10 @@ const deployments = (db: Database | Tx) =>
       'd.updated_at',
       'd.deleted_at',
       'd.final_delete_at',
+      'd.drift_policy',
       's.active_revision_id',
+      's.message as status_message',
+      's.alarm',
     ])
     .select(shownMessage.as('status_message'))
     .select(shownStatus.as('status'));
@@ -257,6 +264,8 @@ export interface NewDeployment {
   readonly source: string;
   readonly type: 'dev' | 'prod';
   readonly customUrl: string | null;
+  /** @default repair */
+  readonly driftPolicy?: DriftPolicy | null;
   readonly k8sNamespace: string | null;
   /** Of AWS's limits. @default not counted */
   readonly takes?: Takes;
@@ -294,6 +303,7 @@ export async function draftDeployment(
         source: given.source,
         type: given.type,
         custom_url: given.customUrl,
+        ...(given.driftPolicy && { drift_policy: given.driftPolicy }),
         k8s_namespace: given.k8sNamespace,
         balancer,
         takes: given.takes === undefined ? null : json(given.takes),
@@ -356,6 +366,7 @@ const undoUntil = sql<Date | null>`case when final_delete_at > clock_timestamp()
 export interface DeploymentChange {
   readonly displayName?: string;
   readonly customUrl?: string;
+  readonly driftPolicy?: DriftPolicy;
   readonly type?: 'prod';
   readonly databaseTier?: DatabaseTier;
 }
@@ -411,12 +422,13 @@ export async function changeDeployment(
       .executeTakeFirst();
     if (row === undefined || row.deleted_at !== null) throw new BeingDeleted(row?.undo_until ?? null);
     const intent = next === null ? null : next(await revisionsBefore(tx, id), row);
-    const { displayName, customUrl, type, databaseTier } = change;
+    const { displayName, customUrl, type, databaseTier, driftPolicy } = change;
     await tx
       .updateTable('deployments')
       .set({
         ...(displayName === undefined ? {} : { display_name: displayName }),
         ...(customUrl === undefined ? {} : { custom_url: customUrl }),
+        ...(driftPolicy === undefined ? {} : { drift_policy: driftPolicy }),
         ...(type === undefined ? {} : { type }),
         ...(databaseTier === undefined ? {} : { database_tier: databaseTier }),
         updated_at: now,
@@ -425,7 +437,8 @@ export async function changeDeployment(
       .execute();
     const revision = intent && (await addIntent(tx, id, intent));
     if (revision !== null) await noted(tx, revision);
-    if (intent !== null || type !== undefined || databaseTier !== undefined) await looks.ask(tx, id);
+    const isNews = [intent ?? undefined, type, databaseTier, driftPolicy].some((given) => given !== undefined);
+    if (isNews) await looks.ask(tx, id);
     return revision;
   });
 }

@@ -10,8 +10,12 @@
 import { PgBoss, fromKysely, type Job } from 'pg-boss';
 import { sql } from 'kysely';
 import type { Database, Tx } from './database.ts';
+import { isSettled, isSwept, unswept } from './sweeps.ts';
 
 const QUEUE = 'look';
+const SWEEPS = 'sweep';
+/** The longest that a sweep of the largest place may take; a process that ends is noticed long before. */
+const SWEEP_SECONDS = 4 * 3600;
 
 export interface LooksOptions {
   /** Of the store; pg-boss keeps a few connections of its own. */
@@ -23,6 +27,11 @@ export interface LooksOptions {
   readonly onError: (error: Error) => void;
 }
 
+/** All is well: nobody has to look before the sweep of its place comes by. */
+export interface Settled {
+  readonly sweepSeconds: number;
+}
+
 export interface Look {
   readonly deploymentId: string;
   readonly job: string;
@@ -31,6 +40,7 @@ export interface Look {
 export class Looks {
   readonly #db: Database;
   readonly #boss: PgBoss;
+  #isStopping = false;
 
   private constructor(db: Database, boss: PgBoss) {
     this.#db = db;
@@ -64,6 +74,19 @@ export class Looks {
       heartbeatSeconds: Math.max(10, options.heartbeatSeconds),
       expireInSeconds: options.expireSeconds,
     });
+    await boss.createQueue(SWEEPS, {
+      policy: 'exclusive',
+      notify: true,
+      retryLimit: 1_000_000,
+      retryDelay: 5,
+      retryBackoff: true,
+      retryDelayMax: 300,
+      deleteAfterSeconds: 60,
+    });
+    await boss.updateQueue(SWEEPS, {
+      heartbeatSeconds: Math.max(10, options.heartbeatSeconds),
+      expireInSeconds: SWEEP_SECONDS,
+    });
     return new Looks(db, boss);
   }
 
@@ -84,9 +107,9 @@ export class Looks {
   /**
    * Ends a look and sets the next, in the transaction that writes what was seen.
    * @param asked the deployment's count when the look began
-   * @param seconds until the next; null: none, the deployment is gone
+   * @param seconds until the next; null: none, the deployment is gone; `settled`: none, it is the sweep's from now on
    */
-  async settle(tx: Tx, look: Look, asked: number, seconds: number | null): Promise<void> {
+  async settle(tx: Tx, look: Look, asked: number, seconds: number | null | Settled): Promise<void> {
     const { deploymentId } = look;
     const deployment = await tx
       .selectFrom('deployments')
@@ -97,7 +120,16 @@ export class Looks {
     const db = fromKysely(tx);
     await this.#boss.deleteJob(QUEUE, look.job, { db });
     if (deployment === undefined || seconds === null) return;
-    const startAfter = deployment.asked === asked ? Number(seconds.toFixed(2)) : 0;
+    const isNews = deployment.asked !== asked;
+    const isSettled = typeof seconds !== 'number' && !isNews;
+    await tx
+      .updateTable('deployment_statuses')
+      .set({ settled_asked: isSettled ? asked : null })
+      .where('deployment_id', '=', deploymentId)
+      .where('settled_asked', 'is distinct from', isSettled ? asked : null)
+      .execute();
+    if (isSettled) return this.#sweepLater(tx, deployment.place_id, seconds.sweepSeconds);
+    const startAfter = isNews || typeof seconds !== 'number' ? 0 : Number(seconds.toFixed(2));
     const group = { id: deployment.place_id };
     await this.#boss.send(QUEUE, { deploymentId }, { singletonKey: deploymentId, group, startAfter, db });
   }
@@ -121,18 +153,44 @@ export class Looks {
     });
   }
 
-  /** Gives back the looks of a process that is known to be dead, because nobody else can have run. */
-  async adopt(): Promise<void> {
-    const running = await sql<{ id: string }>`
-      select id from pgboss.job where name = ${QUEUE} and state = 'active'`.execute(this.#db);
-    for (const { id } of running.rows) await this.#boss.fail(QUEUE, id, { message: 'its process ended' });
+  /** A sweep of a place, unless there is one. */
+  async #sweepLater(tx: Tx, placeId: string, seconds: number): Promise<void> {
+    const startAfter = Number(seconds.toFixed(2));
+    await this.#boss.send(SWEEPS, { placeId }, { singletonKey: placeId, startAfter, db: fromKysely(tx) });
   }
 
-  /** Asks for whatever has no look: a lost one costs minutes, never correctness. Answers how many. */
+  /** Carries out sweeps, one at a time. Each is followed by the next as long as there is anything to go over. */
+  async workSweeps(carryOut: (placeId: string) => Promise<{ readonly nextSeconds: number }>): Promise<void> {
+    const options = { localConcurrency: 1, pollingIntervalSeconds: 0.5, notifyPollingIntervalSeconds: 0.5 };
+    await this.#boss.work(SWEEPS, options, async ([job]: Job<{ placeId: string }>[]) => {
+      if (job === undefined) return;
+      const { placeId } = job.data;
+      const { nextSeconds } = await carryOut(placeId);
+      await this.#db.transaction().execute(async (tx) => {
+        await this.#boss.deleteJob(SWEEPS, job.id, { db: fromKysely(tx) });
+        if (await isSwept(tx, placeId)) await this.#sweepLater(tx, placeId, nextSeconds);
+      });
+    });
+  }
+
+  /** Gives back the looks and sweeps of a process that is known to be dead, because nobody else can have run. */
+  async adopt(): Promise<void> {
+    const running = await sql<{ id: string; name: string }>`
+      select id, name from pgboss.job where name in (${QUEUE}, ${SWEEPS}) and state = 'active'`.execute(this.#db);
+    for (const { id, name } of running.rows) await this.#boss.fail(name, id, { message: 'its process ended' });
+  }
+
+  /**
+   * Asks for whatever has neither a look nor a sweep: a lost one costs minutes, never correctness. Answers how many
+   * looks were lost.
+   */
   async sweep(limit: number): Promise<number> {
+    for (const placeId of await unswept(this.#db, SWEEPS))
+      await this.#db.transaction().execute((tx) => this.#sweepLater(tx, placeId, 0));
     const lost = await sql<{ id: string }>`
-      select d.id from deployments d
+      select d.id from deployments d left join deployment_statuses s on s.deployment_id = d.id
       where (d.accepted_at is not null or d.deleted_at is not null)
+        and (${isSettled}) is not true
         and not exists (
           select 1 from pgboss.job j
           where j.name = ${QUEUE} and j.singleton_key = d.id::text and j.state in ('created', 'retry', 'active'))
@@ -141,8 +199,14 @@ export class Looks {
     return lost.rows.length;
   }
 
+  /** What takes long ends early: another process goes on with it. */
+  get isStopping(): boolean {
+    return this.#isStopping;
+  }
+
   /** Lets running looks end, for a while. */
   async stop(seconds: number): Promise<void> {
+    this.#isStopping = true;
     await this.#boss.stop({ graceful: true, timeout: seconds * 1000 });
   }
 }

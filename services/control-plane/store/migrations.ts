@@ -246,6 +246,42 @@ const steps: Record<string, Migration> = {
         end $$`.execute(db);
     },
   },
+  '0006_drift': {
+    async up(db: Kysely<unknown>) {
+      await sql`
+        alter table deployments
+          add column drift_policy text not null default 'repair'
+            check (drift_policy in ('repair', 'report', 'ignore'))`.execute(db);
+      await sql`
+        alter table deployment_statuses
+          add column alarm jsonb,
+          add column settled_asked bigint`.execute(db);
+      await sql`
+        create table drifts (
+          id bigint generated always as identity primary key,
+          deployment_id uuid not null references deployments on delete cascade,
+          resource text not null,
+          field text not null,
+          asked jsonb,
+          found jsonb,
+          policy text not null,
+          generation text not null,
+          detected_at timestamptz not null default now(),
+          resolved_at timestamptz,
+          resolution text check (resolution in ('repaired', 'reverted', 'ignored')),
+          actor text,
+          actor_name text,
+          actor_call text,
+          acted_at timestamptz,
+          asks int not null default 0
+        )`.execute(db);
+      await sql`create unique index drifts_open on drifts (deployment_id, resource, field) where resolved_at is null`.execute(
+        db,
+      );
+      await sql`create index drifts_listed on drifts (deployment_id, id)`.execute(db);
+      await sql`create index drifts_by_age on drifts (detected_at)`.execute(db);
+    },
+  },
   '0007_teardown': {
     async up(db: Kysely<unknown>) {
       await sql`alter table deployments add column final_delete_at timestamptz`.execute(db);

@@ -6,6 +6,7 @@
 import { sql, type Expression, type ExpressionBuilder, type Selectable, type SqlBool } from 'kysely';
 import type { Remaining } from '../../reconciler/aws/remaining.ts';
 import type { Place } from '../../reconciler/place.ts';
+import type { DriftPolicy } from '../../reconciler/drift.ts';
 import type { AgentAuth, DatabaseTier } from '../../reconciler/spec.ts';
 import { Superseded, type Row, type Rows, type State } from '../../reconciler/pass.ts';
 import {
@@ -22,6 +23,7 @@ import {
   type DeploymentStatuses,
   type Reference,
   type RevisionBase,
+  type ShownAlarm,
   type Tables,
   type Tx,
   type Variable,
@@ -63,6 +65,7 @@ export interface Seen {
     readonly type: 'dev' | 'prod';
     readonly databaseTier: DatabaseTier | null;
     readonly source: string;
+    readonly driftPolicy: DriftPolicy;
     /** What the create gave, while there is no revision. */
     readonly base: RevisionBase | null;
   };
@@ -75,6 +78,9 @@ export interface Seen {
   readonly activeRevisionId: string | null;
   /** The last that was seen while the place could be entered. */
   readonly knownStatus: DeploymentStatus | null;
+  readonly alarm: ShownAlarm | null;
+  /** Resources that somebody else has changed, as far as that is known. */
+  readonly drifted: ReadonlySet<string>;
   /**
    * Newest first: the newest, the active one, the last that was begun, the last 100 without a verdict (older ones
    * follow when these have one), and the last 25 that were deployed.
@@ -97,7 +103,7 @@ export async function begin(db: Database, deploymentId: string): Promise<Seen | 
       .onConflict((conflict) =>
         conflict.column('deployment_id').doUpdateSet({ epoch: sql`deployment_statuses.epoch + 1`, looked_at: now }),
       )
-      .returning(['epoch', 'active_revision_id', 'known_status'])
+      .returning(['epoch', 'active_revision_id', 'known_status', 'alarm'])
       .executeTakeFirst();
     if (begun === undefined) return undefined;
     return seenOf(tx, deploymentId, begun);
@@ -110,7 +116,7 @@ export async function peek(db: Database, deploymentId: string): Promise<Seen | u
     const found = await tx
       .selectFrom('deployments as d')
       .leftJoin('deployment_statuses as s', 's.deployment_id', 'd.id')
-      .select(['s.epoch', 's.active_revision_id', 's.known_status'])
+      .select(['s.epoch', 's.active_revision_id', 's.known_status', 's.alarm'])
       .where('d.id', '=', deploymentId)
       .executeTakeFirst();
     return found && seenOf(tx, deploymentId, { ...found, epoch: found.epoch ?? 0 });
@@ -124,7 +130,8 @@ async function seenOf(
     epoch,
     active_revision_id,
     known_status,
-  }: Pick<Selectable<DeploymentStatuses>, 'epoch' | 'active_revision_id' | 'known_status'>,
+    alarm,
+  }: Pick<Selectable<DeploymentStatuses>, 'epoch' | 'active_revision_id' | 'known_status' | 'alarm'>,
 ): Promise<Seen> {
   // Held until all is read: a revision that comes with another type or tier is never seen with the one before, which
   // its task definition would keep for good.
@@ -152,6 +159,7 @@ async function seenOf(
       type: deployment.type,
       databaseTier: deployment.database_tier,
       source: deployment.source,
+      driftPolicy: deployment.drift_policy,
       base: deployment.base,
     },
     isDeleted: deployment.deleted_at !== null,
@@ -160,6 +168,8 @@ async function seenOf(
     place: placeOf(place, deployment.balancer),
     activeRevisionId: active_revision_id,
     knownStatus: known_status,
+    alarm,
+    drifted: await drifted(tx, deploymentId),
     revisions: await seenRevisions(tx, deploymentId, active_revision_id),
   };
 }
@@ -168,6 +178,16 @@ const undoOf = (row: { final_delete_at: Date | null; undo_seconds: number | null
   row.final_delete_at !== null && row.undo_seconds! > 0
     ? { until: row.final_delete_at, seconds: row.undo_seconds! }
     : null;
+
+async function drifted(tx: Tx, deploymentId: string): Promise<Set<string>> {
+  const open = await tx
+    .selectFrom('drifts')
+    .select('resource')
+    .where('deployment_id', '=', deploymentId)
+    .where('resolved_at', 'is', null)
+    .execute();
+  return new Set(open.map(({ resource }) => resource));
+}
 
 async function seenRevisions(tx: Tx, deploymentId: string, active: string | null): Promise<SeenRevision[]> {
   const newest = (await newestRevisions(tx, [deploymentId])).get(deploymentId);
@@ -387,6 +407,7 @@ export async function setDeploymentStatus(
   deploymentId: string,
   judged: Judged<DeploymentStatus>,
   activeRevisionId: string | null,
+  alarm?: ShownAlarm | null,
 ): Promise<void> {
   await tx
     .updateTable('deployment_statuses')
@@ -395,6 +416,7 @@ export async function setDeploymentStatus(
       message: judged.message,
       looked_at: now,
       active_revision_id: activeRevisionId,
+      ...(alarm === undefined ? {} : { alarm: alarm && json(alarm) }),
       ...(judged.status === 'UNKNOWN' ? {} : { known_status: judged.status }),
     })
     .where('deployment_id', '=', deploymentId)
@@ -433,6 +455,9 @@ export async function prune(
     const before = (days: number) => sql<Date>`now() - ${days} * interval '1 day'`;
     const [old, settled] = [before(keep.eventDays), before(keep.receiptDays)];
     await sql`delete from events where id in (select id from events where at < ${old} limit 10000)`.execute(tx);
+    await sql`
+      delete from drifts where id in (
+        select id from drifts where detected_at < ${old} and resolved_at is not null limit 10000)`.execute(tx);
     await sql`
       delete from receipts where deployment_id in (
         select deployment_id from receipts where gone_at < ${settled} limit 1000)`.execute(tx);

@@ -4,6 +4,7 @@
  * emulated account, the endpoint are given; its own credentials too, or the SDK's usual chain finds them.
  */
 import { ApplicationAutoScalingClient } from '@aws-sdk/client-application-auto-scaling';
+import { CloudTrailClient } from '@aws-sdk/client-cloudtrail';
 import { CloudWatchLogsClient } from '@aws-sdk/client-cloudwatch-logs';
 import { EC2Client } from '@aws-sdk/client-ec2';
 import { ECRClient } from '@aws-sdk/client-ecr';
@@ -41,6 +42,7 @@ export interface Account {
   readonly s3: S3Client;
   readonly quotas: ServiceQuotasClient;
   readonly tagging: ResourceGroupsTaggingAPIClient;
+  readonly trail: CloudTrailClient;
   readonly sts: STSClient;
 }
 
@@ -319,6 +321,7 @@ export class Accounts {
       s3: () => watched('s3', new S3Client({ ...config(), ...this.#s3() })),
       quotas: () => watched('servicequotas', new ServiceQuotasClient(config())),
       tagging: () => watched('tag', new ResourceGroupsTaggingAPIClient(config())),
+      trail: () => watched('cloudtrail', new CloudTrailClient(config())),
       sts: () => watched('sts', new STSClient(config())),
     });
   }
@@ -499,6 +502,7 @@ function as(caller: Omit<Caller, 'waitedSeconds'>, clients: Account): Account {
     s3: () => view('s3'),
     quotas: () => view('quotas'),
     tagging: () => view('tagging'),
+    trail: () => view('trail'),
     sts: () => view('sts'),
   });
 }

@@ -9,6 +9,7 @@ import type { PlaceOutputs } from '../place.ts';
 import type { Grant, Scope } from './grant.ts';
 import { injectedGrants } from './injected.ts';
 import { limitGrants } from './limits.ts';
+import { trailGrants } from './trail.ts';
 
 const looking = (scope: Scope): Grant[] => [
   {
@@ -45,14 +46,14 @@ const looking = (scope: Scope): Grant[] => [
   {
     actions: ['tag:GetResources'],
     resources: ['*'],
-    why: 'finds what a deleted deployment left behind; AWS has no narrower scope',
+    why: 'finds what a deleted deployment left behind, and whose many things are in one call; AWS has no narrower scope',
   },
 ];
 
 /** Each grant once, in a fixed order. */
 export function grants(scope: Scope): Grant[] {
   const own = [...kinds.values()].flatMap((kind) => kind.iam(scope));
-  return once([...looking(scope), ...limitGrants(scope), ...injectedGrants(scope), ...own]);
+  return once([...looking(scope), trailGrants, ...limitGrants(scope), ...injectedGrants(scope), ...own]);
 }
 
 export const once = (all: readonly Grant[]): Grant[] =>

@@ -10,7 +10,7 @@ import { Terminal, hasCode } from '../aws/errors.ts';
 import { secretName } from '../aws/names.ts';
 import { ownerTags } from '../aws/tags.ts';
 import type { Kind } from '../resource.ts';
-import { findOurs, make, remove, secretGrants } from './secrets.ts';
+import { describe, findOurs, make, remove, secretGrants } from './secrets.ts';
 
 export interface EnvironmentInputs {
   readonly name: string;
@@ -66,9 +66,16 @@ export const environment: Kind<EnvironmentInputs, Live, { arn: string }> = {
     remove: 1,
   }),
   cost: () => [{ what: 'secret', count: 1 }],
-  stateful({ versions }) {
-    const written = Object.entries(versions).filter(([id]) => id !== UNWRITTEN);
-    return written.length > 0 ? deleted(written.flatMap(([, names]) => names)) : undefined;
+  stateful: {
+    alarm: 'SECRET_VALUES_LOST',
+    lost({ versions }) {
+      const written = Object.entries(versions).filter(([id]) => id !== UNWRITTEN);
+      return written.length > 0 ? deleted(written.flatMap(([, names]) => names)) : undefined;
+    },
+    async rescue({ aws }, { name }) {
+      const found = await describe(aws, name);
+      return found?.DeletedDate === undefined ? [] : [`the secret in its recovery window: RestoreSecret "${name}"`];
+    },
   },
 
   async observe(cx, inputs) {
@@ -89,14 +96,18 @@ export const environment: Kind<EnvironmentInputs, Live, { arn: string }> = {
     const fading = Object.keys(inputs.versions).filter((id) => there.has(id) && !kept.has(id));
     const live = { arn: found.ARN!, missing, fading, unused };
     return missing.length > 0
-      ? { is: 'broken', live, why: deleted(missing) }
+      ? { is: 'broken', live, why: deleted(missing), lost: true }
       : { is: 'ready', live, out: { arn: live.arn } };
   },
 
   diff: ({ versions }, live) => [
     ...(UNWRITTEN in versions ? [{ field: NEW_VERSION, from: null, to: versions[UNWRITTEN] }] : []),
-    ...(live.fading.length > 0 ? [{ field: 'versions without a label', from: live.fading.length, to: 0 }] : []),
-    ...(live.unused.length > 0 ? [{ field: 'unused versions', from: live.unused.length, to: 0 }] : []),
+    ...(live.fading.length > 0
+      ? [{ field: 'versions without a label', from: live.fading.length, to: 0, isUpkeep: true as const }]
+      : []),
+    ...(live.unused.length > 0
+      ? [{ field: 'unused versions', from: live.unused.length, to: 0, isUpkeep: true as const }]
+      : []),
   ],
 
   async converge({ aws }, inputs, live) {

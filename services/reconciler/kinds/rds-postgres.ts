@@ -2,6 +2,7 @@ import {
   CreateDBInstanceCommand,
   DeleteDBInstanceCommand,
   DescribeDBInstancesCommand,
+  DescribeDBInstanceAutomatedBackupsCommand,
   DescribeDBSnapshotsCommand,
   ModifyDBInstanceCommand,
   type DBInstance,
@@ -13,7 +14,7 @@ import type { Account } from '../aws/account.ts';
 import { Terminal, hasCode } from '../aws/errors.ts';
 import type { Grant, Scope } from '../aws/grant.ts';
 import { requireOurs, tagList, tagRecord } from '../aws/tags.ts';
-import type { Change, Kind } from '../resource.ts';
+import type { Change, Cx, Kind } from '../resource.ts';
 import { changed, compare } from './compare.ts';
 
 export interface RdsPostgresInputs {
@@ -100,6 +101,8 @@ const GIVEN_UP =
 /** RDS API reference, DeleteDBInstance: these it deletes only without a final snapshot. */
 const NO_SNAPSHOT = new Set(['failed', 'incompatible-network', 'incompatible-restore', 'insufficient-capacity']);
 
+const RESCUES_NAMED = 5;
+
 const isGone = (error: unknown) => hasCode(error, 'DBInstanceNotFound', 'DBInstanceNotFoundFault');
 
 export function databaseGrants(scope: Scope): Grant[] {
@@ -150,6 +153,18 @@ export const rdsPostgres: Kind<RdsPostgresInputs, Live, Made> = {
       resources: [arn(scope, 'rds', `snapshot:${scope.prefix}-*`)],
       why: 'sees the final snapshot of a removed database, for the receipt of the delete',
     },
+    {
+      actions: ['rds:DescribeDBInstances'],
+      resources: [arn(scope, 'rds', 'db:*')],
+      why:
+        'compares a hundred databases a call: RDS takes few calls, and shares them with your own. It shows the settings ' +
+        'of your other databases, never their data; without it each database is asked for by itself',
+    },
+    {
+      actions: ['rds:DescribeDBSnapshots', 'rds:DescribeDBInstanceAutomatedBackups'],
+      resources: [arn(scope, 'rds', `db:${scope.prefix}-*`), arn(scope, 'rds', 'auto-backup:*')],
+      why: 'names what a database that somebody deleted can be restored from',
+    },
   ],
   pollSeconds: 15,
   limitSeconds: 3600,
@@ -177,7 +192,13 @@ export const rdsPostgres: Kind<RdsPostgresInputs, Live, Made> = {
     { what: multiAz ? `${name as `db.${string}`} multi-az` : (name as `db.${string}`), count: 1 },
     { what: 'storage-gb', count: multiAz ? 2 * storageGb : storageGb },
   ],
-  stateful: true,
+  stateful: {
+    alarm: 'DATABASE_LOST',
+    lost: ({ name }) =>
+      `deleted by somebody else, with what it held: "${name}": restore a snapshot or an automated backup under this ` +
+      'name, into the same subnet group: the rest is done by itself',
+    rescue: backups,
+  },
 
   async observe({ aws, tags }, inputs) {
     let found: DBInstance;
@@ -314,6 +335,27 @@ export const rdsPostgres: Kind<RdsPostgresInputs, Live, Made> = {
     }
   },
 };
+
+/** The newest snapshots, and the backups that RDS keeps of a database that is gone. */
+async function backups({ aws }: Pick<Cx, 'aws'>, { name: DBInstanceIdentifier }: RdsPostgresInputs): Promise<string[]> {
+  const { DBSnapshots = [] } = await aws.rds.send(new DescribeDBSnapshotsCommand({ DBInstanceIdentifier }));
+  const snapshots = DBSnapshots.filter(({ Status }) => Status === 'available')
+    .toSorted((a, b) => (b.SnapshotCreateTime?.getTime() ?? 0) - (a.SnapshotCreateTime?.getTime() ?? 0))
+    .slice(0, RESCUES_NAMED)
+    .map((one) => `the snapshot "${one.DBSnapshotIdentifier}" of ${one.SnapshotCreateTime?.toISOString() ?? 'once'}`);
+  const kept = await aws.rds
+    .send(new DescribeDBInstanceAutomatedBackupsCommand({ DBInstanceIdentifier }))
+    .then(({ DBInstanceAutomatedBackups = [] }) =>
+      DBInstanceAutomatedBackups.filter(({ Status }) => Status !== 'creating'),
+    )
+    .catch(() => []);
+  return [
+    ...snapshots,
+    ...kept.map(
+      (one) => `backups until ${one.RestoreWindow?.LatestTime?.toISOString() ?? 'now'} of ${one.DbiResourceId}`,
+    ),
+  ];
+}
 
 /**
  * We make no new database in place of one that holds data. A newer PostgreSQL than asked for is fine: AWS upgrades what

@@ -83,6 +83,13 @@ export function secretGrants(scope: Scope): Grant[] {
       why: 'sees whether a secret and its versions exist; never their values',
     },
     {
+      actions: ['secretsmanager:ListSecrets'],
+      resources: ['*'],
+      why:
+        "sees the secrets of ten deployments a call; AWS has no narrower scope. It shows your other secrets' names, never " +
+        'their values; without it each secret is asked for by itself',
+    },
+    {
       actions: ['secretsmanager:CreateSecret', 'secretsmanager:TagResource'],
       resources,
       conditions: createsOurs(scope),
