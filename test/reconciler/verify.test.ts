@@ -4,7 +4,9 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { PlaceUnavailable } from '../../services/reconciler/aws/errors.ts';
 import { grants, scopeOf } from '../../services/reconciler/aws/grants.ts';
+import { obstaclesOf } from '../../services/reconciler/aws/obstacles.ts';
 import { verifyPlace, type Verdict } from '../../services/reconciler/aws/verify.ts';
+import type { Step } from '../../services/reconciler/plan.ts';
 import type { Rehearsal } from '../../services/rehearsal/index.ts';
 import { makePlace, type TestPlace } from '../support/place.ts';
 import { openRehearsal } from '../support/rehearsal.ts';
@@ -113,6 +115,30 @@ describe('a place is verified', { timeout: 120_000 }, () => {
     assert.ok(found.every((message) => message.startsWith('permissions: missing permission: ')));
     await t.allow(all);
     assert.equal((await verifyPlace(t.accounts, t.place)).ok, true);
+  });
+
+  test('a plan is told what its own kinds lack, and the limits that it does not fit into', async () => {
+    const all = grants(scopeOf(t.place));
+    const aws = await t.accounts.enter(t.place, { name: 'freehold-plan' });
+    const step = (kind: string, what: Step['what']): Step => {
+      const nothing = { changes: [], means: '', after: [], seconds: [0, 0] as const, writes: 1 };
+      return { id: kind, kind, what, ...nothing };
+    };
+    const asked = async (...steps: Step[]): Promise<string[]> =>
+      (await obstaclesOf(aws, t.place, { steps, starts: [{ what: 'vcpu', count: 1 }] })).map(
+        ({ what, message }) => `${what}: ${message}`,
+      );
+    await t.allow(all.filter(({ actions }) => !actions.includes('ecs:UpdateService')));
+    await rehearsal.quota(ACCOUNT, 'L-7B6409FD', 0);
+    assert.deepEqual(await asked(step('security-group', 'change'), step('ecs-service', 'keep')), []);
+    const service = await asked(step('ecs-service', 'restart'));
+    assert.match(service.join('\n'), /^permission: missing permission: "ecs:UpdateService" on /m);
+    const [limit, ...rest] = await asked(step('rds-postgres', 'create'));
+    assert.match(limit!, /^limit: it takes 1 more: "DB instances": 0 of 0 used: ask AWS for more/);
+    assert.deepEqual(rest, []);
+    assert.deepEqual(await asked(step('rds-postgres', 'change')), [], 'one that is there takes no more');
+    await rehearsal.quota(ACCOUNT, 'L-7B6409FD', 40);
+    await t.allow(all);
   });
 
   test('a role with nothing but the right to ask is told all that it needs', async () => {
