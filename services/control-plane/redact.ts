@@ -29,7 +29,13 @@ function digester(key: Buffer): (value: string) => string {
 
 /** @param digests of the values that must not be seen, by `digestOf` */
 export const redact = (text: string, key: Buffer, digests: ReadonlySet<string>): string =>
-  without(text, finder(key, digests)(text));
+  concealer(key, digests)(text);
+
+/** The same for texts that have words in common, as those of one look at a deployment have. */
+export function concealer(key: Buffer, digests: ReadonlySet<string>): (text: string) => string {
+  const find = finder(key, digests);
+  return (text) => without(text, find(text));
+}
 
 /** The same for many texts, however long: a line with a whole document in it does not hold up everybody else. */
 export function redactor(key: Buffer, digests: ReadonlySet<string>): (text: string) => Promise<string> {

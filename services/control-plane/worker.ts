@@ -25,7 +25,7 @@ import {
   type RevisionStatus,
 } from '../reconciler/status.ts';
 import type { Cloud, Entered } from './cloud.ts';
-import { redact } from './redact.ts';
+import { concealer } from './redact.ts';
 import type { Database, Tx } from './store/database.ts';
 import type { Look, Looks } from './store/looks.ts';
 import {
@@ -120,6 +120,8 @@ class OneLook {
   #said = false;
   /** What others have changed, as this look sees it. */
   #hasDrifted = false;
+  /** Takes every value out of a text that a server of this deployment may have been given. */
+  readonly #conceal: (text: string) => string;
   /** Put among the rows by this look, without knowing whether it exists. */
   readonly #supposed = new Set<string>();
 
@@ -129,6 +131,8 @@ class OneLook {
     this.#seen = seen;
     this.#memory = memory;
     this.#now = options.now ?? (() => new Date());
+    const given = seen.revisions.flatMap((each) => each.environment.map((variable) => variable.digest));
+    this.#conceal = concealer(options.digestKey, new Set(given));
   }
 
   async run(): Promise<void> {
@@ -271,7 +275,7 @@ class OneLook {
       memory: this.#memory,
       ...more,
       cx: (nodeId) => ({ ...entered.cx(nodeId), fence: () => requireEpoch(db, deployment.id, epoch) }),
-      conceal: (text) => redact(text, this.#o.digestKey, this.#digests()),
+      conceal: this.#conceal,
       defect: (resource, err) => this.#o.log.error({ err, deployment: deployment.id, resource }, 'a defect of ours'),
       say: (resource, message) => this.#say(revisionId, resource, message),
       driftPolicy: deployment.driftPolicy,
@@ -284,11 +288,6 @@ class OneLook {
       },
       now: this.#now,
     });
-  }
-
-  /** Of every value that a server of this deployment may have been given. */
-  #digests(): Set<string> {
-    return new Set(this.#seen.revisions.flatMap((each) => each.environment.map((variable) => variable.digest)));
   }
 
   #retrySeconds(): number {
