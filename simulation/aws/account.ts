@@ -1,11 +1,11 @@
 /**
  * An AWS account and region in this process, for the real kinds to run on, in virtual time: AWS's own refusals, states
- * that take AWS's time, reads that lag behind writes, and request rates; all chance from one seed. Nothing waits, nothing
- * has a timer: every state is worked out from `now()` when somebody looks.
+ * that take AWS's time, reads that lag behind writes, and request rates; all chance from one seed. Nothing waits,
+ * nothing has a timer: every state is worked out from `now()` when somebody looks.
  *
  * What it makes its own: `simulation/aws/<service>.ts`, one file each. Numbers are those of the emulated account
- * (`services/rehearsal/account/durations.json` and `throttle.json`), which has their sources. Rights are not checked: the
- * emulated account does that.
+ * (`services/rehearsal/account/durations.json` and `throttle.json`), which has their sources. Rights are not checked:
+ * the emulated account does that.
  */
 import type { Account } from '../../services/reconciler/aws/account.ts';
 import { PlaceUnavailable, noteCall } from '../../services/reconciler/aws/errors.ts';
@@ -231,9 +231,9 @@ export class SimulatedAccount {
   /**
    * Clients as the kinds use them. `around` is given each call and the act of it: it may wait before or after, throw
    * instead, lose the answer (call `act`, then throw), or never return, as when the process dies. `act` is synchronous,
-   * acts on the true state at `now()`, answers by the account's habits, and throws what AWS refuses, throttling included.
-   * A refusal is not tried again here: the SDK's own tries are `around`'s to play. A call or a parameter that is not
-   * simulated is rejected with `NotSimulated` before `around` hears of it.
+   * acts on the true state at `now()`, answers by the account's habits, and throws what AWS refuses, throttling
+   * included. A refusal is not tried again here: the SDK's own tries are `around`'s to play. A call or a parameter that
+   * is not simulated is rejected with `NotSimulated` before `around` hears of it.
    */
   clients(around: (call: SimulatedCall, act: () => unknown) => Promise<unknown>): Account {
     const clients: Record<string, unknown> = { id: this.id, region: this.region };

@@ -1,4 +1,7 @@
-/** Cloud Map: DNS names in the place's namespace, and whether a task's address is still in one. Its reads show the truth. */
+/**
+ * Cloud Map: DNS names in the place's namespace, and whether a task's address is still in one. Its reads show the
+ * truth.
+ */
 import {
   CreateServiceCommand,
   DeleteServiceCommand,

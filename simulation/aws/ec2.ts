@@ -33,7 +33,9 @@ interface Group {
 
 const TYPE = 'ec2:security-group';
 
-/** https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html: calls that change may come too early too. */
+/**
+ * https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html: calls that change may come too early too.
+ */
 export class Ec2 {
   readonly table = new Table();
   readonly #world: World;

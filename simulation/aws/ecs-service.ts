@@ -1,7 +1,8 @@
 /**
  * ECS's scheduler of one service: rolling updates within minimumHealthyPercent and maximumPercent, replacement with
  * backoff, the circuit breaker that goes back to what worked last, and the history of rollouts. A deployment is ECS's
- * word here: one rollout. As the emulated account has it (`services/rehearsal/account/services.py`), which has the pages.
+ * word here: one rollout. As the emulated account has it (`services/rehearsal/account/services.py`), which has the
+ * pages.
  */
 import type {
   DeploymentConfiguration,
@@ -423,7 +424,9 @@ export class Service {
     if (count > 0) this.say(`has started ${count} tasks: ${started.map(({ id }) => `(task ${id})`).join(' ')}.`);
   }
 
-  /** Drops deployments that serve nothing any more; completes the primary one when it is alone, healthy, and stays so. */
+  /**
+   * Drops deployments that serve nothing any more; completes the primary one when it is alone, healthy, and stays so.
+   */
   #settle(): void {
     const { world } = this.#around;
     const { primary } = this;

@@ -1,7 +1,8 @@
 /**
  * One task on Fargate, from its start to its end, in the times that were seen on AWS: created, pulls after 10 to 19
- * seconds, runs after 20 to 39. It runs only if what its definition names is there when it starts: the image, the secrets
- * in the versions asked for, the log group; and a server only works if the database takes the password that it was given.
+ * seconds, runs after 20 to 39. It runs only if what its definition names is there when it starts: the image, the
+ * secrets in the versions asked for, the log group; and a server only works if the database takes the password that it
+ * was given.
  */
 import type { ContainerDefinition, Task as View } from '@aws-sdk/client-ecs';
 import type { TargetHealth } from '@aws-sdk/client-elastic-load-balancing-v2';

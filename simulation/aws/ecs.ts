@@ -1,4 +1,6 @@
-/** ECS's API: services, their rollouts, and tasks. What was made or changed a moment ago is MISSING, or shown as it was. */
+/**
+ * ECS's API: services, their rollouts, and tasks. What was made or changed a moment ago is MISSING, or shown as it was.
+ */
 import {
   CreateServiceCommand,
   DeleteServiceCommand,

@@ -1,4 +1,7 @@
-/** Elastic Load Balancing: target groups and the rules of listeners. New ones are not found for a moment, tags later still. */
+/**
+ * Elastic Load Balancing: target groups and the rules of listeners. New ones are not found for a moment, tags later
+ * still.
+ */
 import {
   CreateRuleCommand,
   CreateTargetGroupCommand,

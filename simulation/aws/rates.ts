@@ -1,6 +1,6 @@
 /**
- * Request rates: token buckets of the sizes and refills that AWS publishes, one set for the account and region. The table
- * is the emulated account's (`services/rehearsal/account/throttle.json`), each row with its page.
+ * Request rates: token buckets of the sizes and refills that AWS publishes, one set for the account and region. The
+ * table is the emulated account's (`services/rehearsal/account/throttle.json`), each row with its page.
  */
 import { readFileSync } from 'node:fs';
 import { Refused } from './operation.ts';

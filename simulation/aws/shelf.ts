@@ -1,7 +1,7 @@
 /**
  * Eventual consistency: what a service keeps, and what its reads show of it, which for a while may be what was before.
- * AWS answers from copies that follow: a read after a write sees either, and one that saw the new may be followed by one
- * that sees the old. Values are never changed in place: whoever changes one sets another.
+ * AWS answers from copies that follow: a read after a write sees either, and one that saw the new may be followed by
+ * one that sees the old. Values are never changed in place: whoever changes one sets another.
  */
 interface Past<T> {
   /** undefined: it was not there. */

@@ -87,7 +87,9 @@ export class World {
     return this.options.habits.random();
   }
 
-  /** Of durations.json, in milliseconds: AWS never takes exactly as long twice, and some things take half as long again. */
+  /**
+   * Of durations.json, in milliseconds: AWS never takes exactly as long twice, and some things take half as long again.
+   */
   takes(name: string): number {
     const row = DURATIONS[name];
     if (row === undefined) throw new Error(`no such duration: "${name}": add it to durations.json, with its source`);

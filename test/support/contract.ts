@@ -31,7 +31,9 @@ export function contractOf(until: Until) {
   /** Kinds that were run through it. */
   const seen = new Set<string>();
 
-  /** As the pass does it: converges whatever differs, looks until it is ready. What was asked for may not be shown yet. */
+  /**
+   * As the pass does it: converges whatever differs, looks until it is ready. What was asked for may not be shown yet.
+   */
   async function untilReady<In, Live, Out>(
     kind: Kind<In, Live, Out>,
     cx: Cx,
