@@ -1,7 +1,7 @@
 /** A rollout that fails says why in one sentence, and the old revision goes on answering. */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { DescribeServicesCommand, ECSClient } from '@aws-sdk/client-ecs';
+import { DescribeServicesCommand, DescribeTasksCommand, ECSClient, ListTasksCommand } from '@aws-sdk/client-ecs';
 import { DeleteSecretCommand, ListSecretsCommand, SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
 import { shortId } from '../../services/reconciler/aws/names.ts';
 import type { Rehearsal } from '../../services/rehearsal/index.ts';
@@ -148,6 +148,39 @@ test('the deployment stays usable: giving the value again makes the next revisio
     secrets: [...ELSEWHERE, { name: 'TOKEN', value: 'second' }],
     source_revision_config: { image_uri: await push('good-at-last') },
   });
+  await stage.deployed(api, deployment.id, revision);
+});
+
+test('a server that is killed once before it is well was bad luck: ECS starts another, and the revision is deployed', async () => {
+  const ecs = new ECSClient(stage.customerClient(rehearsal, ACCOUNT));
+  const running = async (): Promise<string[]> => {
+    const serviceName = `freehold-${shortId(deployment.id)}`;
+    const { taskArns } = await ecs.send(new ListTasksCommand({ cluster: 'freehold', serviceName }));
+    const { tasks } = await ecs.send(new DescribeTasksCommand({ cluster: 'freehold', tasks: taskArns }));
+    return (tasks ?? []).filter(({ lastStatus }) => lastStatus === 'RUNNING').map(({ taskArn }) => taskArn!);
+  };
+  const before = await running();
+  const image = await push('slow-to-be-well', 'stub', { HEALTHY_AFTER_MS: '4000' });
+  const revision = await stage.newRevision(api, deployment.id, { source_revision_config: { image_uri: image } });
+  await eventually(
+    'its first task is killed',
+    async () => {
+      const [taskArn] = (await running()).filter((task) => !before.includes(task));
+      if (taskArn === undefined) return false;
+      await rehearsal.kill({ account: ACCOUNT, taskArn });
+      return true;
+    },
+    { seconds: 60, every: 50 },
+  );
+  const path = `/v2/deployments/${deployment.id}/revisions/${revision}`;
+  await eventually(
+    'it says so',
+    async () => {
+      const { status, status_message: message } = await api.call('GET', path);
+      return status === 'DEPLOYING' && /crashed: "server": exit code 137 .*; ECS tries again/.test(message ?? '');
+    },
+    { seconds: 30, every: 50 },
+  );
   await stage.deployed(api, deployment.id, revision);
 });
 
