@@ -109,7 +109,7 @@ export class Properties {
     this.#require(begun.length <= 1 || status === 'UNKNOWN', 'one rollout at a time', () =>
       begun.map(({ number }) => `revision ${number}`).join(' and '),
     );
-    if (active === null || deleted || this.#wasTampered(given.id)) return;
+    if (active === null || deleted || this.#tamperedAt.has(given.id)) return;
     this.#require(
       this.#service(given.id) !== undefined,
       'what serves goes on serving',
