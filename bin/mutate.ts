@@ -24,25 +24,24 @@ interface Caught {
   readonly seconds: number;
 }
 
-/** A copy of what is simulated, with one mutation in it. */
-function copyWith({ name, file, from, to }: Mutation): string {
+/** A copy of what is simulated, with one mutation in it; null: the code has moved on from under it. */
+function copyWith({ file, from, to, also }: Mutation): string | null {
+  const text = readFileSync(join(ROOT, file), 'utf8');
+  if ([from, also?.from ?? from].some((each) => text.split(each).length !== 2)) return null;
   const copy = mkdtempSync(join(tmpdir(), 'freehold-mutant-'));
   for (const folder of ['bin', 'services', 'simulation'])
     cpSync(join(ROOT, folder), join(copy, folder), { recursive: true, filter: (path) => !path.includes('/.venv') });
   cpSync(join(ROOT, 'package.json'), join(copy, 'package.json'));
   symlinkSync(join(ROOT, 'node_modules'), join(copy, 'node_modules'));
-  const text = readFileSync(join(copy, file), 'utf8');
-  if (text.split(from).length !== 2)
-    throw new Error(`"${name}" does not apply: ${file} has changed: mend the mutation`);
-  writeFileSync(
-    join(copy, file),
-    text.replace(from, () => to),
-  );
+  const mutated = text.replace(from, () => to);
+  writeFileSync(join(copy, file), also ? mutated.replace(also.from, () => also.to) : mutated);
   return copy;
 }
 
 async function caught(mutation: Mutation): Promise<Caught> {
+  const none = { mutation: mutation.name, property: null, seeds: 0, seconds: 0 };
   const copy = copyWith(mutation);
+  if (copy === null) return { ...none, how: `it does not apply any more: mend it: ${mutation.file} has changed` };
   try {
     const answer = await new Promise<string>((resolve) => {
       const sim = [join(copy, 'bin', 'sim.ts'), '--brief', '--threads', '1', '--seeds', values.seeds];
@@ -64,7 +63,8 @@ const inTurn = async (): Promise<void> => {
     const one = await caught(next);
     found.push(one);
     if (values.json) continue;
-    const how = one.property === null ? 'NOT CAUGHT' : `caught by "${one.property}": ${one.how.split('\n')[0]}`;
+    const how =
+      one.property === null ? `NOT CAUGHT: ${one.how}` : `caught by "${one.property}": ${one.how.split('\n')[0]}`;
     process.stdout.write(`${one.mutation}\n  ${how}\n  ${one.seeds} seeds, ${one.seconds.toFixed(1)} s\n`);
   }
 };

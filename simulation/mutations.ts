@@ -7,6 +7,8 @@ export interface Mutation {
   readonly file: string;
   readonly from: string;
   readonly to: string;
+  /** What else has to go. */
+  readonly also?: { readonly from: string; readonly to: string };
 }
 
 const PASS = 'services/reconciler/pass.ts';
@@ -24,6 +26,7 @@ export const MUTATIONS: readonly Mutation[] = [
     file: PASS,
     from: 'if (!isDeepStrictEqual(row, before)) await p.rows.put(row);\n\n  const cx',
     to: 'const cx',
+    also: { from: 'row.askedAt = p.now();\n      await p.rows.put(row);', to: 'row.askedAt = p.now();' },
   },
   {
     name: 'what is wanted is built without waiting for what it needs',
@@ -40,7 +43,25 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'it is forgotten that a creation was asked for',
     file: PASS,
-    from: 'if (live === undefined && appears(p, row, before.inputs)) return waiting(NOT_THERE_YET);',
+    from: 'if (live === undefined && isNew(p, row) && !isAnother) return waiting(NOT_THERE_YET);',
+    to: '',
+  },
+  {
+    name: 'a creation without an answer is taken for refused',
+    file: PASS,
+    from: 'if (live === undefined && !isUnanswered(error)) row.askedAt = null;',
+    to: 'row.askedAt = null;',
+  },
+  {
+    name: 'what needs what has failed is looked at for ever',
+    file: PASS,
+    from: "row.state.state === 'failed' || row.state.message.startsWith(NEEDS)",
+    to: "row.state.state === 'failed' || row.inputs === null",
+  },
+  {
+    name: 'how long an earlier generation waited counts against the next',
+    file: PASS,
+    from: 'if (isAnother || (row.gaveUp && row.gaveUp.generation !== p.generation)) row.busySince = null;',
     to: '',
   },
   {
@@ -52,7 +73,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'what holds data goes with the revision that no longer wants it',
     file: PASS,
-    from: 'const kept = p.graph.nodes.length > 0 ? keptOf(p, unwanted) : new Set<string>();',
+    from: 'const kept = p.graph.nodes.length > 0 || p.keeps !== undefined ? keptOf(p, unwanted) : new Set<string>();',
     to: 'const kept = new Set<string>();',
   },
   {
@@ -64,8 +85,8 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'what AWS showed before a change is taken for the change',
     file: PASS,
-    from: "if (seen.is === 'ready' && node.kind.diff(inputs, seen.live).length > 0) {",
-    to: "if (seen.is === 'ready' && inputs === undefined) {",
+    from: "if (seen.is === 'ready' && node.kind.diff(inputs, seen.live).length > 0) return waiting(NOT_SEEN_YET);",
+    to: '',
   },
   {
     name: 'a pass over what is settled writes its rows',
@@ -123,7 +144,7 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: 'an interrupted revision is carried out',
-    file: 'services/control-plane/worker.ts',
+    file: 'services/control-plane/target.ts',
     from: "if (revision.isInterrupted) return { status: 'INTERRUPTED', message: 'interrupted on request' };",
     to: '',
   },

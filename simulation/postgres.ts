@@ -82,9 +82,9 @@ class BothStores implements WorkerStore, Intents {
   }
 
   async begin(id: string) {
-    const { workspaceId, place } = this.#its;
+    const { workspaceId, placeId, place } = this.#its;
     const here = (seen: observed.Seen | undefined): observed.Seen | undefined =>
-      seen && { ...seen, place, deployment: { ...seen.deployment, workspaceId } };
+      seen && { ...seen, place, deployment: { ...seen.deployment, workspaceId, placeId } };
     return this.#both(
       'begin',
       async () => here(await observed.begin(this.#db, id)),

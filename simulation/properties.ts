@@ -215,7 +215,9 @@ export class Properties {
         this.#require(users.length === 0, 'nothing is removed while it is used', () => {
           return `${which}: used by ${users.map((one) => `${one.type} ${one.name} (${one.state})`).join(', ')}`;
         });
-        const holdsData = effect.type === DATABASE || resource === 'environment';
+        // A database that never was seen ready was never used.
+        const isUsed = effect.type === DATABASE && this.#data.get(id) === effect.incarnation;
+        const holdsData = isUsed || resource === 'environment';
         this.#require(!holdsData || deployment.deleted, 'no database or secret is lost', () => which);
       }
     }

@@ -157,7 +157,8 @@ export function lend(time: Time, random: () => number): { giveBack(): void } {
   }
   Virtual.prototype = real.Date.prototype; // what it makes is a Date like any other
   globalThis.Date = Object.assign(Virtual, { now, UTC: real.Date.UTC, parse: real.Date.parse }) as never;
-  Math.random = random;
+  // By the time alone: libraries draw from it as often as they like.
+  Math.random = () => chance(now())();
   const bytes = (size: number): Buffer => {
     const made = Buffer.alloc(size);
     for (let at = 0; at < size; at += 1) made[at] = Math.floor(random() * 256);

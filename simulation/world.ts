@@ -108,7 +108,7 @@ class World implements Surroundings {
       region: REGION,
       habits: { now: () => this.time.now, random: habits.next },
       lag: this.story.one([0, 1, 1, 2]),
-      slowness: this.story.one([0.1, 0.3, 1]),
+      slowness: this.story.one([0.05, 0.1, 0.3, 1]),
       rates: this.story.one([1, 1, Infinity]),
       image: (image) => this.#images.get(image) ?? 'good',
     });
@@ -133,8 +133,8 @@ class World implements Surroundings {
   async live(): Promise<void> {
     const { story, time } = this;
     this.faults = roughness(story);
-    const roughSeconds = story.between(300, 3600);
-    const deployments = story.one([1, 1, 1, 2, 2, 3]);
+    const roughSeconds = story.between(200, 2000);
+    const deployments = story.one([1, 1, 1, 1, 1, 2, 2, 3]);
     for (let n = 1; n <= deployments; n += 1) {
       const customer = new Customer(this, `agent-${n}`, roughSeconds);
       this.#customers.push(customer);
