@@ -85,8 +85,8 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'what AWS showed before a change is taken for the change',
     file: PASS,
-    from: "if (seen.is === 'ready' && node.kind.diff(inputs, seen.live).length > 0) return waiting(NOT_SEEN_YET);",
-    to: '',
+    from: 'return waiting(NOT_SEEN_YET);',
+    to: 'row.outputs = seen.out;',
   },
   {
     name: 'a pass over what is settled writes its rows',
@@ -127,8 +127,8 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'a rollout is done as soon as it has begun',
     file: `${KINDS}/ecs-service.ts`,
-    from: "if (primary.rolloutState === 'COMPLETED') return",
-    to: "if (primary.rolloutState !== 'FAILED') return",
+    from: "if (primary.rolloutState === 'COMPLETED') {",
+    to: "if (primary.rolloutState !== 'FAILED') {",
   },
   {
     name: 'secret versions of revisions that wait or serve are swept',
