@@ -6,6 +6,7 @@ import { availableParallelism } from 'node:os';
 import { Lane, FLOWS, nameOf, pointOf, type Flow, type Outcome, type Point, type Survey } from '../test/e2e/points.ts';
 import { writeSection } from '../bench/section.ts';
 import { curtain } from '../services/rehearsal/scene.ts';
+import { awsGone, storeRestarted } from '../test/e2e/outages.ts';
 import { shuffled } from '../test/support/random.ts';
 import { optionsOf, wrong } from './options.ts';
 
@@ -16,6 +17,8 @@ const USAGE = `npm run crash -- [options]
   --sample <n>     so many of each flow, chosen by the seed
   --seed <n>       (1)
   --lanes <n>      control planes at once (2 for each processor)
+  --outages <s>    also PostgreSQL and AWS gone for so many seconds each in the middle of a rollout (120 when all points are
+                   tried, else not)
   --list           says which points there are
   --write          writes the section "Crash points" of docs/benchmarks.md`;
 
@@ -28,10 +31,11 @@ const values = optionsOf(USAGE, {
   sample: { type: 'string' },
   seed: { type: 'string', default: '1' },
   lanes: { type: 'string', default: String(2 * availableParallelism()) },
+  outages: { type: 'string' },
   list: { type: 'boolean', default: false },
   write: { type: 'boolean', default: false },
 });
-const number = (name: 'sample' | 'seed' | 'lanes'): number => {
+const number = (name: 'sample' | 'seed' | 'lanes' | 'outages'): number => {
   const value = Number(values[name]);
   if (!Number.isInteger(value) || value < 1) wrong(`--${name} is not a whole number from 1: ${values[name]}`, USAGE);
   return value;
@@ -39,6 +43,8 @@ const number = (name: 'sample' | 'seed' | 'lanes'): number => {
 const flows = values.flow ?? FLOWS;
 for (const flow of flows) if (!FLOWS.includes(flow as Flow)) wrong(`--flow: there is no "${flow}"`, USAGE);
 const seed = number('seed');
+const isWhole = values.only === undefined && values.sample === undefined && values.flow === undefined;
+const outageSeconds = values.outages !== undefined ? number('outages') : isWhole ? 120 : 0;
 const say = (line: string): void => void process.stdout.write(`${line}\n`);
 
 const scene = curtain(() => (process.exitCode = 130));
@@ -60,7 +66,10 @@ try {
     say(`${flow.padEnd(12)} ${String(survey.calls[flow]).padStart(4)} AWS calls, ${all} points, ${mine} of them now`);
   }
   if (values.list) for (const point of points) say(nameOf(point));
-  else if (points.length > 0) report(survey, await crashAll(points, survey, first));
+  else {
+    const outcomes = await crashAll(points, survey, first);
+    report(survey, outcomes, outageSeconds > 0 && !scene.closing ? await outages() : []);
+  }
 } catch (error) {
   if (!scene.closing) throw error;
 } finally {
@@ -128,7 +137,36 @@ async function crashAll(points: readonly Point[], survey: Survey, first: Lane): 
   return outcomes;
 }
 
-function report(survey: Survey, outcomes: readonly Outcome[]): void {
+interface Outage {
+  readonly what: string;
+  /** How long all of it took. */
+  readonly seconds: number;
+  readonly error: Error | undefined;
+}
+
+/** At once: both wait, most of the time. */
+function outages(): Promise<Outage[]> {
+  const gone: [string, (seconds: number) => Promise<void>][] = [
+    ['PostgreSQL stopped and started again', storeRestarted],
+    ['connections to AWS refused, the process killed meanwhile', awsGone],
+  ];
+  return Promise.all(
+    gone.map(async ([what, act]) => {
+      const began = performance.now();
+      const error = await act(outageSeconds).then(
+        () => undefined,
+        (thrown: unknown) => thrown as Error,
+      );
+      const seconds = (performance.now() - began) / 1000;
+      say(
+        `${what} for ${outageSeconds} s: ${error ? `failed: ${error.message}` : 'converged'}, ${seconds.toFixed(0)} s`,
+      );
+      return { what, seconds, error };
+    }),
+  );
+}
+
+function report(survey: Survey, outcomes: readonly Outcome[], gone: readonly Outage[]): void {
   const rows = FLOWS.filter((flow) => outcomes.some(({ point }) => point.flow === flow)).map((flow) => {
     const mine = outcomes.filter(({ point }) => point.flow === flow);
     const count = (end: Outcome['end']): number => mine.filter((one) => one.end === end).length;
@@ -149,7 +187,7 @@ function report(survey: Survey, outcomes: readonly Outcome[]): void {
   say(`\n${table}\n\n${outcomes.length} points in ${took}, seed ${seed}`);
   for (const { point } of missed) say(`missed ${TRIES} times: ${nameOf(point)}`);
   for (const { point } of failed) say(`failed: npm run crash -- --only '${nameOf(point)}'`);
-  if (failed.length > 0) process.exitCode = 1;
+  if (failed.length > 0 || gone.some(({ error }) => error)) process.exitCode = 1;
   if (values.write)
     writeSection(`## Crash points
 
@@ -161,7 +199,18 @@ rollout that failed, everything as before it; after a delete, nothing left. A ca
 are the same. Missed is a call that three times was not needed again, because AWS was done sooner than when the calls were listed.
 
 ${table}
-`);
+${gone.length === 0 ? '' : outagesTold(gone)}`);
+}
+
+function outagesTold(gone: readonly Outage[]): string {
+  return `
+In the middle of a rollout, for ${outageSeconds} seconds: ${gone
+    .map(
+      ({ what, error }) =>
+        `${what}: ${error ? 'failed' : 'the rollout ends as it should, the statuses truthful meanwhile'}`,
+    )
+    .join('; ')}.
+`;
 }
 
 function duration(seconds: number): string {
