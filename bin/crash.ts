@@ -1,6 +1,6 @@
 /**
- * Kills the control plane at every AWS call that creating, rolling, failing to roll and deleting a deployment makes, and
- * looks whether it comes to the right end all the same. See test/e2e/points.ts.
+ * Kills the control plane at every AWS call that creating, rolling, failing to roll and deleting a deployment makes,
+ * and looks whether it comes to the right end all the same. See test/e2e/points.ts.
  */
 import { availableParallelism } from 'node:os';
 import { Lane, FLOWS, nameOf, pointOf, type Flow, type Outcome, type Point, type Survey } from '../test/e2e/points.ts';

@@ -341,8 +341,8 @@ class OneLook {
   /**
    * How the revisions and the deployment are doing.
    *
-   * @returns false: a stop was asked for, and nothing is told. Whoever was told that it will be stopped must not find it
-   *   deployed or skipped: the next look stops it
+   * @returns False: a stop was asked for, and nothing is told. Whoever was told that it will be stopped must not find
+   *   it deployed or skipped: the next look stops it
    */
   async #tell(
     tx: Tx,

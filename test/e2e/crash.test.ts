@@ -1,6 +1,6 @@
 /**
- * The control plane is killed at one AWS call each of creating, rolling, failing to roll and deleting a deployment, other
- * ones in each run. `npm run crash` does it at all of them, and compares more.
+ * The control plane is killed at one AWS call each of creating, rolling, failing to roll and deleting a deployment,
+ * other ones in each run. `npm run crash` does it at all of them, and compares more.
  */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';

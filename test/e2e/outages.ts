@@ -1,6 +1,6 @@
 /**
- * What the control plane stands on goes away in the middle of a rollout, for so long, and comes back: its PostgreSQL, or
- * every API of AWS. The process stays, says what is wrong, and carries the rollout to its end.
+ * What the control plane stands on goes away in the middle of a rollout, for so long, and comes back: its PostgreSQL,
+ * or every API of AWS. The process stays, says what is wrong, and carries the rollout to its end.
  */
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';

@@ -45,7 +45,7 @@ export function pointOf(name: string): Point {
 export interface Outcome {
   readonly point: Point;
   readonly seconds: number;
-  /** `missed`: the flow ended without so many of these calls this time, as those may that ask until something is done. */
+  /** `missed`: the flow ended without so many of these calls, which may be when they ask until something is done. */
   readonly end: 'converged' | 'missed' | 'failed';
   /** Of a failure: what was wrong, and where the control plane's log is. */
   readonly why: string;

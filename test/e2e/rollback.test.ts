@@ -263,16 +263,14 @@ test('a first revision that is interrupted leaves what the next one needs, and n
   const stages: [string, Parameters<Rehearsal['hold']>[0]][] = [
     ['its database is asked for', { action: 'CreateDBInstance', after: true }],
     ['its Redis runs', { action: 'RegisterTaskDefinition', nth: 2 }],
-    ['its service is made', { action: 'CreateService', resource: 'freehold-[0-9a-f]{12}$', after: true }],
+    [
+      'its service is made',
+      { service: 'ecs', action: 'CreateService', resource: 'freehold-[0-9a-f]{12}$', after: true },
+    ],
   ];
   let of = '';
   for (const [where, at] of stages) {
-    const hold = await on.rehearsal.hold({
-      ...at,
-      service: at.action === 'CreateService' ? 'ecs' : undefined,
-      account: ACCOUNT,
-      times: 1,
-    } as never);
+    const hold = await on.rehearsal.hold({ ...at, account: ACCOUNT, times: 1 });
     let revision: string;
     if (of === '') {
       const secrets = [{ name: 'TOKEN', value: 'x' }];

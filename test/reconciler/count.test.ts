@@ -1,4 +1,4 @@
-/** How many tasks a service is asked to have: by what there was when it last served, and by the limits of what serves next. */
+/** How many tasks a service is asked to have: by how many served last, and by the limits of what serves next. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ecsService, type EcsServiceInputs } from '../../services/reconciler/kinds/ecs-service.ts';

@@ -281,7 +281,7 @@ export function differences(from: State, to: State): Difference[] {
     .map((field) => ({ field, from: before.get(field), to: after.get(field) }));
 }
 
-/** Sorted, for two deployments to be compared: what differs between any two (ids, digests, numbers of revisions) is cut. */
+/** Sorted, for two deployments to be compared: what differs between any two (ids, digests, numbers) is cut. */
 export const linesOf = (state: State): string[] =>
   [...fieldsOf(state)]
     .map(([field, value]) => `${field} = ${String(value)}`)
