@@ -14,10 +14,10 @@ const settings = {
 const inputs = { taskDefinitionArn: 'wanted', ...settings } as unknown as EcsServiceInputs;
 
 /** Of the service: what it runs, how many of it, and whether that is being rolled out. */
-const serving = (taskDefinition: string, desiredCount: number, isCurrent = false) => ({
+const serving = (taskDefinition: string, desiredCount: number, isRolling = false) => ({
   status: 'ACTIVE',
   gaveUp: false,
-  isCurrent,
+  isRolling,
   settings: { ...settings, taskDefinition, desiredCount },
 });
 

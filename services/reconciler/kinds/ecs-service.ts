@@ -317,9 +317,9 @@ const alreadyMade = (error: unknown): boolean => /was not idempotent|already exi
  * who stood on the least that there may be stands on it again when that is less: both when the rollout is complete, for
  * until then no task is spared. While it runs, scaling decides.
  */
-function countOf({ taskDefinitionArn, min }: EcsServiceInputs, { settings, isCurrent }: Live, was?: Out): number {
+function countOf({ taskDefinitionArn, min }: EcsServiceInputs, { settings, isRolling }: Live, was?: Out): number {
   const now = settings.desiredCount;
-  if (was?.count === undefined || isCurrent) return now;
+  if (was?.count === undefined || isRolling) return now;
   const before = was.count === was.min ? min : was.count;
   return settings.taskDefinition === taskDefinitionArn ? before : Math.max(before, now);
 }
