@@ -1,4 +1,4 @@
-/** A worker of the control plane in a thread of its own: the real store, queue and kinds, an account in another thread. */
+/** A worker of the control plane in a thread: the real store, queue and kinds, an account in another thread. */
 import { pino } from 'pino';
 import { parentPort, workerData } from 'node:worker_threads';
 import { awsCloud } from '../services/control-plane/aws.ts';

@@ -162,18 +162,18 @@ try {
   row(
     'passes a second, one worker',
     rate(one).toFixed(0),
-    `${DEPLOYMENTS} settled deployments, ${CONCURRENCY} looks at once, ${LATENCY_MS} ms a call; ${busy(one)} cores busy`,
+    `${DEPLOYMENTS} settled deployments, ${CONCURRENCY} looks at once, ${LATENCY_MS} ms a call; ${busy(one)} cores`,
   );
   row(
     'passes a second, two workers',
     rate(two).toFixed(0),
-    `${(rate(two) / rate(one)).toFixed(2)} times as many; ${busy(two)} of ${cpus().length} cores busy, PostgreSQL's not counted`,
+    `${(rate(two) / rate(one)).toFixed(2)} times as many; ${busy(two)} cores busy`,
   );
   writeSection(
     [
       '## Simulation',
       '',
-      `On ${cpus().length} cores (${cpus()[0]!.model}). What limits workers is the processor: AWS's answers are waited for, not computed.`,
+      `On ${cpus().length} cores (${cpus()[0]!.model}). Cores are those of the workers and the account, without PostgreSQL's.`,
       '',
       '| what | value | |',
       '| --- | --- | --- |',

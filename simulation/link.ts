@@ -1,6 +1,6 @@
 /**
  * Links the real worker with the simulation's store: the worker's imports of `./store/<file>` are those of
- * `simulation/store/` where there is one of that name. Imported before the worker is; everybody else gets the real ones.
+ * `simulation/store/` where there is one of that name. Imported before the worker is; all others get the real ones.
  */
 import { existsSync } from 'node:fs';
 import { registerHooks } from 'node:module';

@@ -1,6 +1,6 @@
 /**
  * The queue of looks, in virtual time, with what pg-boss promises under `exclusive`: a deployment has one look at most,
- * waiting or running; the look of a process that is not heard of comes back; a wish during a look is followed by another.
+ * waiting or running; the look of a process that is not heard of comes back; a wish during a look brings another.
  */
 import type { Look } from '../services/control-plane/store/looks.ts';
 import type { Process } from './process.ts';

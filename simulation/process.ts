@@ -1,6 +1,6 @@
 /**
- * A process of the control plane in a simulation: everything that it does outside of itself, an AWS call or an access to
- * the store, is a turn of it. At each it may take its time, be paused for minutes, or die: then it never goes on.
+ * A process of the control plane in a simulation: everything that it does outside of itself, an AWS call or an access
+ * to the store, is a turn of it. At each it may take its time, be paused for minutes, or die: then it never goes on.
  */
 import type { Dice, Time } from './time.ts';
 import type { Said, Settling, WorkerStore } from './store.ts';

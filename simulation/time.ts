@@ -1,6 +1,6 @@
 /**
  * Virtual time and seeded chance. Actors are ordinary async functions; whatever they wait for is a turn of theirs. One
- * actor runs at a time, until its next turn, and which one is next is decided by time and, at the same time, by the seed.
+ * actor runs at a time, until its next turn. Which one is next is decided by time and, of several at once, by the seed.
  */
 import { createRequire, syncBuiltinESMExports } from 'node:module';
 

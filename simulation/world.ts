@@ -46,7 +46,7 @@ export interface Stores {
 const ACCOUNT = '555000000001';
 const REGION = 'us-east-1';
 const WORKSPACE = '00000000-0000-4000-8000-000000000001';
-/** From when the faults stop until all is at rest: a database of production, and two rollouts that fail, at AWS's pace. */
+/** From when the faults stop until all is at rest: a database of production, and two rollouts that fail. */
 const REST_SECONDS = 3 * 3600;
 /** Until every read of AWS's shows what was done. */
 const MOMENT_SECONDS = 90;

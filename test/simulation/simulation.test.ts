@@ -47,7 +47,7 @@ function holds({ seed, broken, trace }: Played, store = ''): void {
     );
 }
 
-test(`${SEEDS} seeds: every property holds, at each step and at rest, in worlds that are worth their name`, async () => {
+test(`${SEEDS} seeds: every property holds, at each step and at rest, in worlds worth their name`, async () => {
   const told = new Set<string>();
   for (let seed = 1; seed <= SEEDS; seed += 1) {
     const played = await play(seed);
