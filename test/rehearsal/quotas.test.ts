@@ -31,8 +31,19 @@ import {
   RegisterTargetsCommand,
 } from '@aws-sdk/client-elastic-load-balancing-v2';
 import { CreateRoleCommand, IAMClient } from '@aws-sdk/client-iam';
-import { CreateDBInstanceCommand, CreateDBSubnetGroupCommand, RDSClient } from '@aws-sdk/client-rds';
-import { CreatePrivateDnsNamespaceCommand, ServiceDiscoveryClient } from '@aws-sdk/client-servicediscovery';
+import {
+  CreateDBInstanceCommand,
+  CreateDBSubnetGroupCommand,
+  DescribeAccountAttributesCommand,
+  RDSClient,
+} from '@aws-sdk/client-rds';
+import {
+  CreatePrivateDnsNamespaceCommand,
+  CreateServiceCommand as CreateServiceInNamespaceCommand,
+  GetNamespaceCommand,
+  ListNamespacesCommand,
+  ServiceDiscoveryClient,
+} from '@aws-sdk/client-servicediscovery';
 import {
   GetAWSDefaultServiceQuotaCommand,
   GetRequestedServiceQuotaChangeCommand,
@@ -47,6 +58,7 @@ import type { Rehearsal } from '../../services/rehearsal/index.ts';
 import { openRehearsal } from '../support/rehearsal.ts';
 
 const ACCOUNT = '350000000035';
+const RDS_API = 'https://docs.aws.amazon.com/AmazonRDS/latest/APIReference';
 const TRUST = JSON.stringify({
   Version: '2012-10-17',
   Statement: [{ Effect: 'Allow', Principal: { Service: 'ecs-tasks.amazonaws.com' }, Action: 'sts:AssumeRole' }],
@@ -326,6 +338,26 @@ async function serviceOf(code: string): Promise<string> {
         services.set(quota.QuotaCode!, ServiceCode);
   }
   return services.get(code) ?? 'AWSCloudMap';
+}
+
+test(`what is used, beside the limits (${RDS_API}/API_DescribeAccountAttributes.html)`, async () => {
+  const { AccountQuotas } = await aws.rds.send(new DescribeAccountAttributesCommand({}));
+  const databases = AccountQuotas!.find(({ AccountQuotaName }) => AccountQuotaName === 'DBInstances')!;
+  const { Quota } = await aws.quotas.send(new GetServiceQuotaCommand({ ServiceCode: 'rds', QuotaCode: 'L-7B6409FD' }));
+  assert.equal(databases.Max, Quota!.Value);
+  assert.equal(typeof databases.Used, 'number');
+  const [namespace] = (await aws.map.send(new ListNamespacesCommand({}))).Namespaces ?? [];
+  const Id = namespace?.Id ?? (await someNamespace());
+  const count = async () => (await aws.map.send(new GetNamespaceCommand({ Id }))).Namespace!.ServiceCount!;
+  const before = await count();
+  await aws.map.send(new CreateServiceInNamespaceCommand({ Name: 'counted', NamespaceId: Id }));
+  assert.equal(await count(), before + 1);
+});
+
+async function someNamespace(): Promise<string> {
+  await aws.map.send(new CreatePrivateDnsNamespaceCommand({ Name: 'counted.internal', Vpc: place.vpc }));
+  const found = (await aws.map.send(new ListNamespacesCommand({}))).Namespaces ?? [];
+  return found.find(({ Name }) => Name === 'counted.internal')!.Id!;
 }
 
 test('what exists already is not one more', async () => {
