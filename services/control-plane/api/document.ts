@@ -34,7 +34,10 @@ const INFO = {
     { name: 'deployments', description: 'A LangGraph Server under a name, with its database.' },
     { name: 'revisions', description: 'What a deployment runs: immutable, newest first.' },
     { name: 'rolls', description: 'Ours: one change for many deployments, in rings.' },
-    { name: 'receipts', description: 'Ours: what was made, what is gone, and what is kept on purpose, with its price.' },
+    {
+      name: 'receipts',
+      description: 'Ours: what was made, what is gone, and what is kept on purpose, with its price.',
+    },
     { name: 'logs', description: "Read from the customer's CloudWatch Logs when they are asked for." },
     { name: 'listeners', description: "Places: where in a customer's account deployments are made." },
     { name: 'integrations', description: 'Code hosts to build from: none can be configured yet.' },

@@ -34,8 +34,6 @@ export interface Terms {
   readonly plan: string | null;
 }
 
-export const NO_TERMS: Terms = { dryRun: false, plan: null };
-
 export const termsOf = (query: z.infer<typeof schemas.termsQuery>): Terms => ({
   dryRun: query.dry_run ?? false,
   plan: query.plan || null,
