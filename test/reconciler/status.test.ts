@@ -127,6 +127,13 @@ const deployments: [why: string, DeploymentFacts, Row[], status: string, message
     /removed/,
   ],
   [
+    'deleted, and it can still be undone: until when, and what holds its servers up',
+    { ...facts, isDeleted: true, undoUntil: new Date('2026-01-02T03:04:05.678Z'), unreachable: 'role gone' },
+    [],
+    'AWAITING_FINAL_DELETE',
+    /^deleted: until 2026-01-02T03:04:05Z an undelete brings it back, then its data goes, too; role gone$/,
+  ],
+  [
     'deleted in a place that cannot be entered',
     { ...facts, isDeleted: true, unreachable: 'role gone' },
     [],

@@ -3,6 +3,7 @@ import type { z } from '@hono/zod-openapi';
 import type { Place } from '../../reconciler/place.ts';
 import type { ServerResources } from '../../reconciler/spec.ts';
 import type { Cloud } from '../cloud.ts';
+import { monthlyPrice } from '../../reconciler/prices.ts';
 import type { Kept } from '../../reconciler/aws/remaining.ts';
 import type { Build, Reference, RevisionBase, Variable, Where } from '../store/database.ts';
 import { intentOf, newestRevisions, type DeploymentRow, type RevisionRow } from '../store/deployments.ts';
@@ -128,8 +129,9 @@ export function pricedOf(place: Where | null, kept: readonly Kept[]) {
 const cents = (usd: number): number => Math.round(usd * 100) / 100;
 
 /** Nothing is charged for a secret that waits for its end, or for a task definition. */
-function priceOf(_place: Where | null, arn: string, _sizeGb: number | null): number | null {
-  return arn.includes(':snapshot:') ? null : 0;
+function priceOf(place: Where | null, arn: string, sizeGb: number | null): number | null {
+  if (!arn.includes(':snapshot:')) return 0;
+  return place && sizeGb && monthlyPrice(place.region, [{ what: 'snapshot-gb', count: sizeGb }]).amount;
 }
 
 const namesOf = (environment: readonly Variable[]): string[] => environment.map((variable) => variable.name).sort();

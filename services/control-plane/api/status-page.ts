@@ -14,14 +14,30 @@ async function ask(path) {
   const answer = await fetch(root + '/v2/deployments/' + deployment + path, { headers });
   const body = await answer.json();
   if (answer.ok) return body;
+  if (answer.status === 404 && path === '') return receipt();
   throw new Error(typeof body.detail === 'string' ? body.detail : JSON.stringify(body.detail));
+}
+
+// What is left of a deployment that has gone.
+async function receipt() {
+  const { name, made, kept, monthly_usd: usd, notes, search, gone_at: gone } = await ask('/receipt');
+  const lines = [
+    ...made.map((one) => one.kind + ' ' + (one.name ?? one.id) + ': gone ' + (one.gone_at ?? 'at a time that is not known')),
+    ...kept.map((one) => 'kept: ' + one.what + ' ' + one.arn + (one.until ? ' until ' + one.until : '') +
+      (one.monthly_usd ? ', about ' + one.monthly_usd + ' USD a month' : '') + (one.remove ? '; removed by: ' + one.remove : '')),
+    ...(kept.length > 0 && usd !== null ? ['what is kept costs about ' + usd + ' USD a month'] : []),
+    ...notes,
+    ...(search ? ['searched ' + search.at + ' by ' + search.calls.join(', ') + ': nothing else was found'] : []),
+  ];
+  show('receipt', lines.join('\\n'));
+  return { name, status: 'gone', status_message: gone, url: null, isGone: true };
 }
 
 async function look() {
   clearTimeout(next);
   try {
     const now = await ask('');
-    const [newest] = (await ask('/revisions?limit=1')).resources;
+    const [newest] = now.isGone ? [] : (await ask('/revisions?limit=1')).resources;
     show('name', now.name);
     show('status', [now.status, now.status_message].filter(Boolean).join(': '));
     show('revision', newest ? [newest.number, newest.status, newest.status_message].filter(Boolean).join(': ') : 'none yet');
@@ -62,6 +78,7 @@ const page = (up: string): string => `<!doctype html>
       <dt>Newest revision</dt><dd id="revision"></dd>
       <dt>Address</dt><dd id="url"></dd>
     </dl>
+    <pre id="receipt"></pre>
   </body>
 </html>
 `;

@@ -150,7 +150,8 @@ export const rdsPostgres: Kind<RdsPostgresInputs, Live, Made> = {
     },
     {
       actions: ['rds:DescribeDBSnapshots'],
-      resources: [arn(scope, 'rds', `snapshot:${scope.prefix}-*`)],
+      // Without the second, AWS's list of what the action is about allows it to be refused; alone it shows nothing.
+      resources: [arn(scope, 'rds', `snapshot:${scope.prefix}-*`), arn(scope, 'rds', 'db:*')],
       why: 'sees the final snapshot of a removed database, for the receipt of the delete',
     },
     {

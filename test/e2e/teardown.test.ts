@@ -1,0 +1,207 @@
+/**
+ * The end of deployments, in the emulated account: a delete that is undone brings everything back with its data, and a
+ * customer who leaves has an account without a trace but of what is kept on purpose.
+ */
+import { ApplicationAutoScalingClient, DescribeScalableTargetsCommand } from '@aws-sdk/client-application-auto-scaling';
+import { CloudWatchLogsClient, DescribeLogGroupsCommand } from '@aws-sdk/client-cloudwatch-logs';
+import { DescribeSecurityGroupsCommand, EC2Client } from '@aws-sdk/client-ec2';
+import { DescribeRepositoriesCommand, ECRClient } from '@aws-sdk/client-ecr';
+import { ECSClient, ListServicesCommand, ListTasksCommand } from '@aws-sdk/client-ecs';
+import { DescribeTargetGroupsCommand, ElasticLoadBalancingV2Client } from '@aws-sdk/client-elastic-load-balancing-v2';
+import { DescribeDBInstancesCommand, DescribeDBSnapshotsCommand, RDSClient } from '@aws-sdk/client-rds';
+import { ListObjectsV2Command, S3Client } from '@aws-sdk/client-s3';
+import { ListSecretsCommand, SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
+import { ListServicesCommand as ListNamesCommand, ServiceDiscoveryClient } from '@aws-sdk/client-servicediscovery';
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import pg from 'pg';
+import type { ControlPlane } from '../../services/rehearsal/scene.ts';
+import { eventually } from '../support/eventually.ts';
+import * as stage from './stage.ts';
+import type { Json } from './stage.ts';
+
+const ACCOUNT = '420000000071';
+let on: stage.Stage;
+let api: ControlPlane;
+let at: ReturnType<typeof stage.customerClient>;
+let kept: Json;
+before(async () => {
+  on = await stage.open('teardown', [ACCOUNT], { FREEHOLD_RETENTION_HOURS: '24', FREEHOLD_SWEEP_SECONDS: '5' });
+  ({ api } = on);
+  at = stage.customerClient(on.rehearsal, ACCOUNT);
+  const image = await on.push(ACCOUNT, '1');
+  const own = { name: 'POSTGRES_URI_CUSTOM', value: 'postgresql://user:password@db.example.com/agent' };
+  kept = await stage.createDeployment(api, { name: 'kept', image, type: 'prod', secrets: [{ name: 'A', value: '1' }] });
+  const brief = await stage.createDeployment(api, { name: 'brief', image, secrets: [own] });
+  for (const one of [kept, brief]) await stage.deployed(api, one.id, one.latest_revision_id, 120);
+});
+after(() => on?.close());
+
+/** What is there by the account's own word, whatever tags say. */
+async function inventory(): Promise<string[]> {
+  const { clusterArn: cluster, namespaceId, logGroupRoot, uploadBucket, vpcId } = on.places[ACCOUNT]!.outputs;
+  const ecs = new ECSClient(at);
+  const [services, tasks, databases, secrets, groups, targets, logs, repositories, names, limits, archives] =
+    await Promise.all([
+      ecs.send(new ListServicesCommand({ cluster })),
+      ecs.send(new ListTasksCommand({ cluster })),
+      new RDSClient(at).send(new DescribeDBInstancesCommand({})),
+      new SecretsManagerClient(at).send(new ListSecretsCommand({})),
+      new EC2Client(at).send(new DescribeSecurityGroupsCommand({ Filters: [{ Name: 'vpc-id', Values: [vpcId] }] })),
+      new ElasticLoadBalancingV2Client(at).send(new DescribeTargetGroupsCommand({})),
+      new CloudWatchLogsClient(at).send(new DescribeLogGroupsCommand({ logGroupNamePrefix: `${logGroupRoot}/` })),
+      new ECRClient(at).send(new DescribeRepositoriesCommand({})),
+      new ServiceDiscoveryClient(at).send(
+        new ListNamesCommand({ Filters: [{ Name: 'NAMESPACE_ID', Values: [namespaceId] }] }),
+      ),
+      new ApplicationAutoScalingClient(at).send(new DescribeScalableTargetsCommand({ ServiceNamespace: 'ecs' })),
+      new S3Client({ ...at, forcePathStyle: true }).send(new ListObjectsV2Command({ Bucket: uploadBucket! })),
+    ]);
+  return [
+    ...services.serviceArns!,
+    ...tasks.taskArns!,
+    ...databases.DBInstances!.map((one) => one.DBInstanceArn!),
+    ...secrets.SecretList!.map((one) => one.ARN!),
+    // Those of the stack have names of CloudFormation's.
+    ...groups.SecurityGroups!.map((one) => one.GroupName!).filter((name) => /^freehold-[0-9a-f]{12}-/.test(name)),
+    ...targets.TargetGroups!.map((one) => one.TargetGroupArn!),
+    ...logs.logGroups!.map((one) => one.logGroupName!),
+    // The customer's own, from which images are deployed.
+    ...repositories.repositories!.map((one) => one.repositoryName!).filter((name) => name !== 'agent'),
+    ...names.Services!.map((one) => one.Name!),
+    ...limits.ScalableTargets!.map((one) => one.ResourceId!),
+    ...(archives.Contents ?? []).map((one) => one.Key!),
+  ];
+}
+
+const answers = (url: string): Promise<boolean> =>
+  on.rehearsal.fetch(`${url}/ok`).then(
+    ({ ok }) => ok,
+    () => false,
+  );
+
+test('a production delete that is undone: no server and no cost of one meanwhile, then all of it with its data', async () => {
+  const { id, url } = kept;
+  const secrets = await new SecretsManagerClient(at).send(new ListSecretsCommand({}));
+  const uri = await stage.databaseUri(
+    on.rehearsal,
+    ACCOUNT,
+    secrets.SecretList!.find((one) => one.Name!.endsWith(`${id}/database`))!.ARN!,
+  );
+  const sql = async (query: string): Promise<Json[]> => {
+    const client = new pg.Client({ connectionString: uri.replace(/\?.*$/, ''), ssl: { rejectUnauthorized: false } });
+    await client.connect();
+    const { rows } = await client.query(query).finally(() => client.end());
+    return rows;
+  };
+  await sql("create table notes as select 'remember this' as note");
+
+  await api.call('DELETE', `/v2/deployments/${id}`);
+  assert.equal((await api.call('GET', `/v2/deployments/${id}`)).status, 'AWAITING_FINAL_DELETE');
+  const short = id.replaceAll('-', '').slice(0, 12);
+  const ofIt = async (): Promise<string> =>
+    (await inventory())
+      .filter((name) => name.includes(short) || name.includes(id))
+      .map((name) => name.replace(/^arn:.*:(db|secret):/, '').replace(/(?<=database|environment)-\w{6}$/, ''))
+      .toSorted()
+      .join(' ');
+  const lasting = [
+    `/aws/ecs/freehold/kept-${short}`,
+    `freehold-${short}`,
+    `freehold-${short}-database`,
+    `freehold-${short}-service`,
+    `freehold/${id}/database`,
+    `freehold/${id}/environment`,
+  ].join(' ');
+  await eventually(
+    'only what cannot be made again is left, and what that needs',
+    async () => (await ofIt()) === lasting || Promise.reject(new Error(await ofIt())),
+    { seconds: 60 },
+  );
+  assert.equal(await answers(url), false);
+  await assert.rejects(
+    stage.newRevision(api, id, { secrets: [{ name: 'A', value: '2' }] }),
+    /409: .* is deleted: until/,
+  );
+
+  assert.equal((await api.call('POST', `/v2/deployments/${id}/undelete`)).url, url);
+  await eventually('it answers at its address', () => answers(url), { seconds: 90 });
+  const back = await eventually('all is well', async () => {
+    const now = await api.call('GET', `/v2/deployments/${id}`);
+    return now.status_message === null && now;
+  });
+  assert.deepEqual([back.status, back.active_revision_id], ['READY', kept.latest_revision_id]);
+  assert.deepEqual(await sql('select note from notes'), [{ note: 'remember this' }], 'with the same password, too');
+});
+
+test('a place that is left: nothing without its last snapshot, users before the used, and a clean account', async () => {
+  const before = (await on.rehearsal.calls()).at(-1)!.n;
+  const { resources } = await api.call('GET', `/v2/deployments/${kept.id}/timeline`);
+  const listener = on.places[ACCOUNT]!.id;
+  const progress = (): Promise<Json> => api.call('GET', `/v2/listeners/${listener}/offboard`);
+  await on.rehearsal.quota(ACCOUNT, 'L-272F1212', 0); // manual snapshots of databases
+  await api.call('POST', `/v2/listeners/${listener}/offboard`, {
+    confirm: `teardown-${ACCOUNT}`,
+    skip_retention: true,
+  });
+  const waits = await eventually(
+    'the database waits for its snapshot',
+    async () => (await progress()).waiting.find((one: Json) => /SnapshotQuotaExceeded/.test(one.status_message)),
+    { seconds: 90 },
+  );
+  assert.deepEqual([waits.name, waits.is_stuck], ['kept', true]);
+  assert.match(waits.status_message, /^database: quota reached: "SnapshotQuotaExceededFault": rds:DeleteDBInstance: /);
+  const { DBInstances } = await new RDSClient(at).send(new DescribeDBInstancesCommand({}));
+  assert.equal(DBInstances!.length, 1, 'never without the snapshot');
+  await on.rehearsal.quota(ACCOUNT, 'L-272F1212', 100);
+
+  const clean = await eventually(
+    'the account is clean',
+    async () => {
+      const now = await progress();
+      return now.state === 'CLEAN' ? now : Promise.reject(new Error(JSON.stringify(now)));
+    },
+    { seconds: 120, every: 500 },
+  );
+  assert.deepEqual([clean.gone, clean.waiting, clean.search.left], [2, [], []]);
+  assert(clean.search.found > 0 && clean.search.calls.length >= 4, JSON.stringify(clean.search));
+  const snapshot = clean.kept.find(({ what }: Json) => what === "the database's final snapshot");
+  const { DBSnapshots } = await new RDSClient(at).send(new DescribeDBSnapshotsCommand({ SnapshotType: 'manual' }));
+  assert.deepEqual(
+    DBSnapshots!.map((one) => [one.DBSnapshotArn, one.AllocatedStorage, one.Status]),
+    [[snapshot.arn, snapshot.size_gb, 'available']],
+  );
+  assert(DBSnapshots![0]!.TagList!.some(({ Key, Value }) => Key === 'freehold:deployment' && Value === kept.id));
+  assert.deepEqual([snapshot.monthly_usd, clean.monthly_usd], [1.9, 1.9], '20 GB in us-east-1');
+  assert.match(snapshot.remove, /^aws rds delete-db-snapshot --region us-east-1 --db-snapshot-identifier freehold-/);
+
+  // Secrets are not listed while they wait for their end.
+  assert.deepEqual(await inventory(), []);
+  assert.deepEqual(await on.rehearsal.processes(), []);
+
+  const receipt = await api.call('GET', `/v2/deployments/${kept.id}/receipt`);
+  assert(receipt.kept.some(({ arn }: Json) => arn === snapshot.arn));
+  assert(receipt.kept.some(({ what, until }: Json) => /recovery window/.test(what) && Date.parse(until) > Date.now()));
+  const gone = new Map<string, string>(receipt.made.map((one: Json) => [one.id, one.gone_at]));
+  for (const { id, needs } of resources)
+    for (const need of needs) assert(gone.get(id)! <= gone.get(need)!, `${id} went after ${need}, which it needs`);
+  // And by the account's own log of calls: each before what it uses.
+  const short = kept.id.replaceAll('-', '').slice(0, 12);
+  const calls = (await on.rehearsal.calls(before)).filter(
+    (call) => call.account === ACCOUNT && !call.error && /^(Delete|Deregister)/.test(call.action),
+  );
+  const first = (action: string): number =>
+    calls.findIndex((call) => call.action === action && JSON.stringify(call).includes(short));
+  const last = (action: string): number => calls.findLastIndex((call) => call.action === action);
+  for (const [user, used] of [
+    [first('DeregisterScalableTarget'), first('DeleteService')],
+    [first('DeleteService'), first('DeleteTargetGroup')],
+    [first('DeleteService'), first('DeleteDBInstance')],
+    [last('DeleteRule'), last('DeleteTargetGroup')],
+    [first('DeleteDBInstance'), last('DeleteSecurityGroup')],
+  ] as const)
+    assert(user >= 0 && user < used, `${calls[user]?.action} (${user}) before ${calls[used]?.action} (${used})`);
+
+  await api.call('DELETE', `/v2/listeners/${listener}`);
+  assert.equal((await progress()).state, 'CLEAN', 'its receipt outlives it');
+});
