@@ -1,5 +1,6 @@
 /**
- * A storm in one account: what it costs the others, and the account itself, with and without what keeps a fleet in order.
+ * A storm in one account: what it costs the others, and the account itself, with and without what keeps a fleet in
+ * order.
  * docs/benchmarks.md.
  */
 import { DescribeServicesCommand, RegisterTaskDefinitionCommand } from '@aws-sdk/client-ecs';
@@ -110,11 +111,12 @@ const [unfair, fair] = [await looks(SLOTS), await looks(SLOTS / 2)];
 // As if AWS granted a thousand times as much: only the SDK's own retries are left.
 const [without, withBuckets] = [await calls(1000), await calls(0.8)];
 const row = (what: string, { seconds, failed, throttled, calm }: Awaited<ReturnType<typeof calls>>): string =>
-  `| ${what} | ${throttled} | ${failed} | ${seconds.toFixed(1)} s | ${calm === Infinity ? 'failed' : `${calm.toFixed(2)} s`} |`;
+  `| ${[what, throttled, failed, `${seconds.toFixed(1)} s`, `${calm.toFixed(2)} s`].join(' | ')} |`;
 
 writeSection(`## Fleet
 
-\`bench/fleet.ts\`. A storm: ${STORM} looks of one place, each of ${LOOK_SECONDS} s, on ${SLOTS} slots; meanwhile one look in each of ${OTHERS} other places.
+\`bench/fleet.ts\`. A storm: ${STORM} looks of one place, each of ${LOOK_SECONDS} s, on ${SLOTS} slots; meanwhile one
+look in each of ${OTHERS} other places.
 
 | Looks at once in one place | The longest that a look elsewhere waited |
 | --- | --- |

@@ -15,7 +15,7 @@ const SERVER_PORT = 8000;
 const MOST = 10;
 
 export interface BalancerProps {
-  /** Names the load balancer, and its security group `<prefix>-balancer`; the further ones are `<prefix>-2` and so on. */
+  /** Names the load balancer and its security group, `<prefix>-balancer`; further ones are `<prefix>-2` and so on. */
   readonly prefix: string;
   readonly network: INetwork;
   /**

@@ -53,7 +53,7 @@ const measure = (...known: Limit[]) => {
 
 test('a place shows its limits, and from four fifths on what to do', async () => {
   assert.equal((await measure(databases(31, 40))).status, 200);
-  let { limits, limits_at } = (await shown()).place;
+  const { limits, limits_at } = (await shown()).place;
   assert.deepEqual(limits, [
     {
       name: 'DB instances',
@@ -70,8 +70,8 @@ test('a place shows its limits, and from four fifths on what to do', async () =>
   ]);
   assert.ok(Date.now() - Date.parse(limits_at) < 10_000);
   await measure(databases(32, 40));
-  [{ message: limits }] = (await shown()).place.limits;
-  assert.equal(limits, 'limit near: "DB instances": 32 of 40 used: ask AWS for more (Service Quotas, rds L-7B6409FD)');
+  const [{ message }] = (await shown()).place.limits;
+  assert.equal(message, 'limit near: "DB instances": 32 of 40 used: ask AWS for more (Service Quotas, rds L-7B6409FD)');
 });
 
 test('a deployment that does not fit is refused with the limit, the numbers and what to do, and leaves nothing', async () => {
