@@ -34,6 +34,8 @@ export interface BatchedOptions {
 export class BatchMemory {
   readonly lists = new Map<string, { readonly at: number; readonly answer: Promise<unknown> }>();
   readonly definitions = new Map<string, { at: number; readonly answer: object }>();
+  /** Descriptions of secrets, for as long as the view that asked for them is in use. */
+  readonly described = new WeakMap<object, Map<string, secrets.DescribeSecretCommandOutput>>();
   /** Calls that a role may not make for many things, and when that was seen: for a while each is asked for alone. */
   readonly denied = new Map<string, number>();
 }
@@ -264,14 +266,14 @@ const FOLDERS = 10;
 many<secrets.DescribeSecretCommandInput, secrets.DescribeSecretCommandOutput>(secrets.DescribeSecretCommand, {
   key: ({ SecretId }) => (SecretId?.startsWith('arn:') ? undefined : keyed(SecretId)),
   limit: Infinity,
-  async ask(aws, names) {
+  async ask(aws, names, _, o) {
     const folders = [...new Set(names.map((name) => name.slice(0, name.lastIndexOf('/') + 1) || name))];
-    const found = await Promise.all(chunks(folders, FOLDERS).map((Values) => listSecrets(aws, Values)));
-    return new Map(
-      found
-        .flat()
-        .map(({ SecretVersionsToStages, ...it }) => [it.Name!, { ...it, VersionIdsToStages: SecretVersionsToStages }]),
-    );
+    const found = (await Promise.all(chunks(folders, FOLDERS).map((Values) => listSecrets(aws, Values)))).flat();
+    const described = o.memory.described.get(o) ?? new Map<string, secrets.DescribeSecretCommandOutput>();
+    for (const { SecretVersionsToStages: VersionIdsToStages, ...it } of found)
+      described.set(it.Name!, { ...it, VersionIdsToStages, $metadata: {} });
+    o.memory.described.set(o, described);
+    return described;
   },
 });
 
@@ -296,14 +298,13 @@ many<secrets.ListSecretVersionIdsCommandInput, secrets.ListSecretVersionIdsComma
     limit: Infinity,
     async ask(aws, names, _, o) {
       const described = table.get(secrets.DescribeSecretCommand)!;
-      const found: Map<string, Pick<secrets.DescribeSecretCommandOutput, 'VersionIdsToStages'>> = await described.ask(
-        aws,
-        names,
-        {},
-        o,
-      );
+      type Described = Map<string, Pick<secrets.DescribeSecretCommandOutput, 'VersionIdsToStages'>>;
+      const unknown = names.filter((name) => !o.memory.described.get(o)?.has(name));
+      if (unknown.length > 0) await described.ask(aws, unknown, {}, o);
+      const all: Described = o.memory.described.get(o) ?? new Map();
+      const found = [...all].filter(([name]) => names.includes(name));
       return new Map(
-        [...found].map(([name, { VersionIdsToStages }]) => [
+        found.map(([name, { VersionIdsToStages }]) => [
           name,
           {
             Versions: Object.entries(VersionIdsToStages ?? {}).map(([VersionId, VersionStages]) => ({
@@ -321,7 +322,9 @@ many<secrets.ListSecretVersionIdsCommandInput, secrets.ListSecretVersionIdsComma
 const TAGS = 100;
 const tagsOf = async (aws: Account, ResourceARNList: readonly string[]): Promise<[string, tagging.Tag[]][]> => {
   const answer = await aws.tagging.send(new tagging.GetResourcesCommand({ ResourceARNList: [...ResourceARNList] }));
-  return (answer.ResourceTagMappingList ?? []).map(({ ResourceARN, Tags }) => [ResourceARN!, Tags ?? []]);
+  // The index lags: what has no tags in it may have some.
+  const known = (answer.ResourceTagMappingList ?? []).filter(({ Tags }) => Tags !== undefined && Tags.length > 0);
+  return known.map(({ ResourceARN, Tags }) => [ResourceARN!, Tags!]);
 };
 const asRecord = (tags: tagging.Tag[]): Record<string, string> =>
   Object.fromEntries(tags.map(({ Key, Value }) => [Key!, Value!]));
@@ -392,7 +395,8 @@ interface Waiting {
   readonly answer: (answer: unknown) => void;
 }
 
-export function batched(account: Account, options: BatchedOptions): Account {
+export function batched(account: Account, given: BatchedOptions): Account {
+  const options = { ...given };
   const turn = turns(AT_ONCE);
   const aws = through(account, (client, command) => turn(() => client.send(command)));
   // eslint-disable-next-line @typescript-eslint/no-explicit-any
@@ -451,18 +455,20 @@ export function batched(account: Account, options: BatchedOptions): Account {
     }
   }
 
-  return through(aws, (client, command) => {
+  return through(aws, (client, command, service) => {
     const batch = table.get(command.constructor);
     const { input } = command;
     const asked = batch?.key(input);
     const alone = (): Promise<unknown> => client.send(command);
     if (batch === undefined || asked === undefined) return call(alone);
-    const name = `${command.constructor.name} ${JSON.stringify(asked.at) ?? ''}`;
+    // Several services have calls of one name.
+    const operation = `${service} ${command.constructor.name}`;
+    const name = `${operation} ${JSON.stringify(asked.at) ?? ''}`;
     const id = `${name} ${asked.key}`;
     const before = known.get(id);
     if (before !== undefined) return before;
     const answer = new Promise<unknown>((resolve) => {
-      const queue = queues.get(name) ?? { name: command.constructor.name, batch, waiting: [] };
+      const queue = queues.get(name) ?? { name: operation, batch, waiting: [] };
       queues.set(name, queue);
       queue.waiting.push({ key: asked.key, input, alone, answer: resolve });
     });
@@ -482,7 +488,10 @@ interface Command {
 }
 
 /** The same account, each of whose calls is made by `send`. Clients are made when first used, as the account's are. */
-function through(account: Account, send: (client: Client, command: Command) => Promise<unknown>): Account {
+function through(
+  account: Account,
+  send: (client: Client, command: Command, service: string) => Promise<unknown>,
+): Account {
   const views = new Map<string, object>();
   return new Proxy(account, {
     get(_, name: keyof Account) {
@@ -491,7 +500,7 @@ function through(account: Account, send: (client: Client, command: Command) => P
       if (!views.has(name))
         views.set(
           name,
-          Object.assign(Object.create(client) as object, { send: (command: Command) => send(client, command) }),
+          Object.assign(Object.create(client) as object, { send: (command: Command) => send(client, command, name) }),
         );
       return views.get(name);
     },

@@ -82,6 +82,10 @@ def get_resources(data: dict) -> tuple:
     if arns and (filters or types or data.get("PaginationToken")):
         message = "ResourceARNList cannot be specified with filters, compliance details, or pagination parameters"
         return _json(400, {"__type": "InvalidParameterException", "message": message})
+    if arns and len(arns) > 100:
+        message = "Member must have length less than or equal to 100: resourceARNList"
+        return _json(400, {"__type": "InvalidParameterException", "message": message})
+    size = 100 if arns else size  # there is no second page of what was named
     rows = [
         {"ResourceARN": arn, "Tags": [{"Key": name, "Value": value} for name, value in its.items()]}
         for arn, its in everything()
