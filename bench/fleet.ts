@@ -123,8 +123,10 @@ look in each of ${OTHERS} other places.
 | any number (${SLOTS}) | ${most(unfair)} |
 | half (${SLOTS / 2}) | ${most(fair)} |
 
-${DEPLOYMENTS} deployments in one account make ${without.calls} calls at once (2 \`RegisterTaskDefinition\` and 20 \`DescribeServices\` each);
-another one asks for its services in the middle. An emulated account, ${PACE} times faster than AWS, whose rates hold; 3 tries a call.
+${DEPLOYMENTS} deployments in one account make ${without.calls} calls at once
+(2 \`RegisterTaskDefinition\` and 20 \`DescribeServices\` each);
+another one asks for its services in the middle.
+An emulated account, ${PACE} times faster than AWS, whose rates hold; 3 tries a call.
 
 | | Refused by AWS | Failed | All done after | The other's call |
 | --- | --- | --- | --- | --- |
