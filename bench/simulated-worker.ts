@@ -17,6 +17,7 @@ const real = await Looks.open(db, { url, heartbeatSeconds: 10, expireSeconds: 60
 let passes = 0;
 const looks = {
   settle: real.settle.bind(real),
+  workSweeps: () => Promise.resolve(),
   work: (options: Parameters<Looks['work']>[0], carryOut: Parameters<Looks['work']>[1]) =>
     real.work(options, async (look) => {
       await carryOut(look);

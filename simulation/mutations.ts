@@ -67,7 +67,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'a database that is gone is made anew',
     file: PASS,
-    from: 'if (gone !== undefined) throw new Terminal(gone);',
+    from: 'if (live === undefined) throw new LeftAlone(loss);',
     to: '',
   },
   {
@@ -91,8 +91,8 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'a pass over what is settled writes its rows',
     file: PASS,
-    from: "row.generation = p.generation;\n  if (row.state.state === 'failed')",
-    to: "row.generation = p.generation;\n  row.since = p.now();\n  if (row.state.state === 'failed')",
+    from: "row.generation = p.generation;\n  if (row.state.state === 'failed' && !isLeft)",
+    to: "row.generation = p.generation;\n  row.since = p.now();\n  if (row.state.state === 'failed' && !isLeft)",
   },
   {
     name: 'the backoff has no limit',
