@@ -17,8 +17,8 @@ const USAGE = `npm run crash -- [options]
   --sample <n>     so many of each flow, chosen by the seed
   --seed <n>       (1)
   --lanes <n>      control planes at once (2 for each processor)
-  --outages <s>    also PostgreSQL and AWS gone for so many seconds each in the middle of a rollout (120 when all points are
-                   tried, else not)
+  --outages <s>    also PostgreSQL and AWS gone for so many seconds each in the middle of a rollout (120 when all
+                   points are tried, else not)
   --list           says which points there are
   --write          writes the section "Crash points" of docs/benchmarks.md`;
 
@@ -191,12 +191,14 @@ function report(survey: Survey, outcomes: readonly Outcome[], gone: readonly Out
   if (values.write)
     writeSection(`## Crash points
 
-\`npm run crash\`, on ${processors} processors: the control plane, a process on its own PostgreSQL, killed (\`SIGKILL\`) just before and
-just after each of its AWS calls in turn, and started again. **${outcomes.length} points, ${outcomes.length - failed.length - missed.length} converged**, in ${took}.
+\`npm run crash\`, on ${processors} processors: the control plane, a process on its own PostgreSQL, killed (\`SIGKILL\`)
+just before and just after each of its AWS calls in turn, and started again.
+**${outcomes.length} points, ${outcomes.length - failed.length - missed.length} converged**, in ${took}.
 
-Converged is: the status that it should have; the account as it is without a crash, field by field; nothing made twice; after a
-rollout that failed, everything as before it; after a delete, nothing left. A call that only reads is one point, since before and after it
-are the same. Missed is a call that three times was not needed again, because AWS was done sooner than when the calls were listed.
+Converged is: the status that it should have; the account as it is without a crash, field by field; nothing made
+twice; after a rollout that failed, everything as before it; after a delete, nothing left. A call that only reads is one
+point, since before and after it are the same. Missed is a call that three times was not needed again, because AWS was
+done sooner than when the calls were listed.
 
 ${table}
 ${gone.length === 0 ? '' : outagesTold(gone)}`);

@@ -102,8 +102,8 @@ export function deploymentStatus(facts: DeploymentFacts, rows: readonly Row[], n
 }
 
 /**
- * The first resource that went wrong, else the first that waits for AWS rather than for another resource, else the first
- * that others changed and that is left so.
+ * The first resource that went wrong, else the first that waits for AWS rather than for another resource, else the
+ * first that others changed and that is left so.
  */
 function trouble(rows: readonly Row[], now: Date): string | null {
   const bad = rows.find((row) => row.state.state === 'failed') ?? rows.find((row) => row.state.state === 'retrying');

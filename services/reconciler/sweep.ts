@@ -1,7 +1,7 @@
 /**
  * Whether what a deployment's last look left is still so: each resource as it was last asked for, all at once, so that
- * reads of many deployments can be put together (`aws/batched.ts`). Nothing is written, in AWS or among the rows. What a
- * sweep sees is a reason to look, never a finding: the look sees for itself.
+ * reads of many deployments can be put together (`aws/batched.ts`). Nothing is written, in AWS or among the rows. What
+ * a sweep sees is a reason to look, never a finding: the look sees for itself.
  */
 import { isDeepStrictEqual } from 'node:util';
 import { explain, isDenied } from './aws/errors.ts';

@@ -1,6 +1,6 @@
 /**
- * What `worker.ts` is linked with in a simulation, in place of the control plane's file of the same name: each access is
- * a turn of its process, which may end there, and goes on to the simulation's store.
+ * What `worker.ts` is linked with in a simulation, in place of the control plane's file of the same name: each access
+ * is a turn of its process, which may end there, and goes on to the simulation's store.
  */
 import type * as real from '../../services/control-plane/store/observed.ts';
 import type { Said, Settling } from '../store.ts';

@@ -91,8 +91,11 @@ test('a production delete that is undone: no server and no cost of one meanwhile
   const sql = async (query: string): Promise<Json[]> => {
     const client = new pg.Client({ connectionString: uri.replace(/\?.*$/, ''), ssl: { rejectUnauthorized: false } });
     await client.connect();
-    const { rows } = await client.query(query).finally(() => client.end());
-    return rows;
+    try {
+      return (await client.query(query)).rows;
+    } finally {
+      await client.end();
+    }
   };
   await sql("create table notes as select 'remember this' as note");
 

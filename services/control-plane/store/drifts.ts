@@ -67,7 +67,7 @@ export async function addDrifts(
   });
 }
 
-/** These resources are as asked, or nobody wants to know that they are not. Within the transaction that settles a look. */
+/** These are as asked, or nobody wants to know that they are not. Within the transaction that settles a look. */
 export async function endDrifts(
   tx: Tx,
   deploymentId: string,

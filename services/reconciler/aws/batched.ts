@@ -1,7 +1,7 @@
 /**
  * A view of an account whose reads of one thing each become reads of many. Whoever asks waits until everybody who looks
- * through this view waits for AWS: what they ask for by then is asked for in as few calls as AWS has for it. So it takes
- * no timers, and the batches are as full as they can be.
+ * through this view waits for AWS: what they ask for by then is asked for in as few calls as AWS has for it. So it
+ * takes no timers, and the batches are as full as they can be.
  *
  * The kinds stay as they are, and so does the truth: what the answer to many does not name is asked for alone, in the
  * words that the kind used, so that "there is none" is always AWS's own answer to just that question.
@@ -85,7 +85,7 @@ many<ecs.DescribeServicesCommandInput, ecs.DescribeServicesCommandOutput>(ecs.De
   },
 });
 
-// There is no call for many: but one that lists the newest of each family, a hundred a page, and what one holds is fixed.
+// There is no call for many, but one that lists the newest of each family, a hundred a page; what one holds is fixed.
 many<ecs.DescribeTaskDefinitionCommandInput, ecs.DescribeTaskDefinitionCommandOutput>(
   ecs.DescribeTaskDefinitionCommand,
   {
