@@ -73,6 +73,22 @@ test('who may import whom', () => {
   );
 });
 
+test('what runs needs no package that is for development alone', () => {
+  const { dependencies } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as {
+    dependencies: Record<string, string>;
+  };
+  const packages = under('services/', 'lib/', 'bin/').flatMap((file) =>
+    imports(file)
+      .filter((name) => /^@?[a-z]/.test(name) && !/^(services|lib|bin|simulation|test|crash|bench|node:)\b/.test(name))
+      .map((name) => /^(@[^/]+\/)?[^/]+/.exec(name)![0]),
+  );
+  assert(packages.includes('@aws-sdk/client-ecs'));
+  assert.deepEqual(
+    [...new Set(packages)].filter((name) => !(name in dependencies)),
+    [],
+  );
+});
+
 test('AWS is called only in kinds/ and aws/', () => {
   const elsewhere = notUnder(
     'services/reconciler/kinds/',
