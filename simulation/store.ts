@@ -334,7 +334,7 @@ const asJson = (value: unknown): unknown =>
   value === undefined || value === null ? null : (JSON.parse(JSON.stringify(value)) as unknown);
 
 /** Newest first: the newest, the active one, the last that was begun, those without a verdict, the last deployed. */
-function seenOf({ revisions, active }: Deployment): SeenRevision[] {
+export function seenOf({ revisions, active }: Deployment): SeenRevision[] {
   const newestFirst = revisions.toReversed();
   const last = (which: (revision: Revision) => boolean, count: number) => newestFirst.filter(which).slice(0, count);
   const seen = new Set([

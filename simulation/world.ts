@@ -4,11 +4,12 @@
  */
 import type { Logger } from 'pino';
 import { awsCloud } from '../services/control-plane/aws.ts';
-import type { Cloud } from '../services/control-plane/cloud.ts';
+import type { Cloud, Fence } from '../services/control-plane/cloud.ts';
 import type { Look, Settled } from '../services/control-plane/store/looks.ts';
 import { digestOf } from '../services/control-plane/redact.ts';
 import type { Variable } from '../services/control-plane/store/database.ts';
 import type { DeploymentChange, RevisionIntent } from '../services/control-plane/store/deployments.ts';
+import { targetOf } from '../services/control-plane/target.ts';
 import { carryOut, type WorkerOptions } from '../services/control-plane/worker.ts';
 import { PlaceUnavailable } from '../services/reconciler/aws/errors.ts';
 import type { Memory } from '../services/reconciler/pass.ts';
@@ -18,7 +19,7 @@ import { SimulatedAccount, type ImageBehaviour, type SimulatedCall, type Simulat
 import { SimulatedLooks } from './looks.ts';
 import { CALM, Process, type Faults, type Surroundings } from './process.ts';
 import { Properties, SWEEP_SECONDS, deploymentOf } from './properties.ts';
-import { ModelStore, verdictOf, type Deployment, type Intents, type WorkerStore } from './store.ts';
+import { ModelStore, seenOf, verdictOf, type Deployment, type Intents, type WorkerStore } from './store.ts';
 import { Dice, Time, lend } from './time.ts';
 import { Trace } from './trace.ts';
 
@@ -133,8 +134,8 @@ class World implements Surroundings {
   async live(): Promise<void> {
     const { story, time } = this;
     this.faults = roughness(story);
-    const roughSeconds = story.between(200, 2000);
-    const deployments = story.one([1, 1, 1, 1, 1, 2, 2, 3]);
+    const roughSeconds = story.between(150, 1000);
+    const deployments = story.one([1, 1, 1, 1, 1, 1, 2, 3]);
     for (let n = 1; n <= deployments; n += 1) {
       const customer = new Customer(this, `agent-${n}`, roughSeconds);
       this.#customers.push(customer);
@@ -390,11 +391,17 @@ class World implements Surroundings {
   }
 
   /** No look will come soon, so the worker itself thinks that there is nothing to do; and every revision has ended. */
-  #isAtRest({ given, deleted, revisions, rows }: Deployment): boolean {
+  #isAtRest(deployment: Deployment): boolean {
+    const { given, deleted, revisions, active, rows } = deployment;
     if (deleted || revisions.some((each) => verdictOf(each) === null)) return false;
     const due = this.looks.dueSince(given.id);
     if (due === undefined || due - this.time.now < SOON_SECONDS * 1000) return false;
-    return [...rows.values()].every(
+    // Where nothing serves and the last one failed, that is only looked at: what earlier ones made is removed when all
+    // that is wanted is ready again, or with the deployment.
+    const target = targetOf({ revisions: seenOf(deployment), activeRevisionId: active });
+    const isOnlyLookedAt = active === null && target?.verdict?.status === 'DEPLOY_FAILED';
+    const wanted = [...rows.values()].filter(({ generation }) => !isOnlyLookedAt || generation === target.id);
+    return wanted.every(
       ({ state }) => state.state !== 'retrying' && (state.state !== 'waiting' || state.message.startsWith('needs ')),
     );
   }
@@ -478,21 +485,29 @@ export class Customer {
   }
 
   /** A request: its process may die in the middle, and then the customer asks again. */
-  async #request(what: string, act: (cloud: Cloud) => Promise<void>): Promise<void> {
+  async #request(what: string, act: (cloud: Cloud, fence: Fence) => Promise<void>): Promise<void> {
     const { trace, time, looks } = this.#world;
     for (;;) {
       const process = new Process(`api ${(this.#requests += 1)}`, this.#world);
       trace.add(this.name, `asks: ${what}`);
       try {
-        await act(this.#world.cloudOf(process));
+        await act(this.#world.cloudOf(process), () => this.#fence(process));
         looks.ask(this.id);
         return;
       } catch (error) {
         trace.add(this.name, `is refused: ${error instanceof Error ? error.message : String(error)}`);
+        if (this.deployment === undefined || this.deployment.deleted) return;
         if (this.#world.isCalm) throw error;
         await time.pass(20_000);
       }
     }
+  }
+
+  /** As the API's: before each of its writes to the account. */
+  async #fence(process: Process): Promise<void> {
+    await process.turn(1, 5);
+    if (this.deployment === undefined || this.deployment.deleted) throw new Error('it is being deleted');
+    process.arm();
   }
 
   async #create(): Promise<void> {
@@ -520,8 +535,8 @@ export class Customer {
       k8sNamespace: null,
       takes: {},
     });
-    await this.#request(`create${isEarly ? ' without an image' : ''}, ${given.join(', ')}`, async (cloud) => {
-      const environment = await this.#write(cloud, given);
+    await this.#request(`create${isEarly ? ' without an image' : ''}, ${given.join(', ')}`, async (cloud, fence) => {
+      const environment = await this.#write(cloud, fence, given);
       await time.pass(10);
       const image = isEarly ? null : this.#image(story.happens(0.2));
       await store.accept(this.id, intentOf(source, image, environment, model.of(this.id)!.type));
@@ -529,11 +544,11 @@ export class Customer {
   }
 
   /** @returns variables whose values are in a new version of the secret */
-  async #write(cloud: Cloud, names: readonly string[]): Promise<Variable[]> {
+  async #write(cloud: Cloud, fence: Fence, names: readonly string[]): Promise<Variable[]> {
     if (names.length === 0) return [];
     const value = `value-${this.#world.story.whole(1, 1_000_000)}`;
     const values = Object.fromEntries(names.map((name) => [name, value]));
-    const versionId = await cloud.writeEnvironment(this.#world.place, this.#owner, values);
+    const versionId = await cloud.writeEnvironment(this.#world.place, this.#owner, values, fence);
     return names.map((name) => ({ name, versionId, digest: digestOf(DIGEST_KEY, value) }));
   }
 
@@ -572,8 +587,8 @@ export class Customer {
   ): Promise<void> {
     const { story, store } = this.#world;
     const max = story.whole(1, 4);
-    await this.#request(what, async (cloud) => {
-      const written = await this.#write(cloud, asked.values ?? []);
+    await this.#request(what, async (cloud, fence) => {
+      const written = await this.#write(cloud, fence, asked.values ?? []);
       const before = this.deployment;
       if (before === undefined || before.deleted) return;
       const { given, type, base } = before;

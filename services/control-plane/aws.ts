@@ -90,7 +90,7 @@ export function awsCloud(accounts: Accounts): Cloud {
     uploadUrl: (place, deployment) => uploadUrl(accounts, place, deployment),
     upload: async (place, deployment, path) =>
       checkUpload(await enter(place, shortId(deployment.id)), place, deployment, path),
-    pushToken: (place, deployment) => pushToken(accounts, place, deployment),
+    pushToken: (place, deployment, fence) => pushToken(accounts, place, deployment, fence),
     secretReference: async (place, name, key) => findInjectable(await enter(place, 'secrets'), place, name, key),
     async logs(place, deployment, revision, query) {
       const aws = await enter(place, shortId(deployment.id));
@@ -99,8 +99,8 @@ export function awsCloud(accounts: Accounts): Cloud {
       // Nothing older is kept, and to look for it would take pages of nothing.
       return readLog(log, { ...query, from: Math.max(query.from, Date.now() - LOG_DAYS * DAY_MS) });
     },
-    writeEnvironment: async (place: Place, deployment: Owner, values) =>
-      writeEnvironment(await enter(place, shortId(deployment.id)), place, deployment, values),
+    writeEnvironment: async (place: Place, deployment: Owner, values, fence) =>
+      writeEnvironment(await enter(place, shortId(deployment.id)), place, deployment, values, fence),
     obstacles: async (place, deployment, plan) => obstaclesOf(await enter(place, shortId(deployment.id)), place, plan),
     lostVersions: async (place, deployment, versionIds) =>
       lostVersions(await enter(place, shortId(deployment.id)), place, deployment, versionIds),

@@ -25,6 +25,12 @@ export interface Owner {
   readonly name: string;
 }
 
+/**
+ * Asked right before each write of a request's. @throws when the deployment is being deleted, or gone: nobody would
+ * remove what is made after that
+ */
+export type Fence = Cx['fence'];
+
 /** A deployment's resources within an account that was entered. */
 export interface Entered {
   cx(nodeId: string): Omit<Cx, 'fence'>;
@@ -76,7 +82,7 @@ export interface Cloud {
   /** @throws Terminal unless the archive was uploaded for this deployment, is there, and is not too large */
   upload(place: Place, deployment: Owner, path: string): Promise<void>;
   /** Lets somebody push images to the deployment's own repository, which is made when it is not there yet. */
-  pushToken(place: Place, deployment: Owner): Promise<PushToken>;
+  pushToken(place: Place, deployment: Owner, fence: Fence): Promise<PushToken>;
   /**
    * The ARN of a secret of the customer's own, given by its name or ARN. Its value is not read.
    * @param key in the secret's JSON; null: the value is the whole secret
@@ -89,7 +95,12 @@ export interface Cloud {
    */
   logs(place: Place, deployment: Owner, revision: number | null, query: LogQuery): Promise<LogPage>;
   /** Writes values into the deployment's secret in the customer's account: answers the version that they are in. */
-  writeEnvironment(place: Place, deployment: Owner, values: Readonly<Record<string, string>>): Promise<string>;
+  writeEnvironment(
+    place: Place,
+    deployment: Owner,
+    values: Readonly<Record<string, string>>,
+    fence: Fence,
+  ): Promise<string>;
   /** What in the account would stop a plan: permissions that are missing, limits that it does not fit into. */
   obstacles(place: Place, deployment: Owner, plan: Pick<Plan, 'steps' | 'starts'>): Promise<readonly Obstacle[]>;
   /** Which of these versions of that secret are there no more. */

@@ -174,10 +174,10 @@ async function buildOne(
   // Written before the first call to AWS, so that whatever comes to exist can always be found and removed. (A row's
   // values are replaced, never changed in place: a shallow copy is how it was.)
   const before = { ...row };
-  row.inputs = inputs;
+  const isAnother = !isDeepStrictEqual(inputs, before.inputs);
+  if (isAnother) row.inputs = inputs; // what is the same stays the same object: quickly compared
   row.needs = [...new Set([...row.needs, ...needsOf(node)])];
   // What was asked of it before, and had its time, is not held against what is asked of it now.
-  const isAnother = !isDeepStrictEqual(inputs, before.inputs);
   if (isAnother || (row.gaveUp && row.gaveUp.generation !== p.generation)) row.busySince = null;
   if (!isDeepStrictEqual(row, before)) await p.rows.put(row);
 

@@ -11,7 +11,7 @@ import type { Obstacle } from '../../services/reconciler/plan.ts';
 import type { Place, PlaceOutputs } from '../../services/reconciler/place.ts';
 import { Graph, type Cx, type Kind } from '../../services/reconciler/resource.ts';
 import type { DeploymentSpec, ServerSpec } from '../../services/reconciler/spec.ts';
-import type { Cloud, Survey } from '../../services/control-plane/cloud.ts';
+import type { Cloud, Fence, Survey } from '../../services/control-plane/cloud.ts';
 import type { Change } from '../../services/reconciler/aws/trail.ts';
 
 interface Inputs {
@@ -234,11 +234,17 @@ export class SimulatedCloud implements Cloud {
     });
   }
 
-  writeEnvironment(_place: Place, deployment: { name: string }, values: Record<string, string>): Promise<string> {
+  writeEnvironment(
+    _place: Place,
+    deployment: { name: string },
+    values: Record<string, string>,
+    fence: Fence,
+  ): Promise<string> {
     return Promise.resolve().then(async () => {
       this.#open();
       const { name, what } = this.#secret(deployment);
       await this.onObserve({ name, what });
+      await fence();
       this.things.set(name, { name, what, readyAt: 0 });
       const version = randomUUID();
       this.written.set(version, { ...values });

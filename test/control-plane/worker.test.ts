@@ -429,10 +429,27 @@ test('a delete before the pass that would have seen the secret: it is removed al
   const late = await create('late');
   await api.startWorker();
   await becomes(late.id, late.latest_revision_id, 'DEPLOYED');
-  await cloud.writeEnvironment({} as never, { name: 'late' }, { A: '1' }); // and then its request died
+  await cloud.writeEnvironment({} as never, { name: 'late' }, { A: '1' }, () => Promise.resolve()); // and then its request died
   await api.call('DELETE', `/v2/deployments/${late.id}`);
   for (const { id } of [early, late])
     await eventually('it is gone', async () => (await api.call('GET', `/v2/deployments/${id}`)).status === 404);
+  assert.deepEqual([...cloud.things.keys()], []);
+});
+
+test('a request that outlives its deployment writes nothing into the account, where nobody would remove it', async () => {
+  await api.startWorker();
+  const made = await create();
+  await becomes(made.id, made.latest_revision_id, 'DEPLOYED');
+  let isWriting = false;
+  cloud.onObserve = async ({ what }) => {
+    if (what !== 'secret' || isWriting) return;
+    isWriting = true;
+    await api.call('DELETE', `/v2/deployments/${made.id}`);
+    await eventually('it is gone', async () => (await api.call('GET', `/v2/deployments/${made.id}`)).status === 404);
+  };
+  const secrets = [{ name: 'A', value: '1' }];
+  const patched = await api.call('PATCH', `/v2/deployments/${made.id}`, { secrets });
+  assert.equal(patched.status, 409, JSON.stringify(patched.body));
   assert.deepEqual([...cloud.things.keys()], []);
 });
 

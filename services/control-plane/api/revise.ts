@@ -5,13 +5,14 @@
  */
 import type { Place } from '../../reconciler/place.ts';
 import { isVerdict } from '../../reconciler/status.ts';
-import type { Owner } from '../cloud.ts';
+import type { Fence, Owner } from '../cloud.ts';
 import type { Reference, Tx } from '../store/database.ts';
 import {
   BeingDeleted,
   changeDeployment,
   intentOf,
   isRunnable,
+  requireAlive,
   revisionsBefore,
   type Before,
   type DeploymentChange,
@@ -250,27 +251,36 @@ async function checkValues({ cloud }: ApiOptions, place: Place, owner: Owner, ol
 
 /** @returns the version that the values are in; null: none was given */
 export async function writeSecrets(
-  { cloud }: ApiOptions,
+  options: ApiOptions,
   place: Place,
   owner: Owner,
   secrets: readonly Secret[],
 ): Promise<string | null> {
   const values = valuesOf(secrets);
-  return Object.keys(values).length > 0 ? inAccount(cloud.writeEnvironment(place, owner, values)) : null;
+  if (Object.keys(values).length === 0) return null;
+  return inAccount(options.cloud.writeEnvironment(place, owner, values, fenceOf(options, owner.id)));
 }
 
-/** @throws ApiError 409 when its delete was asked for in the meantime */
-export async function changed(
-  { db, looks }: ApiOptions,
-  id: string,
-  change: DeploymentChange,
-  next: Parameters<typeof changeDeployment>[4],
-  noted?: Making['noted'],
-): Promise<string | null> {
+/** A request may take so long that the deployment is deleted meanwhile, by others. */
+export const fenceOf =
+  ({ db }: ApiOptions, id: string): Fence =>
+  () =>
+    orBeingDeleted(id, requireAlive(db, id));
+
+async function orBeingDeleted<T>(id: string, act: Promise<T>): Promise<T> {
   try {
-    return await changeDeployment(db, looks, id, change, next, noted);
+    return await act;
   } catch (error) {
     if (error instanceof BeingDeleted) throw beingDeleted(id, error.undoUntil);
     throw error;
   }
 }
+
+/** @throws ApiError 409 when its delete was asked for in the meantime */
+export const changed = (
+  { db, looks }: ApiOptions,
+  id: string,
+  change: DeploymentChange,
+  next: Parameters<typeof changeDeployment>[4],
+  noted?: Making['noted'],
+): Promise<string | null> => orBeingDeleted(id, changeDeployment(db, looks, id, change, next, noted));

@@ -3,6 +3,7 @@ import { createRoute } from '@hono/zod-openapi';
 import { problems, type ApiOptions, type App } from './context.ts';
 import { bad, inAccount } from './errors.ts';
 import { changeableDeployment, placeAround } from './find.ts';
+import { fenceOf } from './revise.ts';
 import * as schemas from './schemas.ts';
 
 const tags = ['deployments'];
@@ -64,7 +65,9 @@ export function addUploads(app: App, options: ApiOptions): void {
           `Push tokens are only available for 'internal_docker' source deployments, and this one's source is '${row.source}'.`,
         );
       const place = await placeAround(db, row);
-      const { token, username, registry, repository } = await inAccount(cloud.pushToken(place, row));
+      const { token, username, registry, repository } = await inAccount(
+        cloud.pushToken(place, row, fenceOf(options, row.id)),
+      );
       return c.json({ token, username, registry_url: registry, repository_url: repository }, 200);
     },
   );

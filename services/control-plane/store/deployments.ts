@@ -397,6 +397,16 @@ export class BeingDeleted extends Error {
   }
 }
 
+/** @throws BeingDeleted also when it is gone */
+export async function requireAlive(db: Database, id: string): Promise<void> {
+  const row = await db
+    .selectFrom('deployments')
+    .select(['deleted_at', undoUntil.as('undo_until')])
+    .where('id', '=', id)
+    .executeTakeFirst();
+  if (row === undefined || row.deleted_at !== null) throw new BeingDeleted(row?.undo_until ?? null);
+}
+
 /**
  * Changes a deployment, and adds the revision that `next` makes of what was asked before, if any. One at a time: two
  * requests at once each see the other's outcome.

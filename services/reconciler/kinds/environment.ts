@@ -9,7 +9,7 @@ import type { Account } from '../aws/account.ts';
 import { Terminal, hasCode } from '../aws/errors.ts';
 import { secretName } from '../aws/names.ts';
 import { ownerTags } from '../aws/tags.ts';
-import type { Kind } from '../resource.ts';
+import type { Cx, Kind } from '../resource.ts';
 import { describe, findOurs, make, remove, secretGrants } from './secrets.ts';
 
 export interface EnvironmentInputs {
@@ -157,6 +157,7 @@ export async function lostVersions(
 /**
  * Writes one request's values as a new version of the deployment's secret, making the secret when it is not there yet.
  * The values pass through and are gone: nothing of them is kept, logged or named in an error.
+ * @param fence asked before each write
  * @returns the version's id, which is what a revision's variables refer to
  * @throws Terminal when a secret of that name exists and is not the deployment's, or it has no room for a version
  */
@@ -165,14 +166,17 @@ export async function writeEnvironment(
   place: { readonly prefix: string },
   deployment: { readonly id: string },
   values: Readonly<Record<string, string>>,
+  fence: Cx['fence'] = () => Promise.resolve(),
 ): Promise<string> {
   const name = secretName(place, deployment.id, ENVIRONMENT);
   const tags = ownerTags(place, deployment.id, ENVIRONMENT);
   if ((await findOurs({ aws, tags }, name)) === undefined) {
     const Description = `Environment of deployment ${deployment.id}; each version holds what one request set`;
-    await make({ aws, tags }, { Name: name, Description });
+    await fence();
+    await make({ aws, tags, fence }, { Name: name, Description });
   }
   const versionId = randomUUID();
+  await fence();
   try {
     await aws.secrets.send(
       new PutSecretValueCommand({

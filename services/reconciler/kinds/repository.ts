@@ -141,12 +141,18 @@ export async function pushToken(
   accounts: Accounts,
   place: Place,
   deployment: { readonly id: string; readonly name: string },
+  fence: Cx['fence'] = () => Promise.resolve(),
 ): Promise<PushToken> {
   const name = names(place, deployment).repository;
   const tags = ownerTags(place, deployment.id, REPOSITORY);
   const aws = await accounts.enter(place, { name: `freehold-${shortId(deployment.id)}` });
   const at = { aws, tags };
-  const { arn: resource, uri } = outOf(((await find(at, name)) ?? (await make(at, name)) ?? (await find(at, name)))!);
+  let found = await find(at, name);
+  if (found === undefined) {
+    await fence();
+    found = (await make(at, name)) ?? (await find(at, name));
+  }
+  const { arn: resource, uri } = outOf(found!);
   const lent = await accounts.lend(place, { name: `freehold-push-${shortId(deployment.id)}` }, [
     { actions: TOKEN, resources: ['*'] },
     { actions: PUSH, resources: [resource] },

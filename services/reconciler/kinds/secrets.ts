@@ -11,7 +11,7 @@ import type { Account } from '../aws/account.ts';
 import { arn, changesOurs, createsOurs } from '../aws/arn.ts';
 import { explain, hasCode } from '../aws/errors.ts';
 import type { Grant, Scope } from '../aws/grant.ts';
-import { requireOurs, tagList, tagRecord, type Tags } from '../aws/tags.ts';
+import { requireOurs, tagList, tagRecord } from '../aws/tags.ts';
 import type { Cx } from '../resource.ts';
 
 const RECOVERY_DAYS = 7;
@@ -46,7 +46,7 @@ export async function findOurs({ aws, tags }: Pick<Cx, 'aws' | 'tags'>, name: st
  * @throws Terminal when there is one that is not ours
  */
 export async function make(
-  { aws, tags }: { readonly aws: Account; readonly tags: Tags },
+  { aws, tags, fence }: Cx,
   secret: { readonly Name: string; readonly Description: string; readonly SecretString?: string },
 ): Promise<void> {
   try {
@@ -58,7 +58,9 @@ export async function make(
     const found = await describe(aws, secret.Name);
     if (found === undefined) throw error;
     requireOurs(tagRecord(found.Tags), tags, secret.Name);
-    if (found.DeletedDate !== undefined) await aws.secrets.send(new RestoreSecretCommand({ SecretId: secret.Name }));
+    if (found.DeletedDate === undefined) return;
+    await fence();
+    await aws.secrets.send(new RestoreSecretCommand({ SecretId: secret.Name }));
   }
 }
 
