@@ -3,14 +3,36 @@ import { execFile } from 'node:child_process';
 import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { MUTATIONS, type Mutation } from '../simulation/mutations.ts';
+import { optionsOf, wrong } from './options.ts';
 
 const ROOT = join(import.meta.dirname, '..');
 
-const { values } = parseArgs({
-  options: { seeds: { type: 'string', default: '600' }, only: { type: 'string' }, json: { type: 'boolean' } },
+const USAGE = `npm run mutate -- [options]
+
+  --only <text>   only those with this in their name
+  --seeds N       each is given up after so many seeds (default 600)
+  --list          their names
+  --json          one line of JSON at the end, and nothing else`;
+
+const values = optionsOf(USAGE, {
+  only: { type: 'string', default: '' },
+  seeds: { type: 'string', default: '600' },
+  list: { type: 'boolean', default: false },
+  json: { type: 'boolean', default: false },
 });
+const say = (text: string): void => void (values.json || process.stdout.write(`${text}\n`));
+const waiting = MUTATIONS.filter(({ name }) => name.includes(values.only));
+if (waiting.length === 0) wrong(`--only: no mutation has "${values.only}" in its name; --list shows them`, USAGE);
+if (!/^[1-9]\d*$/.test(values.seeds)) wrong(`--seeds is not a whole number from 1: ${values.seeds}`, USAGE);
+if (values.list) {
+  for (const { name, file } of waiting) process.stdout.write(`${name}  (${file})\n`);
+  process.exit();
+}
+
+/** Whoever ends it is left no copies. */
+const ending = new AbortController();
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => ending.abort());
 
 /** A mutant that does not run at all shows nothing. */
 const BROKEN = 'it does not even run';
@@ -45,7 +67,7 @@ async function caught(mutation: Mutation): Promise<Caught> {
   try {
     const answer = await new Promise<string>((resolve) => {
       const sim = [join(copy, 'bin', 'sim.ts'), '--brief', '--threads', '1', '--seeds', values.seeds];
-      execFile(process.execPath, sim, { cwd: copy }, (error, stdout, stderr) =>
+      execFile(process.execPath, sim, { cwd: copy, signal: ending.signal }, (error, stdout, stderr) =>
         resolve(stdout || JSON.stringify({ property: BROKEN, seeds: 0, seconds: 0, how: stderr || error?.message })),
       );
     });
@@ -56,21 +78,23 @@ async function caught(mutation: Mutation): Promise<Caught> {
   }
 }
 
-const waiting = MUTATIONS.filter(({ name }) => values.only === undefined || name.includes(values.only));
+const many = waiting.length === 1 ? '1 mutation' : `${waiting.length} mutations`;
+say(`${many}, each until a seed notices it, ${values.seeds} at most: seconds to minutes for each`);
 const found: Caught[] = [];
 const inTurn = async (): Promise<void> => {
   for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
     const one = await caught(next);
+    if (ending.signal.aborted) return;
     found.push(one);
-    if (values.json) continue;
     const how =
       one.property === null ? `NOT CAUGHT: ${one.how}` : `caught by "${one.property}": ${one.how.split('\n')[0]}`;
-    process.stdout.write(`${one.mutation}\n  ${how}\n  ${one.seeds} seeds, ${one.seconds.toFixed(1)} s\n`);
+    say(`${one.mutation}\n  ${how}\n  ${one.seeds} seeds, ${one.seconds.toFixed(1)} s`);
   }
 };
 await Promise.all(Array.from({ length: availableParallelism() }, inTurn));
+if (ending.signal.aborted) process.exit(130);
 
 const missed = found.filter(({ property }) => property === null || property === BROKEN);
 if (values.json) process.stdout.write(`${JSON.stringify(found)}\n`);
-else process.stdout.write(`\n${found.length - missed.length} of ${found.length} mutations are caught\n`);
+say(`\n${found.length - missed.length} of ${found.length} mutations are caught`);
 process.exitCode = missed.length > 0 ? 1 : 0;

@@ -22,18 +22,21 @@ export interface RunOptions {
   readonly threads?: number;
   /** Plays all of them, whatever fails. @default false */
   readonly goesOn?: boolean;
+  /** Tells what happened in each, also when nothing broke. @default false */
+  readonly inFull?: boolean;
   readonly onTold?: (told: Told, soFar: number) => void;
 }
 
 /** Ends at the first failure, when the lower seeds have been played, unless it is to go on. */
 export async function run(options: RunOptions): Promise<Totals> {
-  const { from, seeds, databaseUrl = null, goesOn = false, onTold } = options;
+  const { from, seeds, databaseUrl = null, goesOn = false, inFull = false, onTold } = options;
   const threads = Math.min(options.threads ?? availableParallelism(), seeds);
   const started = performance.now();
   const totals = { seeds: 0, looks: 0, calls: 0, virtualSeconds: 0 };
   let failed: Told | null = null;
   const playing = Array.from({ length: threads }, (_, n) => {
-    const workerData: Given = { from: from + n, step: threads, seeds: Math.ceil((seeds - n) / threads), databaseUrl };
+    const part = { from: from + n, step: threads, seeds: Math.ceil((seeds - n) / threads) };
+    const workerData: Given = { ...part, databaseUrl, inFull };
     const worker = new Worker(new URL('./thread.ts', import.meta.url), { workerData });
     return new Promise<void>((resolve, reject) => {
       worker.on('message', (told: Told) => {

@@ -9,6 +9,8 @@ export interface Given {
   readonly seeds: number;
   /** Of the real store's database; null: on the model alone. */
   readonly databaseUrl: string | null;
+  /** What happened is told of each, also when nothing broke. */
+  readonly inFull: boolean;
 }
 
 export interface Told {
@@ -18,11 +20,12 @@ export interface Told {
   readonly looks: number;
   readonly calls: number;
   readonly virtualSeconds: number;
+  /** Null: nothing broke, and nobody asked. */
   readonly trace: string | null;
 }
 
 Error.stackTraceLimit = 4; // AWS refuses things by the thousand
-const { from, step, seeds, databaseUrl } = workerData as Given;
+const { from, step, seeds, databaseUrl, inFull } = workerData as Given;
 let stores: Stores | null = null;
 if (databaseUrl !== null) stores = await (await import('./postgres.ts')).openStores(databaseUrl);
 for (let seed = from; seed < from + seeds * step; seed += step) {
@@ -34,7 +37,7 @@ for (let seed = from; seed < from + seeds * step; seed += step) {
     looks,
     calls,
     virtualSeconds,
-    trace: broken === null ? null : trace.text(),
+    trace: broken !== null || inFull ? trace.text() : null,
   };
   // eslint-disable-next-line unicorn/require-post-message-target-origin -- that is for windows
   parentPort!.postMessage(told);
