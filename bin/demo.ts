@@ -25,6 +25,8 @@ const NAME = 'support-agent';
 const PACE = 60;
 const TIMER_PACE = 10;
 const LIMIT_SECONDS = 150;
+/** How soon it is seen what somebody changed by hand: a quarter of an hour, as everything here. */
+const SWEEP_SECONDS = 900 / PACE;
 
 interface Resource {
   id: string;
@@ -59,7 +61,11 @@ async function main(): Promise<void> {
 
   step('Starting the control plane, with a user of its own account 111111111111 and its embedded store');
   const principal = await controlPlaneUser(rehearsal);
-  const controlPlane = await startControlPlane({ rehearsal, principal });
+  const controlPlane = await startControlPlane({
+    rehearsal,
+    principal,
+    env: { FREEHOLD_SWEEP_SECONDS: String(SWEEP_SECONDS) },
+  });
   stage.before(() => controlPlane.stop());
   detail(`${controlPlane.url}  X-Api-Key: ${controlPlane.apiKey}`);
 
@@ -138,9 +144,15 @@ function hints(rehearsal: Rehearsal, controlPlane: ControlPlane, id: string, url
   # what was made, and what happened, in order
   curl ${key} ${api}/timeline
 
+  # what a second revision would do, cost and need; the same with ?plan=<hash> on the next line does that or nothing
+  curl -s -X POST ${key} ${json} ${api}/plan -d '{"secrets":[{"name":"GREETING","value":"changed"}]}' | jq -r .text
+
   # a second revision, then its status
   curl -X PATCH ${key} ${json} ${api} -d '{"secrets":[{"name":"GREETING","value":"changed"}]}'
   curl ${key} ${api}/revisions
+
+  # what the lines of docs/control-plane.md take: deletes and undeletes, rolls in rings, offboarding
+  export FREEHOLD_URL=${controlPlane.url} FREEHOLD_API_KEY=${controlPlane.apiKey}
 
   # the API's reference, in a browser: ${controlPlane.url}/docs
 
@@ -153,6 +165,10 @@ function hints(rehearsal: Rehearsal, controlPlane: ControlPlane, id: string, url
   export AWS_ENDPOINT_URL=${rehearsal.endpoint} AWS_DEFAULT_REGION=${REGION}
   export AWS_ACCESS_KEY_ID=${root.accessKeyId} AWS_SECRET_ACCESS_KEY=${root.secretAccessKey}
   aws ecs list-tasks --cluster freehold
+
+  # what somebody changes by hand is seen within half a minute, written down, and changed back
+  aws ecs update-service --cluster freehold --service freehold-${id.replaceAll('-', '').slice(0, 12)} --desired-count 0
+  curl ${key} ${api}/drift
 
   # every AWS call that was made, by whom
   curl '${rehearsal.endpoint}/_rehearsal/calls?after=0'
