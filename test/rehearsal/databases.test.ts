@@ -7,8 +7,10 @@ import {
   AddTagsToResourceCommand,
   CreateDBInstanceCommand,
   CreateDBParameterGroupCommand,
+  CreateDBSnapshotCommand,
   CreateDBSubnetGroupCommand,
   DeleteDBInstanceCommand,
+  DeleteDBSnapshotCommand,
   DeleteDBSubnetGroupCommand,
   DescribeDBInstancesCommand,
   DescribeDBSnapshotsCommand,
@@ -17,9 +19,11 @@ import {
   ModifyDBParameterGroupCommand,
   RDSClient,
   RebootDBInstanceCommand,
+  RestoreDBInstanceFromDBSnapshotCommand,
   type CreateDBInstanceCommandInput,
   type DBInstance,
   type ModifyDBInstanceCommandInput,
+  type RestoreDBInstanceFromDBSnapshotCommandInput,
 } from '@aws-sdk/client-rds';
 import pg from 'pg';
 import { startRehearsal, type Rehearsal } from '../../services/rehearsal/index.ts';
@@ -334,6 +338,68 @@ describe('databases', { timeout: 120_000, concurrency: 3 }, () => {
       name: 'DBSnapshotAlreadyExistsFault',
     });
     await remove(one, 'protected');
+  });
+
+  test('restored from a snapshot it is another instance, with the data, the password and the tags of then', async () => {
+    const tags = [{ Key: 'whose', Value: 'ours' }];
+    const settings = { DeletionProtection: true, CopyTagsToSnapshot: true, MaxAllocatedStorage: 100 };
+    const made = await create(one, 'lost', { ...settings, Tags: tags, BackupRetentionPeriod: 3 });
+    const up = await becomes(one, 'lost', 'available');
+    await ask(up, 'create table notes as select 1 as note');
+    await one.rds.send(new CreateDBSnapshotCommand({ DBInstanceIdentifier: 'lost', DBSnapshotIdentifier: 'Midway' }));
+    const snapshot = async (id: string): Promise<string> =>
+      (await one.rds.send(new DescribeDBSnapshotsCommand({ DBSnapshotIdentifier: id }))).DBSnapshots![0]!.Status!;
+    const restore = async (more: Partial<RestoreDBInstanceFromDBSnapshotCommandInput> = {}): Promise<DBInstance> => {
+      const given = { DBInstanceIdentifier: 'lost', DBSnapshotIdentifier: 'midway', ...more };
+      return (await one.rds.send(new RestoreDBInstanceFromDBSnapshotCommand(given))).DBInstance!;
+    };
+    await assert.rejects(restore({ DBInstanceIdentifier: 'too-soon' }), { name: 'InvalidDBSnapshotStateFault' });
+    await assert.rejects(restore(), { name: 'DBInstanceAlreadyExistsFault' });
+    await becomes(one, 'lost', 'available');
+    assert.equal(await snapshot('midway'), 'available');
+    // After it: not in the snapshot, but in the last one.
+    await ask(up, 'insert into notes values (2)');
+    await modify(one, 'lost', { DeletionProtection: false, MasterUserPassword: NEW_PASSWORD, ApplyImmediately: true });
+    await eventually('the new password opens', () => ask(up, 'select 1', { password: NEW_PASSWORD }));
+    await becomes(one, 'lost', 'available');
+    const last = { DBInstanceIdentifier: 'lost', FinalDBSnapshotIdentifier: 'last' };
+    await one.rds.send(new DeleteDBInstanceCommand(last));
+    await isGone(one, 'lost');
+
+    const group = { DBSubnetGroupName: 'freehold', VpcSecurityGroupIds: [one.group] };
+    await assert.rejects(restore({ DBSnapshotIdentifier: 'none' }), { name: 'DBSnapshotNotFoundFault' });
+    await assert.rejects(restore(), { name: 'DBSubnetGroupNotFoundFault' }, 'AWS looks for the group "default"');
+    await assert.rejects(restore({ ...group, DBName: 'app' }), { name: 'InvalidParameterValue' });
+    await assert.rejects(restore({ ...group, AllocatedStorage: 19 }), { name: 'InvalidParameterValue' });
+
+    const begun = await restore({ DBSubnetGroupName: 'freehold' });
+    assert.deepEqual(
+      [begun.DBInstanceStatus, begun.Endpoint, begun.DeletionProtection, begun.CopyTagsToSnapshot],
+      ['creating', undefined, false, false],
+    );
+    assert.notEqual(begun.DbiResourceId, made.DbiResourceId);
+    assert.deepEqual([begun.MaxAllocatedStorage, begun.MultiAZ, begun.BackupRetentionPeriod], [undefined, false, 3]);
+    assert.deepEqual([begun.DBInstanceClass, begun.AllocatedStorage], ['db.t4g.micro', 20]);
+    assert.notEqual(begun.VpcSecurityGroups![0]!.VpcSecurityGroupId, one.group, "the VPC's default group");
+    assert.deepEqual(begun.TagList, tags);
+    await becomes(one, 'lost', 'backing-up');
+    const back = await becomes(one, 'lost', 'available');
+    assert.equal(back.Endpoint!.Address, up.Endpoint!.Address);
+    assert.deepEqual(await ask(back, 'select note from notes'), [{ note: 1 }]);
+    await modify(one, 'lost', { VpcSecurityGroupIds: [one.group] });
+
+    // Tags that are given are all that it has.
+    const others = [{ Key: 'whose', Value: 'theirs' }];
+    await restore({ ...group, DBInstanceIdentifier: 'last', DBSnapshotIdentifier: 'last', Tags: others });
+    const other = await becomes(one, 'last', 'available');
+    assert.deepEqual(other.TagList, others);
+    await assert.rejects(ask(other, 'select note from notes'));
+    const notes = await ask(other, 'select note from notes order by note', { password: NEW_PASSWORD });
+    assert.deepEqual(notes, [{ note: 1 }, { note: 2 }]);
+    for (const id of ['lost', 'last']) await remove(one, id);
+    for (const DBSnapshotIdentifier of ['midway', 'last'])
+      await one.rds.send(new DeleteDBSnapshotCommand({ DBSnapshotIdentifier }));
+    await assert.rejects(restore({ ...group, DBInstanceIdentifier: 'late' }), { name: 'DBSnapshotNotFoundFault' });
   });
 
   test('two accounts have databases of the same name and do not see each other', async () => {

@@ -196,6 +196,8 @@ def _rds(kind: str, name: str) -> Callable[[Request], list[str]]:
         resource = given.get("ResourceName", "")
         if f":{kind}:" in resource:
             return [resource]
+        if given.get(name, "").startswith("arn:"):
+            return [given[name]]
         if given.get(name):
             return [_arn(request, f"{kind}:{given[name].lower()}")]
         if kind == "snapshot" and request.action == "DeleteDBInstance" and given.get("FinalDBSnapshotIdentifier"):
@@ -517,6 +519,7 @@ MADE_FIRST = {
     ("ec2", "AuthorizeSecurityGroupEgress"): "security-group-rule",
     ("rds", "CreateDBInstance"): "db",
     ("rds", "CreateDBSnapshot"): "snapshot",
+    ("rds", "RestoreDBInstanceFromDBSnapshot"): "db",
     ("servicediscovery", "CreateService"): "service",
 }
 
@@ -881,7 +884,7 @@ KEYS: dict[str, Callable[[Check], Any]] = {
     ),
     "kms:viaservice": lambda check: None,
     "rds:backuptarget": lambda check: (
-        check.request.given.get("BackupTarget", "region") if check.name.startswith("Create") else None
+        check.request.given.get("BackupTarget", "region") if check.name.startswith(("Create", "Restore")) else None
     ),
     "rds:databaseclass": _db("DBInstanceClass", "DBInstanceClass"),
     "rds:databaseengine": _db("Engine", "Engine"),

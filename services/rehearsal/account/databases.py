@@ -5,15 +5,19 @@ instance's endpoint name leads to its server through a forwarder (see addresses)
 the RDS user guide's "Viewing Amazon RDS DB instance status" and "Settings for DB instances", and the API reference of
 each action.
 
-Not here: clusters, replicas, restoring snapshots, other engines, managed master passwords: refused. See
+A snapshot holds the data of its instant, and an instance restored from it has them. Not here: clusters, replicas,
+restoring automated snapshots or to a point in time, other engines, managed master passwords: refused. See
 docs/fidelity.md.
 """
 
 import hashlib
 import logging
 import re
+import shutil
 import threading
 import time
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Callable
 
 from ministack.core.responses import get_account_id, get_region, new_uuid, request_scope
@@ -110,6 +114,29 @@ AT_ONCE = (
     "PreferredMaintenanceWindow",
     "PubliclyAccessible",
 )
+# What an instance that is restored from a snapshot can be given, beside what is DEFERRED; and what it does not have
+# from the instance that was.
+FROM_REQUEST = (
+    "AutoMinorVersionUpgrade",
+    "BackupRetentionPeriod",
+    "CACertificateIdentifier",
+    "CopyTagsToSnapshot",
+    "DeletionProtection",
+    "EnableIAMDatabaseAuthentication",
+    "PreferredBackupWindow",
+    "PubliclyAccessible",
+)
+NOT_RESTORED = {
+    "CopyTagsToSnapshot",
+    "DeletionProtection",
+    "Endpoint",
+    "IAMDatabaseAuthenticationEnabled",
+    "MaxAllocatedStorage",
+    "MonitoringInterval",
+    "MonitoringRoleArn",
+    "MultiAZ",
+    "PerformanceInsightsEnabled",
+}
 DEFERRED = (
     "AllocatedStorage",
     "DBInstanceClass",
@@ -222,17 +249,27 @@ class Database:
 
         self.work(recover)
 
-    def discard(self) -> None:
-        """Server, data, names and addresses are gone."""
+    def discard(self, keep: Path | None = None) -> None:
+        """Server, data, names and addresses are gone; the data may be kept in a directory."""
         self.ended.set()
         addresses.withdraw(self.host)
         reachability.give_back(self.record["DBInstanceArn"])
         if self.server:
-            self.server.discard()
+            self.server.discard(keep)
             addresses.release(self.address)
 
 
+@dataclass
+class Image:
+    """What a snapshot holds beside its record: the instance as it was, and its data."""
+
+    record: dict
+    port: int
+    data: Path
+
+
 _databases: dict[tuple[str, str, str], Database] = {}
+_images: dict[str, Image] = {}  # by the snapshot's ARN
 
 
 def _find(params, states: tuple[str, ...] | None = None) -> Database:
@@ -455,53 +492,70 @@ def create(params) -> Answer:
     if fields.get("MaxAllocatedStorage") == fields["AllocatedStorage"]:
         raise Refused("InvalidParameterCombination", "Max storage size must be greater than storage size")
     _growth(fields.get("MaxAllocatedStorage", fields["AllocatedStorage"]), fields["AllocatedStorage"])
-    port = int(first(params, "Port") or 5432)
-    if not 1150 <= port <= 65535:
-        raise Refused("InvalidParameterValue", f"Invalid port: {port}. Valid ports are 1150-65535.")
+    record = {
+        "Engine": "postgres",
+        "EngineVersion": version,
+        "MasterUsername": user,
+        "DBName": database,
+        "BackupRetentionPeriod": 1,
+        "StorageType": "gp2",
+        "LicenseModel": "postgresql-license",
+        "PendingModifiedValues": {"MasterUserPassword": "****"},
+        "AutoMinorVersionUpgrade": True,
+        "PubliclyAccessible": False,
+        "CACertificateIdentifier": "rds-ca-rsa2048-g1",
+        **fields,
+        **_place(params, identifier, version),
+        "TagList": rds._parse_tags(params),
+    }
+    if record.get("StorageEncrypted") and not record.get("KmsKeyId"):
+        record["KmsKeyId"] = f"arn:aws:kms:{get_region()}:{get_account_id()}:key/{_default_key()}"
+    made = _begin(record, int(first(params, "Port") or 5432))
+    answer = _answer("CreateDBInstance", record)
+
+    def prepare(server: postgres.Server) -> None:
+        server.make(made.host, [made.name_address])
+        made.start()
+        server.prepare(user, password, database)
+
+    made.work(lambda: _bring_up(made, prepare, "DB instance created"))
+    return answer
+
+
+def _place(params, identifier: str, version: str) -> dict:
+    """Record fields of a new instance that nothing has had before: who and where it is. Refused for where it cannot be."""
     group_name = (first(params, "DBSubnetGroupName") or "default").lower()
     subnet_group = rds._subnet_groups.get(group_name)
     if subnet_group is None:
         raise Refused("DBSubnetGroupNotFoundFault", f"DB subnet group '{group_name}' does not exist.", 404)
     security = _security_groups(rds._parse_member_list(params, "VpcSecurityGroupIds"), subnet_group["VpcId"])
     parameters = _parameter_group(first(params, "DBParameterGroupName")) or f"default.postgres{major(version)}"
-    arn = f"arn:aws:rds:{get_region()}:{get_account_id()}:db:{identifier}"
     zones = [subnet["SubnetAvailabilityZone"]["Name"] for subnet in subnet_group["Subnets"]]
-    record = {
+    return {
         "DBInstanceIdentifier": identifier,
         "DBInstanceStatus": "creating",
-        "Engine": "postgres",
-        "EngineVersion": version,
-        "MasterUsername": user,
-        "DBName": database,
-        "AvailabilityZone": zones[0],
-        "BackupRetentionPeriod": 1,
-        "StorageType": "gp2",
-        "LicenseModel": "postgresql-license",
+        "AvailabilityZone": first(params, "AvailabilityZone") or zones[0],
         "InstanceCreateTime": rds._format_time(clock.now()),
         "DBSecurityGroups": [],
         "VpcSecurityGroups": security,
         "DBParameterGroups": [{"DBParameterGroupName": parameters, "ParameterApplyStatus": "in-sync"}],
         "OptionGroupMemberships": [{"OptionGroupName": f"default:postgres-{major(version)}", "Status": "in-sync"}],
         "DBSubnetGroup": subnet_group,
-        "PendingModifiedValues": {"MasterUserPassword": "****"},
         "ReadReplicaDBInstanceIdentifiers": [],
-        "AutoMinorVersionUpgrade": True,
-        "PubliclyAccessible": False,
         "DbiResourceId": "db-" + hashlib.sha256(new_uuid().encode()).hexdigest()[:26].upper(),
-        "DBInstanceArn": arn,
-        "CACertificateIdentifier": "rds-ca-rsa2048-g1",
-        "TagList": rds._parse_tags(params),
-        **fields,
+        "DBInstanceArn": f"arn:aws:rds:{get_region()}:{get_account_id()}:db:{identifier}",
     }
-    if record.get("StorageEncrypted") and not record.get("KmsKeyId"):
-        record["KmsKeyId"] = f"arn:aws:kms:{get_region()}:{get_account_id()}:key/{_default_key()}"
+
+
+def _begin(record: dict, port: int) -> Database:
+    if not 1150 <= port <= 65535:
+        raise Refused("InvalidParameterValue", f"Invalid port: {port}. Valid ports are 1150-65535.")
+    identifier = record["DBInstanceIdentifier"]
     if record["TagList"]:
-        rds._tags[arn] = list(record["TagList"])
+        rds._tags[record["DBInstanceArn"]] = list(record["TagList"])
     rds._instances[identifier] = record
     made = _databases[(get_account_id(), get_region(), identifier)] = Database(record, _endpoint(identifier), port)
-    answer = _answer("CreateDBInstance", record)
-    made.work(lambda: _bring_up(made, password))
-    return answer
+    return made
 
 
 def _default_key() -> str:
@@ -509,18 +563,16 @@ def _default_key() -> str:
     return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:32]))
 
 
-def _bring_up(database: Database, password: str) -> None:
+def _bring_up(database: Database, prepare: Callable[[postgres.Server], None], told: str) -> None:
     """creating -> backing-up -> available. The server is ready long before, but its endpoint shows as late as RDS's."""
     record, began = database.record, clock.monotonic()
     whole = durations.seconds("rds.create.multiaz" if record.get("MultiAZ") else "rds.create")
     if database.server:
-        database.server.make(database.host, [database.name_address])
-        database.start()
-        database.server.prepare(record["MasterUsername"], password, record["DBName"])
+        prepare(database.server)
     database.wait(began + whole - clock.monotonic())
     record["PendingModifiedValues"] = {}
     record["Endpoint"] = {"Address": database.host, "Port": database.port, "HostedZoneId": "Z2R2ITUGPM61AM"}
-    database.event("DB instance created")
+    database.event(told)
     if record["BackupRetentionPeriod"]:
         record["DBInstanceStatus"] = "backing-up"
         database.event("Backing up DB instance")
@@ -708,7 +760,7 @@ def delete(params) -> Answer:
     snapshot = _snapshot(database, final) if final else None
     answer = _answer("DeleteDBInstance", record)
     account, region = get_account_id(), get_region()
-    database.discard()
+    database.discard(_images[snapshot["DBSnapshotArn"]].data if snapshot else None)
 
     def act() -> None:
         with request_scope(account, region):
@@ -727,7 +779,11 @@ def delete(params) -> Answer:
     return answer
 
 
-# Snapshots: records only, nothing can be restored from them ----------------------------------------
+# Snapshots ------------------------------------------------------------------------------------------
+
+
+def _kept_in() -> Path:
+    return settings.DIRECTORY / "databases" / "snapshots"
 
 
 def _can_be_copied(database: Database) -> None:
@@ -751,6 +807,7 @@ def _snapshot(database: Database, name: str) -> dict:
         snapshot["TagList"] = []
     elif snapshot["TagList"]:
         rds._tags[snapshot["DBSnapshotArn"]] = list(snapshot["TagList"])
+    _images[snapshot["DBSnapshotArn"]] = Image(dict(database.record), database.port, _kept_in() / new_uuid())
     _told(snapshot, "Creating manual snapshot")
     return snapshot
 
@@ -782,6 +839,8 @@ def create_snapshot(params) -> Answer:
     database.record["DBInstanceStatus"] = "backing-up"
 
     def act() -> None:
+        if database.server:
+            database.server.copy(_images[snapshot["DBSnapshotArn"]].data)
         database.wait(durations.seconds("rds.snapshot"))
         _copied(snapshot)
         database.record["DBInstanceStatus"] = "available"
@@ -789,6 +848,70 @@ def create_snapshot(params) -> Answer:
     answer = f"<CreateDBSnapshotResult><DBSnapshot>{rds._snapshot_xml(snapshot)}</DBSnapshot></CreateDBSnapshotResult>"
     database.work(act)
     return rds._xml(200, "CreateDBSnapshotResponse", answer)
+
+
+def delete_snapshot(params) -> Answer:
+    found = rds._snapshots.get(first(params, "DBSnapshotIdentifier"))
+    if found and found["Status"] != "available":
+        raise Refused("InvalidDBSnapshotState", "The DB snapshot is not in the available state.")
+    image = found and _images.pop(found["DBSnapshotArn"], None)
+    if image:
+        shutil.rmtree(image.data, ignore_errors=True)
+    return _made["DeleteDBSnapshot"](params)
+
+
+def restore(params) -> Answer:
+    """API reference, RestoreDBInstanceFromDBSnapshot; user guide, "Restoring to a DB instance", whose considerations
+    say what comes from the snapshot: its tags when none are given, the master user with the password of then, the
+    class, the storage, backups; and what does not: groups, several zones, protection, growth, monitoring.
+    """
+    identifier = _name(params, "DBInstanceIdentifier", "identifier")
+    if identifier in rds._instances:
+        raise Refused("DBInstanceAlreadyExists", "DB instance already exists")
+    for unknown in ("DBClusterSnapshotIdentifier", "ManageMasterUserPassword"):
+        if first(params, unknown) not in ("", "false"):
+            raise Refused("InvalidParameterCombination", f"{unknown} is not emulated")
+    name = first(params, "DBSnapshotIdentifier").rpartition("snapshot:")[2].lower()
+    snapshot = rds._snapshots.get(name)
+    if snapshot is None:
+        raise Refused("DBSnapshotNotFound", f"DBSnapshot {name} not found.", 404)
+    if snapshot["Status"] != "available":
+        raise Refused("InvalidDBSnapshotState", f"The DB snapshot {name} is not in the available state.")
+    image = _images.get(snapshot["DBSnapshotArn"])
+    if image is None:
+        raise Refused("InvalidParameterCombination", "Restoring an automated snapshot is not emulated")
+    if first(params, "Engine") not in ("", "postgres"):
+        raise Refused("InvalidParameterCombination", "The engine is not compatible with the snapshot's.")
+    if first(params, "DBName"):
+        raise Refused("InvalidParameterValue", "DBName must be null when Restoring for this Engine.")
+    was = image.record
+    fields = _given(params, [*FROM_REQUEST, *(one for one in DEFERRED if one != "EngineVersion")])
+    storage = "io1" if "Iops" in fields or was.get("Iops") else "gp3"
+    _storage(fields.setdefault("StorageType", storage), fields.setdefault("AllocatedStorage", was["AllocatedStorage"]))
+    if fields["AllocatedStorage"] < was["AllocatedStorage"]:
+        raise Refused(
+            "InvalidParameterCombination",
+            f"Invalid storage size: requested {fields['AllocatedStorage']} GiB is less than the snapshot's "
+            f"{was['AllocatedStorage']} GiB",
+        )
+    record = {
+        **{name: value for name, value in was.items() if name not in NOT_RESTORED},
+        "PendingModifiedValues": {},
+        **fields,
+        **_place(params, identifier, was["EngineVersion"]),
+        "TagList": rds._parse_tags(params) or list(snapshot["TagList"]),
+    }
+    made = _begin(record, int(first(params, "Port") or image.port))
+    answer = _answer("RestoreDBInstanceFromDBSnapshot", record)
+
+    def prepare(server: postgres.Server) -> None:
+        server.make(made.host, [made.name_address], image.data)
+        made.start()
+
+    made.work(lambda: _bring_up(made, prepare, "DB instance created"))
+    arn = snapshot["DBSnapshotArn"]
+    notices.database("db-snapshot", name, arn, f"Restored from snapshot {name}", "restoration", snapshot["TagList"])
+    return answer
 
 
 # Subnet groups -------------------------------------------------------------------------------------
@@ -892,13 +1015,15 @@ ACTIONS = {
     "StartDBInstance": start_instance,
     "StopDBInstance": stop_instance,
     "CreateDBSnapshot": create_snapshot,
+    "DeleteDBSnapshot": delete_snapshot,
     "CreateDBSubnetGroup": create_subnet_group,
     "ModifyDBSubnetGroup": modify_subnet_group,
     "DeleteDBSubnetGroup": delete_subnet_group,
     "DescribeAccountAttributes": account_attributes,
     "DescribeDBInstances": _lower(_made["DescribeDBInstances"]),
     "CreateDBInstanceReadReplica": _not_here,
-    "RestoreDBInstanceFromDBSnapshot": _not_here,
+    "RestoreDBInstanceFromDBSnapshot": restore,
+    "RestoreDBInstanceToPointInTime": _not_here,
 }
 
 
@@ -1014,6 +1139,8 @@ def reset() -> None:
         database.ended.set()
     for database in found:
         database.discard()
+    _images.clear()
+    shutil.rmtree(_kept_in(), ignore_errors=True)
 
 
 def stop() -> None:

@@ -17,6 +17,7 @@ from ministack.core.iam_evaluator import EvalContext, EvalResult
 from ministack.core.responses import error_response_json, get_account_id, get_region, request_scope
 from ministack.services import kms, rds, secretsmanager, ssm
 
+INSTANCES = ("CreateDBInstance", "RestoreDBInstanceFromDBSnapshot")
 OWN = ("", "alias/aws/secretsmanager", "alias/aws/ssm", "alias/aws/rds")  # AWS's keys let the service's callers in
 NO_ACCESS = "Access to KMS is not allowed"  # what Secrets Manager says, whichever right is missing
 
@@ -145,9 +146,10 @@ def checks(request: Request) -> list[Check]:
             names = given.get("Names") or [given.get("Name", "")]
             found = [customers((ssm._parameters.get(name) or {}).get("KeyId")) for name in names]
             return [one for key in dict.fromkeys(found) for one in _through(request, key, ("Decrypt",))]
-    if request.service == "rds" and action == "CreateDBInstance":
+    if request.service == "rds" and action in INSTANCES:
         extra = {"kms:grantisforawsresource": "true"}
-        return _through(request, customers(given.get("KmsKeyId")), ("DescribeKey", "CreateGrant"), **extra)
+        key = given.get("KmsKeyId") if action == "CreateDBInstance" else _snapshots(given.get("DBSnapshotIdentifier"))
+        return _through(request, customers(key), ("DescribeKey", "CreateGrant"), **extra)
     return []
 
 
@@ -194,15 +196,27 @@ def _secrets() -> None:
     secretsmanager._update_secret = writing(secretsmanager._update_secret)
 
 
+def _snapshots(name: str | None) -> str | None:
+    """The key of an instance that is restored from a snapshot."""
+    from account import databases
+
+    found = rds._snapshots.get((name or "").rpartition("snapshot:")[2].lower()) or {}
+    key = found.get("KmsKeyId") or ""
+    return None if key.endswith(databases._default_key()) else key
+
+
 def _databases() -> None:
     """RDS keeps a grant on an instance's key for as long as the instance is there.
     https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/Overview.Encryption.Keys.html
     """
-    inner = rds._ACTION_MAP["CreateDBInstance"]
+    for action in INSTANCES:
+        rds._ACTION_MAP[action] = _granted(action, rds._ACTION_MAP[action])
 
+
+def _granted(action: str, inner):
     def create(params):
-        value = params.get("KmsKeyId")
-        named = value[0] if isinstance(value, list) else value
+        asked_for = rds._p(params, "KmsKeyId")
+        named = asked_for if action == "CreateDBInstance" else _snapshots(rds._p(params, "DBSnapshotIdentifier"))
         if unusable(named):
             message = (
                 f"The specified KMS key [{customers(named)}] does not exist, is not enabled or you do not have "
@@ -224,7 +238,7 @@ def _databases() -> None:
             kms._create_grant(asked)
         return answer
 
-    rds._ACTION_MAP["CreateDBInstance"] = create
+    return create
 
 
 def _expiring() -> None:

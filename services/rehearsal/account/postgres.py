@@ -134,9 +134,9 @@ class Server:
         self.said: deque[str] = deque(maxlen=20)
         self._files = threading.Lock()
 
-    def make(self, name: str, also: list[str]) -> None:
-        """Its data directory, with a certificate for `name` and `also`."""
-        template = _template()
+    def make(self, name: str, also: list[str], data: Path | None = None) -> None:
+        """Its data directory, with a certificate for `name` and `also`: an empty one, or what `copy` or `discard` left."""
+        template = data or _template()
         public, private = certificate.make(name, also)
         with self._files:
             if self.discarded:
@@ -216,13 +216,24 @@ class Server:
             self.process.stop(STOP_SECONDS, processes.signal.SIGINT)
             self.process.wait(STOP_SECONDS + 1)
 
-    def discard(self) -> None:
-        """Stop it and remove its data. It never starts again."""
+    def copy(self, to: Path) -> None:
+        """Its data of one instant, as a snapshot of its volume has them: nothing is written meanwhile, and what starts
+        from the copy recovers as after a crash. (Of one zone, RDS's snapshots suspend writing too.)
+        """
+        to.parent.mkdir(parents=True, exist_ok=True)
+        with self._files, processes.standing_still(self.process):
+            subprocess.run(["cp", "-a", str(self.directory), str(to)], check=True)
+
+    def discard(self, keep: Path | None = None) -> None:
+        """Stop it and remove its data, or move them to `keep`. It never starts again."""
         self.wanted, self.discarded = False, True
         if self.process is not None and self.process.alive:
             self.process.stop(1, processes.signal.SIGQUIT)
             self.process.wait(2)
         with self._files:
+            if keep:
+                keep.parent.mkdir(parents=True, exist_ok=True)
+                self.directory.rename(keep)
             shutil.rmtree(self.directory, ignore_errors=True)
 
     def sql(self, text: str) -> None:

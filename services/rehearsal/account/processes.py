@@ -9,6 +9,7 @@ Callbacks run on that one thread and must not block. Limits on memory and CPU ar
 """
 
 import collections
+import contextlib
 import heapq
 import itertools
 import logging
@@ -309,6 +310,42 @@ def start(
     _running.add(process)
     _loop.add(process)
     return process
+
+
+@contextlib.contextmanager
+def standing_still(process: Process):
+    """A process and its children do nothing meanwhile. While their parent stands, nobody else gets the pid of a child
+    that ends.
+    """
+    process.send(signal.SIGSTOP)
+    try:
+        _stands(process.pid)
+        children = [int(pid) for pid in _read_of(process.pid, f"task/{process.pid}/children").split()]
+        for pid in children:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            for pid in children:
+                _stands(pid)
+            yield
+        finally:
+            for pid in children:
+                os.kill(pid, signal.SIGCONT)
+    finally:
+        process.send(signal.SIGCONT)
+
+
+def _read_of(pid: int, name: str) -> str:
+    try:
+        with open(f"/proc/{pid}/{name}") as file:
+            return file.read()
+    except OSError:  # it has ended
+        return ""
+
+
+def _stands(pid: int) -> None:
+    """Return when it has stopped or ended: a signal takes a moment."""
+    while (stat := _read_of(pid, "stat")) and stat.rpartition(")")[2].split()[0] not in "TtZX":
+        time.sleep(0.001)
 
 
 def running(**label: Any) -> list[Process]:

@@ -48,7 +48,9 @@ RDS = "The request would result in the user exceeding the allowed number of {}."
 
 
 def _create_db_instance(given: dict) -> None:
-    """https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CreateDBInstance.html"""
+    """https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CreateDBInstance.html,
+    API_RestoreDBInstanceFromDBSnapshot.html
+    """
     from ministack.services import rds
 
     if given.get("DBInstanceIdentifier", "").lower() not in rds._instances:
@@ -392,6 +394,7 @@ CHECKS: dict[tuple[str, str], Callable[[dict], None]] = {
     ("rds", "CreateDBSnapshot"): _snapshot,
     ("rds", "CreateDBSubnetGroup"): _create_db_subnet_group,
     ("rds", "DeleteDBInstance"): _snapshot,
+    ("rds", "RestoreDBInstanceFromDBSnapshot"): _create_db_instance,
     ("servicediscovery", "CreateHttpNamespace"): _create_namespace,
     ("servicediscovery", "CreatePrivateDnsNamespace"): _create_namespace,
     ("servicediscovery", "RegisterInstance"): _register_instance,

@@ -645,7 +645,7 @@ def _records(given: dict) -> None:
         raise _value(f"Invalid value {size} for MaxRecords. Must be between 20 and 100")
 
 
-@rule("rds", "CreateDBInstance", "ModifyDBInstance")
+@rule("rds", "CreateDBInstance", "ModifyDBInstance", "RestoreDBInstanceFromDBSnapshot")
 def _windows(given: dict) -> None:
     """https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CreateDBInstance.html"""
     window = given.get("PreferredBackupWindow")
@@ -687,11 +687,16 @@ def _monitoring(given: dict) -> None:
         )
 
 
-@rule("rds", "CreateDBInstance")
-def _new_instance(given: dict) -> None:
+@rule("rds", "CreateDBInstance", "RestoreDBInstanceFromDBSnapshot")
+def _zone(given: dict) -> None:
     """https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CreateDBInstance.html"""
     if given.get("MultiAZ") and given.get("AvailabilityZone"):
         raise _combination("Requesting a specific availability zone is not valid for Multi-AZ instances.")
+
+
+@rule("rds", "CreateDBInstance")
+def _new_instance(given: dict) -> None:
+    """https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CreateDBInstance.html"""
     if given.get("KmsKeyId") and given.get("StorageEncrypted") is False:
         raise _combination("You can't specify KmsKeyId for a DB instance that is not encrypted.")
     if len(given.get("MasterUsername") or "") > 63:
