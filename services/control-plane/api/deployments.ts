@@ -5,6 +5,7 @@ import { obstacles, sentence, type Limit } from '../../reconciler/aws/limits.ts'
 import type { Owner } from '../cloud.ts';
 import { chooseBalancer, currentLimits, withPromises } from '../room.ts';
 import {
+  GivenUp,
   abandonDraft,
   acceptDeployment,
   deleteDeployment,
@@ -183,6 +184,7 @@ export function addDeployments(app: App, options: ApiOptions): void {
         await acceptDeployment(db, looks, owner.id, { ...intent({ versionId, digestKey }), plan: terms.plan });
       } catch (error) {
         await abandonDraft(db, looks, owner.id);
+        if (error instanceof GivenUp) throw error.isOffboarding ? offboarding(place.id) : tookTooLong(name);
         if ((error as { constraint?: string }).constraint === 'deployments_name') throw taken(name);
         throw error;
       }
@@ -331,10 +333,12 @@ export function addDeployments(app: App, options: ApiOptions): void {
       const row = await deploymentOf(db, workspaceId, c.req.valid('param').deployment_id);
       const { force, retention_hours } = c.req.valid('query');
       if (!force) await deleteDeployment(db, looks, workspaceId, row.id, retentionOf(retention_hours));
-      else if (row.deleted_at === null) throw bad('force is only for a deployment whose delete was asked for before');
       else {
         const place = placeOf((await findPlace(db, workspaceId, row.place_id))!);
-        await forgetDeployment(db, row, place === undefined ? [] : cloud.byRequest(place, row));
+        if (!(await forgetDeployment(db, row, place === undefined ? [] : cloud.byRequest(place, row)))) {
+          await deploymentOf(db, workspaceId, row.id);
+          throw bad('force is only for a deployment whose delete was asked for before');
+        }
       }
       return c.body(null, 204);
     },
@@ -346,3 +350,6 @@ const noRoom = (limits: readonly Limit[]): ApiError =>
 
 const taken = (name: string): ApiError =>
   new ApiError(409, `A deployment named "${name}" already exists in this workspace.`);
+
+const tookTooLong = (name: string): ApiError =>
+  new ApiError(503, `The create of "${name}" took too long and was given up: ask for it again.`);

@@ -313,7 +313,20 @@ export async function draftDeployment(
   });
 }
 
-/** Accepts a draft with its first revision, if there is something to run, and asks for a look. */
+/** A draft that was given up while its request was under way. */
+export class GivenUp extends Error {
+  /** Whether that is since its place's customer leaves; else it took too long. */
+  readonly isOffboarding: boolean;
+  constructor(isOffboarding: boolean) {
+    super('given up');
+    this.isOffboarding = isOffboarding;
+  }
+}
+
+/**
+ * Accepts a draft with its first revision, if there is something to run, and asks for a look.
+ * @throws GivenUp
+ */
 export async function acceptDeployment(
   db: Database,
   looks: Looks,
@@ -321,13 +334,19 @@ export async function acceptDeployment(
   intent: RevisionIntent,
 ): Promise<void> {
   await db.transaction().execute(async (tx) => {
-    await tx
+    const draft = tx.selectFrom('deployments').select('place_id').where('id', '=', deploymentId);
+    const placeId = (await draft.executeTakeFirst())?.place_id;
+    // The place first, as whoever offboards it does: a draft is none of what that deletes, so that it is given up when
+    // its request makes nothing any more.
+    if (placeId !== undefined && (await isOffboarding(tx, placeId))) throw new GivenUp(true);
+    const accepted = await tx
       .updateTable('deployments')
       .set({ accepted_at: now })
       .where('id', '=', deploymentId)
       .where('deleted_at', 'is', null)
       .returning('id')
-      .executeTakeFirstOrThrow(); // swept in the meantime: the request took too long
+      .executeTakeFirst();
+    if (accepted === undefined) throw new GivenUp(false);
     await addIntent(tx, deploymentId, intent);
     await looks.ask(tx, deploymentId);
   });
@@ -542,20 +561,30 @@ export async function deleteDeployment(
 ): Promise<boolean> {
   return db.transaction().execute(async (tx) => {
     const found = await tx
-      .updateTable('deployments')
-      .set({ ...deletion(retention), updated_at: now })
+      .selectFrom('deployments')
+      .select('id')
       .where('id', '=', id)
       .where('workspace_id', '=', workspaceId)
       .where('accepted_at', 'is not', null)
-      .returning('id')
+      .forUpdate()
       .executeTakeFirst();
-    if (found) await looks.ask(tx, id);
-    return found !== undefined;
+    if (found === undefined) return false;
+    await tx
+      .updateTable('deployments')
+      .set({ ...deletion(retention), updated_at: now })
+      .where('id', '=', id)
+      .execute();
+    await looks.ask(tx, id);
+    return true;
   });
 }
 
+/**
+ * Of rows that the transaction has locked: whether their time is over is judged by the clock itself, after whatever was
+ * waited for, as a look does that is about to begin with what is final.
+ */
 export function deletion({ hours, production }: Retention) {
-  const after = (amount: number) => sql`now() + ${amount}::float8 * interval '1 hour'`;
+  const after = (amount: number) => sql`clock_timestamp() + ${amount}::float8 * interval '1 hour'`;
   const served = sql`exists (
     select from deployment_statuses s where s.deployment_id = deployments.id and s.active_revision_id is not null)`;
   const first =
@@ -564,7 +593,7 @@ export function deletion({ hours, production }: Retention) {
   return {
     deleted_at: sql<Date>`coalesce(deleted_at, now())`,
     final_delete_at: sql<Date>`
-      case when deleted_at is null then ${first} when final_delete_at > now() then ${again} else final_delete_at end`,
+      case when deleted_at is null then ${first} when final_delete_at > clock_timestamp() then ${again} else final_delete_at end`,
   };
 }
 
@@ -626,13 +655,20 @@ export async function interruptRevision(db: Database, looks: Looks, row: Revisio
 /**
  * Forgets a deployment as it is: what is in the account stays there.
  * @param byRequest what requests may have made, and no look has seen
+ * @returns whether it is being deleted: its delete may have been undone, or come to its end, in the meantime
  */
 export async function forgetDeployment(
   db: Database,
   row: DeploymentRow,
   byRequest: readonly Pick<ResourceRow, 'id' | 'kind' | 'inputs'>[],
-): Promise<void> {
-  await db.transaction().execute(async (tx) => {
+): Promise<boolean> {
+  return db.transaction().execute(async (tx) => {
+    const deleted = tx
+      .selectFrom('deployments')
+      .select('id')
+      .where('id', '=', row.id)
+      .where('deleted_at', 'is not', null);
+    if ((await deleted.forUpdate().executeTakeFirst()) === undefined) return false;
     const seen = await madeFor(tx, row.id);
     const unseen = byRequest
       .filter(({ id }) => !seen.some((one) => one.id === id))
@@ -648,6 +684,7 @@ export async function forgetDeployment(
       .where('deployment_id', '=', row.id)
       .execute();
     await tx.deleteFrom('deployments').where('id', '=', row.id).execute();
+    return true;
   });
 }
 

@@ -25,6 +25,7 @@ export async function offboard(
       .where('place_id', '=', place.id)
       .where('accepted_at', 'is not', null)
       .orderBy('created_at')
+      .forUpdate()
       .execute();
     await tx
       .insertInto('offboardings')
@@ -43,14 +44,14 @@ export async function offboard(
           .doUpdateSet({ skips_retention: sql`offboardings.skips_retention or excluded.skips_retention` }),
       )
       .execute();
-    // Also what a request is about to make: it finds that it was given up.
-    const deleted = await tx
+    // What a request is about to make is given up by that request.
+    await tx
       .updateTable('deployments')
       .set({ ...deletion({ hours: given.skipsRetention ? 0 : null, production: given.production }), updated_at: now })
       .where('place_id', '=', place.id)
-      .returning('id')
+      .where('accepted_at', 'is not', null)
       .execute();
-    for (const { id } of deleted) await looks.ask(tx, id);
+    for (const { id } of inIt) await looks.ask(tx, id);
   });
 }
 
@@ -79,7 +80,7 @@ export interface Waiting {
   readonly is_stuck: boolean;
 }
 
-/** What has not gone yet, the oldest first. */
+/** What has not gone yet, the oldest first: also what a request is about to make, until it is given up. */
 export const waitingIn = (db: Database, placeId: string): Promise<Waiting[]> =>
   db
     .selectFrom('deployments as d')
@@ -89,7 +90,6 @@ export const waitingIn = (db: Database, placeId: string): Promise<Waiting[]> =>
     .select(shownMessage.as('message'))
     .select(sql<boolean>`${isTroubled} or (s.status = 'AWAITING_DELETE' and not ${isOnlyWaiting})`.as('is_stuck'))
     .where('d.place_id', '=', placeId)
-    .where('d.deleted_at', 'is not', null)
     .orderBy('d.created_at')
     .execute();
 

@@ -1,0 +1,91 @@
+/** The ends of things when two come at the same moment: either goes wholly first. */
+import assert from 'node:assert/strict';
+import { afterEach, beforeEach, test } from 'node:test';
+import { sql } from 'kysely';
+import { prove } from '../../services/control-plane/prove.ts';
+import type { Tx } from '../../services/control-plane/store/database.ts';
+import { eventually } from '../support/eventually.ts';
+import { deployment, openControlPlane, type ControlPlane, type Json } from './open.ts';
+
+let api: ControlPlane;
+let place: Json;
+
+beforeEach(async () => {
+  api = await openControlPlane();
+  place = await api.place();
+});
+afterEach(() => api.close());
+
+/** Holds a deployment as a look does that is about to begin, while `act` is under way. */
+const whileHeld = (id: string, act: (tx: Tx) => Promise<void>): Promise<void> =>
+  api.db.transaction().execute(async (tx) => {
+    await tx.selectFrom('deployments').select('id').where('id', '=', id).forShare().execute();
+    await act(tx);
+  });
+
+/** Requests of this store that wait for a lock. */
+const waiting = (count: number): Promise<boolean> =>
+  eventually('they wait', async () => {
+    const { rows } = await sql<{ n: number }>`
+      select count(*)::int as n from pg_stat_activity
+      where datname = current_database() and wait_event_type = 'Lock'`.execute(api.db);
+    return rows[0]!.n === count;
+  });
+
+test('a delete whose time is over is not prolonged by a request that waited for its last look to begin', async () => {
+  const { id } = await api.create();
+  const path = `/v2/deployments/${id}`;
+  await api.call('DELETE', `${path}?retention_hours=0.0005`);
+  const end = Date.parse((await api.call('GET', path)).body.final_delete_at);
+  let asked: Promise<unknown> | undefined;
+  await whileHeld(id, async () => {
+    asked = api.call('DELETE', `${path}?retention_hours=1`);
+    await eventually('its time is over', () => Date.now() > end + 100);
+  });
+  await asked;
+  assert.equal((await api.call('GET', path)).body.status, 'AWAITING_DELETE');
+  assert.equal((await api.call('POST', `${path}/undelete`)).status, 409);
+});
+
+test('what was undeleted is not forgotten by a forced delete that was asked for just before', async () => {
+  const { id } = await api.create();
+  const path = `/v2/deployments/${id}`;
+  await api.call('DELETE', `${path}?retention_hours=1`);
+  let undone: ReturnType<ControlPlane['call']> | undefined;
+  let forced: ReturnType<ControlPlane['call']> | undefined;
+  await whileHeld(id, async () => {
+    undone = api.call('POST', `${path}/undelete`);
+    await waiting(1);
+    forced = api.call('DELETE', `${path}?force=true`);
+    await waiting(2);
+  });
+  assert.equal((await undone!).status, 200);
+  assert.equal((await forced!).status, 400);
+  assert.equal((await api.call('GET', path)).status, 200);
+  assert.equal((await api.call('GET', `${path}/receipt`)).status, 404);
+});
+
+test('a create that its place was left during is refused, and what it had made by then goes', async () => {
+  await api.startWorker();
+  const path = `/v2/listeners/${place.id}/offboard`;
+  const confirm = { confirm: place.compute_id, skip_retention: true };
+  let began: Json;
+  api.cloud.onObserve = async () => {
+    if (began !== undefined) return;
+    began = null;
+    began = (await api.call('POST', path, confirm)).body;
+    // As long as a look at what is left of it could take.
+    await api.call('GET', path);
+    await new Promise((resolve) => setTimeout(resolve, 500));
+  };
+  const secrets = [{ name: 'A', value: '1' }];
+  const refused = await api.call('POST', '/v2/deployments', deployment({ name: 'late', secrets }));
+  assert.equal(refused.status, 409, JSON.stringify(refused.body));
+  assert.match(refused.body.detail, /is being offboarded/);
+  assert.deepEqual([began.state, began.waiting.map((one: Json) => one.name)], ['REMOVING', ['late']]);
+  await eventually('the place is clean', async () => {
+    await prove({ db: api.db, cloud: api.cloud, log: api.log });
+    return (await api.call('GET', path)).body.state === 'CLEAN';
+  });
+  assert.deepEqual([...api.cloud.things.keys()], []);
+});
