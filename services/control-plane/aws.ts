@@ -37,6 +37,8 @@ export function awsCloud(accounts: Accounts): Cloud {
   /** For a request, whose sender waits. */
   const enter = (place: Place, who: string): Promise<Account> =>
     accounts.enter(place, session(who), { isUrgent: true });
+  /** For what nobody waits for: looks and requests do not wait for it either. */
+  const enterBehind = (place: Place, who: string): Promise<Account> => accounts.enter(place, session(who));
   return {
     kinds,
     graph: ecs,
@@ -47,15 +49,15 @@ export function awsCloud(accounts: Accounts): Cloud {
       return { cpu: size.cpu / 1024, memoryMb: size.memoryMb };
     },
     async enter(place, deployment) {
-      const aws = await accounts.enter(place, session(shortId(deployment.id)));
+      const aws = await enterBehind(place, shortId(deployment.id));
       return {
         cx: (nodeId) => ({ aws, tags: ownerTags(place, deployment.id, nodeId) }),
         remaining: (had) => remaining(aws, place, deployment.id, had),
       };
     },
-    remainingIn: async (place, had) => remaining(await enter(place, 'offboarding'), place, null, had),
+    remainingIn: async (place, had) => remaining(await enterBehind(place, 'offboarding'), place, null, had),
     async survey(place) {
-      const aws = await enter(place, 'sweep');
+      const aws = await enterBehind(place, 'sweep');
       return {
         page() {
           const view = batched(aws, { where: place.id, memory, now: Date.now });
@@ -64,7 +66,7 @@ export function awsCloud(accounts: Accounts): Cloud {
       };
     },
     whoChanged: async (place, resource, time) =>
-      whoChanged(await enter(place, 'sweep'), place.roleArn, namesOf(resource), time),
+      whoChanged(await enterBehind(place, 'sweep'), place.roleArn, namesOf(resource), time),
     async verify(place) {
       const { checks } = await verifyPlace(accounts, place);
       return checks.map((check) => ({ ...check, message: check.message === '' ? null : check.message }));

@@ -49,7 +49,7 @@ async function deployment(place = placeId): Promise<string> {
 const askedOf = async (id: string): Promise<number> =>
   (await db.selectFrom('deployments').select('asked').where('id', '=', id).executeTakeFirstOrThrow()).asked;
 const ask = (looks: Looks, id: string): Promise<void> => db.transaction().execute((tx) => looks.ask(tx, id));
-const settle = (looks: Looks, look: Look, asked: number, seconds: number | null): Promise<void> =>
+const settle = (looks: Looks, look: Look, asked: number, seconds: Parameters<Looks['settle']>[3]): Promise<void> =>
   db.transaction().execute((tx) => looks.settle(tx, look, asked, seconds));
 
 test('intent and its look are one transaction', async () => {
@@ -178,6 +178,33 @@ test('the sweep asks for what has no look, and only for that', async () => {
   assert.equal(await askedOf(lost), 1);
   assert.equal(await askedOf(waiting), 1);
   assert.equal(await looks.sweep(1000), 0);
+  await looks.stop(1);
+});
+
+test('places are swept at the same time, each by one sweep', async () => {
+  const looks = await open();
+  const places = await Promise.all(
+    ['one', 'two'].map(async (n) => (await addPlace(db, { workspaceId, name: `swept ${n}`, version: null }))!.id),
+  );
+  const mine: string[] = [];
+  for (const place of places) mine.push(await deployment(place), await deployment(place));
+  await looks.work({ atOnce: 4 }, async (look) =>
+    settle(
+      looks,
+      look,
+      await askedOf(look.deploymentId),
+      mine.includes(look.deploymentId) ? { sweepSeconds: 0 } : 3600,
+    ),
+  );
+  const began: string[] = [];
+  await looks.workSweeps(async (placeId) => {
+    began.push(placeId);
+    await eventually('the other one', () => places.every((each) => began.includes(each)));
+    return { nextSeconds: 3600 };
+  });
+  for (const id of mine) await ask(looks, id);
+  await eventually('both', () => places.every((each) => began.includes(each)));
+  assert.deepEqual(began.toSorted(), places.toSorted());
   await looks.stop(1);
 });
 

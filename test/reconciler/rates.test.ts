@@ -3,8 +3,32 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { awsCloud } from '../../services/control-plane/aws.ts';
+import type { Accounts } from '../../services/reconciler/aws/account.ts';
 import { explain } from '../../services/reconciler/aws/errors.ts';
+import type { Place } from '../../services/reconciler/place.ts';
 import { RATES, RateWait, Rates, rateOf, type RatesOptions, type Wanted } from '../../services/reconciler/aws/rates.ts';
+import { SimulatedAccount } from '../../simulation/aws/account.ts';
+
+test('what nobody waits for does not go before requests and looks', async () => {
+  const account = new SimulatedAccount({ id: '1', region: 'r', habits: { now: Date.now, random: Math.random } });
+  const urgent: string[] = [];
+  const cloud = awsCloud({
+    enter: (_place, { name }, options) => {
+      if (options?.isUrgent) urgent.push(name);
+      return Promise.resolve(account.clients((_, act) => Promise.resolve(act())));
+    },
+  } as Accounts);
+  const place: Place = { ...account.place(), id: 'p', externalId: 'x' };
+  const time = { since: new Date(0), until: new Date() };
+  await cloud.survey(place);
+  await cloud.enter(place, { id: '00000000-0000-4000-8000-000000000000', name: 'a' });
+  await cloud.remainingIn(place, []).catch(() => {});
+  await cloud.whoChanged(place, { inputs: {}, outputs: {} }, time);
+  assert.deepEqual(urgent, []);
+  await cloud.secretReference(place, 'none', null).catch(() => {});
+  assert.deepEqual(urgent, ['freehold-secrets']);
+});
 
 /** A clock that only goes when it is told to. */
 function scene(options: RatesOptions = {}) {
