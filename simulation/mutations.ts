@@ -49,7 +49,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'a creation without an answer is taken for refused',
     file: PASS,
-    from: 'if (live === undefined && !isUnanswered(error)) row.askedAt = null;',
+    from: 'if (live === undefined && !mayHaveMade(error)) row.askedAt = null;',
     to: 'row.askedAt = null;',
   },
   {

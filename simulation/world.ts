@@ -15,6 +15,7 @@ import { PlaceUnavailable } from '../services/reconciler/aws/errors.ts';
 import type { Memory } from '../services/reconciler/pass.ts';
 import type { Place } from '../services/reconciler/place.ts';
 import { OWN_POSTGRES, OWN_REDIS } from '../services/reconciler/spec.ts';
+import { isFailure } from '../services/reconciler/status.ts';
 import { SimulatedAccount, type ImageBehaviour, type SimulatedCall, type SimulatedResource } from './aws/account.ts';
 import { SimulatedLooks } from './looks.ts';
 import { CALM, Process, type Faults, type Surroundings } from './process.ts';
@@ -399,8 +400,8 @@ class World implements Surroundings {
     // Where nothing serves and the last one failed, that is only looked at: what earlier ones made is removed when all
     // that is wanted is ready again, or with the deployment.
     const target = targetOf({ revisions: seenOf(deployment), activeRevisionId: active });
-    const isOnlyLookedAt = active === null && target?.verdict?.status === 'DEPLOY_FAILED';
-    const wanted = [...rows.values()].filter(({ generation }) => !isOnlyLookedAt || generation === target.id);
+    const isOnlyLookedAt = active === null && isFailure(target?.verdict?.status ?? 'DEPLOYED');
+    const wanted = [...rows.values()].filter(({ generation }) => !isOnlyLookedAt || generation === target?.id);
     return wanted.every(
       ({ state }) => state.state !== 'retrying' && (state.state !== 'waiting' || state.message.startsWith('needs ')),
     );

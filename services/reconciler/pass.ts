@@ -3,7 +3,7 @@
  * removing the rest. A pass takes nothing but the graph and the rows, waits for nothing, and may be cut off anywhere.
  */
 import { isDeepStrictEqual } from 'node:util';
-import { NotOurs, Terminal, explain, isUnanswered } from './aws/errors.ts';
+import { NotOurs, Terminal, explain, mayHaveMade } from './aws/errors.ts';
 import { DEFAULT_POLICY, driftsOf, wordsOf, type Drift, type DriftPolicy } from './drift.ts';
 import { inWords, type Cx, type Graph, type Kind, type Node, type Observed, type Seconds } from './resource.ts';
 
@@ -217,8 +217,7 @@ async function buildOne(
     }
     await p.say(node.id, live === undefined ? 'create' : `change ${changes.map((change) => change.field).join(', ')}`);
     await node.kind.converge(cx, inputs, live, changes).catch((error: unknown) => {
-      // Without an answer it may have been made.
-      if (live === undefined && !isUnanswered(error)) row.askedAt = null;
+      if (live === undefined && !mayHaveMade(error)) row.askedAt = null;
       throw error;
     });
     if (live === undefined || seen.is !== 'busy') row.busySince = null;

@@ -5,7 +5,7 @@
  */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { NotOurs, Terminal } from '../../services/reconciler/aws/errors.ts';
+import { NotOurs, Terminal, noteCall } from '../../services/reconciler/aws/errors.ts';
 import { pass, Superseded, type Memory, type Outcome, type Row, type Rows } from '../../services/reconciler/pass.ts';
 import { Graph, type Cx, type Kind, type Node } from '../../services/reconciler/resource.ts';
 
@@ -342,6 +342,7 @@ describe('one at a time', () => {
     const graph = new Graph();
     add(world, graph, 'store', 'store');
     assert(await settle(world, rows, 'one', graph, 50));
+    world.tick(60); // until then AWS may only not show it
     world.things.delete('store');
     world.writes = 0;
     const outcome = await once(world, rows, 'one', graph);
@@ -433,6 +434,34 @@ describe('one at a time', () => {
     assert.equal(await look('three', 2), 'waiting: pending');
     world.tick(9_000);
     assert.equal(await look('three', 2), 'waiting: pending');
+  });
+
+  test('what AWS made stays made when it refuses a later call of the creation; a refused one is asked for again', async () => {
+    const { world, rows } = calm();
+    const graph = new Graph();
+    add(world, graph, 'server', 'thing');
+    const thing = world.kinds.get('thing')!;
+    const { observe, converge } = thing;
+    const refused = (call: string) => {
+      const error = Object.assign(new Error('Rate exceeded'), { name: 'ThrottlingException' });
+      noteCall(error, call);
+      return error;
+    };
+    thing.converge = () => Promise.reject(refused('elasticloadbalancing:CreateTargetGroup'));
+    await once(world, rows, 'one', graph);
+    world.tick(5);
+    thing.converge = async (...given) => {
+      await converge(...given);
+      throw refused('elasticloadbalancing:ModifyTargetGroupAttributes');
+    };
+    await once(world, rows, 'one', graph);
+    assert.equal(world.writes, 1);
+    world.tick(10);
+    thing.observe = () => Promise.reject(new NotOurs('exists and is not ours: "server": it lacks the tag'));
+    const early = await once(world, rows, 'one', graph);
+    assert.deepEqual(early.rows[0]!.state, { state: 'waiting', message: 'asked for, not there yet' });
+    Object.assign(thing, { observe, converge });
+    assert(await settle(world, rows, 'one', graph, 50));
   });
 
   test('nor by a new generation that wants the same; one that wants something else asks for that', async () => {

@@ -90,9 +90,16 @@ export const isDenied = (error: unknown): boolean => DENIED.test(codeOf(error));
 /** Asked too often: the same call may succeed in a moment. */
 export const isThrottled = (error: unknown): boolean => THROTTLED.test(codeOf(error));
 /** AWS neither did it nor refused it, as far as we know: the answer was lost, or AWS failed. */
-export const isUnanswered = (error: unknown): boolean =>
+const isUnanswered = (error: unknown): boolean =>
   NETWORK.test(codeOf(error)) ||
   ((error as { $metadata?: { httpStatusCode?: number } } | null)?.$metadata?.httpStatusCode ?? 0) >= 500;
+/** What makes the resource itself; what follows sets it up. */
+const MAKES = /:(?:Create|Register|Restore)/;
+/** Of a creation that ended in this: no answer came, or it was a later call of its that AWS refused. */
+export function mayHaveMade(error: unknown): boolean {
+  const call = error instanceof Error ? calls.get(error) : undefined;
+  return isUnanswered(error) || (call !== undefined && !MAKES.test(call));
+}
 /** The session itself is no longer accepted: another one may be. */
 export const isSessionLost = (error: unknown): boolean => SESSION.test(codeOf(error));
 
