@@ -23,7 +23,14 @@ import { conceal, errorsIn, firstFailure, lastWords, type Watched } from '../../
 import { securityGroup } from '../../services/reconciler/kinds/security-group.ts';
 import { targetGroup } from '../../services/reconciler/kinds/target-group.ts';
 import { taskDefinition } from '../../services/reconciler/kinds/task-definition.ts';
-import { causeOf, crashOf, sentenceOf, type Retry, type Told } from '../../services/reconciler/kinds/verdict.ts';
+import {
+  causeOf,
+  crashOf,
+  listening,
+  sentenceOf,
+  type Retry,
+  type Told,
+} from '../../services/reconciler/kinds/verdict.ts';
 import type { Cx, Kind } from '../../services/reconciler/resource.ts';
 import type { Rehearsal } from '../../services/rehearsal/index.ts';
 import { eventually } from '../support/eventually.ts';
@@ -291,7 +298,7 @@ const ENDS: readonly {
     events: [
       `(service x) (port 8000) is unhealthy in (target-group ${GROUP}) due to (reason Health checks failed with these codes: [503]).`,
     ],
-    retry: 'once',
+    retry: 'ecs',
     why: 'the health check failed: "GET /ok": Health checks failed with these codes: [503]; look at why it is not well',
   },
   {
@@ -302,7 +309,7 @@ const ENDS: readonly {
       `(service x) (task 0b69d5c0d6554695) (port 8000) is unhealthy in (target-group ${GROUP}) due to (reason Request timed out).`,
       `(service x) (task ca675154981d4ebd81b7a97747141a2e) (port 8000) is unhealthy in (target-group ${GROUP}) due to (reason Health checks failed with these codes: [404]).`,
     ],
-    retry: 'useless',
+    retry: 'once',
     why: 'the health check failed: "GET /ok": Health checks failed with these codes: [404]; the server has to answer it with 200, without asking who is there',
   },
   {
@@ -310,7 +317,7 @@ const ENDS: readonly {
     from: 'https://github.com/hackforla/CivicTechJobs/issues/436',
     task: exited({ exitCode: 143 }, UNHEALTHY),
     events: [`(service x) (port 8000) is unhealthy in (target-group ${GROUP}) due to (reason Health checks failed).`],
-    retry: 'once',
+    retry: 'ecs',
     why: 'the port is not opened: "8000": nothing answered "GET /ok" there; let the server listen on 0.0.0.0 and on the port that PORT says',
   },
   {
@@ -318,7 +325,7 @@ const ENDS: readonly {
     from: 'https://github.com/aws/copilot-cli/issues/4838',
     task: exited({ exitCode: 143 }, UNHEALTHY),
     events: [`(service x) (port 80) is unhealthy in (target-group ${GROUP}) due to (reason Request timed out).`],
-    retry: 'once',
+    retry: 'ecs',
     why: 'the health check failed: "GET /ok": Request timed out; look at why it does not answer in time',
   },
   {
@@ -328,6 +335,67 @@ const ENDS: readonly {
       { exitCode: 143 },
       { stopCode: 'ServiceSchedulerInitiated', stoppedReason: 'Task failed container health checks' },
     ),
+    retry: 'ecs',
+  },
+  {
+    end: 'another task answers wrongly, which may be one of the revision that served',
+    from: 'https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-event-messages-list.html',
+    task: exited({ exitCode: 143 }, UNHEALTHY),
+    events: [
+      `(service x) (task 0b69d5c0d6554695) (port 8000) is unhealthy in (target-group ${GROUP}) due to (reason Health checks failed with these codes: [401]).`,
+    ],
+    retry: 'ecs',
+    why: `the health check failed: "GET /ok": Task failed ELB health checks in (target-group ${GROUP}); look at why it is not well`,
+  },
+  {
+    end: 'it wants to know who asks',
+    from: 'https://docs.aws.amazon.com/elasticloadbalancing/latest/application/target-group-health-checks.html',
+    task: exited({ exitCode: 143 }, UNHEALTHY),
+    events: [
+      `(service x) (port 8000) is unhealthy in (target-group ${GROUP}) due to (reason Health checks failed with these codes: [401]).`,
+    ],
+    retry: 'useless',
+  },
+  {
+    end: 'what stands in front of a server answers before that one has started',
+    from: 'https://docs.aws.amazon.com/elasticloadbalancing/latest/application/target-group-health-checks.html',
+    task: exited({ exitCode: 143 }, UNHEALTHY),
+    events: [
+      `(service x) (port 8000) is unhealthy in (target-group ${GROUP}) due to (reason Health checks failed with these codes: [401, 503]).`,
+    ],
+    retry: 'ecs',
+  },
+  {
+    end: 'a layer that the storage does not find for a moment',
+    from: 'https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_cannot_pull_image.html',
+    task: notStarted(
+      'CannotPullContainerError: httpReadSeeker: failed open: content at https://prod.s3.us-east-1.amazonaws.com/layer not found: not found',
+    ),
+    retry: 'once',
+  },
+  {
+    end: 'a registry that asks to slow down in the words of HTTP alone',
+    from: 'https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_cannot_pull_image.html',
+    task: notStarted(
+      `CannotPullContainerError: failed to resolve ref ${ECR}/agent@sha256:1: unexpected status code: 429 Too Many Requests, context deadline exceeded`,
+    ),
+    retry: 'ecs',
+  },
+  {
+    end: 'a registry that is not well',
+    from: 'https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_cannot_pull_image.html',
+    task: notStarted(
+      `CannotPullContainerError: failed to resolve ref ${ECR}/agent@sha256:1: unexpected status from HEAD request: 503 Service Unavailable`,
+    ),
+    retry: 'ecs',
+  },
+  {
+    end: "a file of the platform's own that is missing",
+    from: 'https://docs.aws.amazon.com/AmazonECS/latest/developerguide/stopped-task-error-codes.html',
+    task: notStarted('Task failed to start', {
+      reason:
+        'CannotStartContainerError: failed to create shim task: open /run/containerd/x/config.json: no such file or directory',
+    }),
     retry: 'once',
   },
   {
@@ -386,7 +454,7 @@ for (const { end, from, log, retry, why } of [
       'Review your configuration settings and try again. If issues persist, contact support for assistance.',
       '[error    ] Application startup failed. Exiting.',
     ],
-    retry: 'useless',
+    retry: 'once',
     why: /^the server refuses its licence: "LANGGRAPH_CLOUD_LICENSE_KEY", "LANGSMITH_API_KEY"; give one of them/,
   },
   {
@@ -407,7 +475,7 @@ for (const { end, from, log, retry, why } of [
       `${TRACEBACK}\nhttpx.ConnectError: [Errno -2] Name or service not known`,
       `${TRACEBACK}\nValueError: License verification failed. Please ensure proper configuration:`,
     ],
-    retry: 'once',
+    retry: 'ecs',
     why: /^the server refuses its licence: .*; let the tasks reach the licence server$/,
   },
   {
@@ -416,14 +484,14 @@ for (const { end, from, log, retry, why } of [
     log: [
       `${TRACEBACK}\npsycopg.OperationalError: connection failed: connection to server at "10.0.1.5", port 5432 failed: Connection refused`,
     ],
-    retry: 'once',
+    retry: 'ecs',
     why: /^the database cannot be reached: "PostgreSQL"; look at its address and its firewall$/,
   },
   {
     end: 'PostgreSQL behind a firewall',
     from: 'https://www.psycopg.org/psycopg3/docs/api/errors.html',
     log: [`${TRACEBACK}\npsycopg.errors.ConnectionTimeout: connection timeout expired`],
-    retry: 'once',
+    retry: 'ecs',
     why: /^the database cannot be reached: "PostgreSQL"; /,
   },
   {
@@ -432,7 +500,7 @@ for (const { end, from, log, retry, why } of [
     log: [
       `${TRACEBACK}\nredis.exceptions.ConnectionError: Error 111 connecting to cache.local:6379. Connection refused.`,
     ],
-    retry: 'once',
+    retry: 'ecs',
     why: /^the database cannot be reached: "Redis"; /,
   },
   {
@@ -441,6 +509,51 @@ for (const { end, from, log, retry, why } of [
     log: ['psycopg.OperationalError: FATAL:  password authentication failed for user "langgraph"'],
     retry: 'once',
     why: /^the database refuses the server: "PostgreSQL"; look at its user, password and name$/,
+  },
+  {
+    end: 'PostgreSQL that is starting',
+    from: 'https://www.postgresql.org/docs/current/server-start.html',
+    log: [`${TRACEBACK}\npsycopg.OperationalError: connection failed: FATAL:  the database system is starting up`],
+    retry: 'ecs',
+    why: /^the database is not ready: "PostgreSQL"; /,
+  },
+  {
+    end: 'PostgreSQL that is full of the other revision',
+    from: 'https://www.postgresql.org/docs/current/runtime-config-connection.html',
+    log: ['asyncpg.exceptions.TooManyConnectionsError: sorry, too many clients already'],
+    retry: 'ecs',
+    why: /^the database is not ready: "PostgreSQL"; /,
+  },
+  {
+    end: 'a migration that another task is at',
+    from: 'https://www.postgresql.org/docs/current/runtime-config-client.html',
+    log: ['psycopg.errors.LockNotAvailable: canceling statement due to lock timeout'],
+    retry: 'ecs',
+    why: /^the database is not ready: "PostgreSQL"; /,
+  },
+  {
+    end: 'Redis that reads its data',
+    from: 'https://redis.io/docs/latest/operate/oss_and_stack/management/troubleshooting/',
+    log: ['redis.exceptions.BusyLoadingError: LOADING Redis is loading the dataset in memory'],
+    retry: 'ecs',
+    why: /^the database is not ready: "Redis"; /,
+  },
+  {
+    end: 'a licence server that is not well',
+    from: 'https://github.com/langchain-ai/langgraph/issues/2937',
+    log: [
+      "httpx.HTTPStatusError: Server error '503 Service Unavailable' for url",
+      'ValueError: License verification failed. Please ensure proper configuration:',
+    ],
+    retry: 'ecs',
+    why: /; let the tasks reach the licence server$/,
+  },
+  {
+    end: 'a warning about a licence long before',
+    from: 'https://github.com/langchain-ai/langgraph-studio/issues/11',
+    log: ['Error: License key is not valid: no tracing', ...[1, 2, 3, 4, 5].map((n) => `RuntimeError: ${n}`)],
+    retry: 'once',
+    why: /^the server crashed: /,
   },
   {
     end: 'a module that is not in the image',
@@ -478,6 +591,32 @@ for (const { end, from, log, retry, why } of [
   });
 }
 
+const unopened = causeOf(exited({ exitCode: 143 }, UNHEALTHY), {
+  ...told,
+  events: [`(service x) (port 8000) is unhealthy in (target-group ${GROUP}) due to (reason Health checks failed).`],
+})!;
+for (const { says, retry, at } of [
+  { says: ['applying migrations'], retry: 'ecs' },
+  { says: [], retry: 'ecs' },
+  { says: ['INFO:     Uvicorn running on http://0.0.0.0:8000 (Press CTRL+C to quit)'], retry: 'ecs' },
+  {
+    says: ['INFO:     Uvicorn running on http://0.0.0.0:8123 (Press CTRL+C to quit)'],
+    retry: 'once',
+    at: '0.0.0.0:8123',
+  },
+  { says: ['INFO:     Uvicorn running on http://127.0.0.1:8000'], retry: 'once', at: '127.0.0.1:8000' },
+  { says: ['[INFO] Listening at: http://127.0.0.1:8000 (7)'], retry: 'once', at: '127.0.0.1:8000' },
+  { says: ['Running on http://[::1]:8000'], retry: 'once', at: '[::1]:8000' },
+  { says: ['Server listening on port 3000'], retry: 'once', at: '*:3000' },
+  { says: ['metrics: listening on 0.0.0.0:9090', 'listening on 0.0.0.0:8000'], retry: 'ecs' },
+  { says: ['started a worker at 12:30'], retry: 'ecs' },
+])
+  test(`a port that is not opened, while the log says ${JSON.stringify(says)}`, () => {
+    const cause = listening(unopened, says, 8000);
+    assert.equal(cause.retry, retry);
+    if (at !== undefined) assert.equal(cause.which, `"8000": it listens on "${at}"`);
+  });
+
 /** Seconds of a rollout. */
 const after = (seconds: number): Date => new Date(Date.UTC(2026, 0, 1) + seconds * 1000);
 const ROLLOUT = 'ecs-svc/1';
@@ -497,18 +636,28 @@ const unreadable = notStarted(`${FETCHING}ResourceNotFoundException: Secrets Man
 const foreign = (task: Task): Task => ({ ...task, startedBy: 'ecs-svc/0' });
 
 /** ECS and CloudWatch Logs as they answer; `asked` is what they were asked. */
-function answering(state: { service?: Service; stopped?: Task[]; running?: Task[]; log?: string[] }) {
+function answering(state: {
+  service?: Service;
+  stopped?: Task[];
+  running?: Task[];
+  log?: string[];
+  earlier?: string[];
+}) {
   const asked: string[] = [];
   const tasks = [...(state.stopped ?? []), ...(state.running ?? [])];
   const send = async (command: { constructor: { name: string }; input: unknown }): Promise<unknown> => {
     const name = command.constructor.name.replace('Command', '');
     asked.push(name);
-    const input = command.input as { desiredStatus?: string; tasks?: string[] };
+    const input = command.input as { desiredStatus?: string; tasks?: string[]; logStreamName?: string };
     if (name === 'DescribeServices') return { services: [state.service] };
     if (name === 'ListTasks')
       return { taskArns: (input.desiredStatus === 'STOPPED' ? state.stopped : state.running)?.map((t) => t.taskArn) };
     if (name === 'DescribeTasks') return { tasks: tasks.filter((task) => input.tasks!.includes(task.taskArn!)) };
-    if (name === 'GetLogEvents') return { events: (state.log ?? []).map((message) => ({ message })) };
+    if (name === 'GetLogEvents') {
+      const isFirst = (input.logStreamName ?? '').endsWith(state.stopped?.[0]?.taskArn?.split('/').at(-1) ?? '');
+      const lines = (isFirst ? state.earlier : state.log) ?? state.log ?? [];
+      return { events: lines.map((message) => ({ message })) };
+    }
     if (name === 'DescribeTargetHealth')
       return {
         TargetHealthDescriptions: [{ TargetHealth: { State: 'initial', Reason: 'Elb.InitialHealthChecking' } }],
@@ -526,7 +675,7 @@ const WATCHED: Watched = {
   container: { name: 'server', port: 8000, logGroup: '/x' },
 };
 
-for (const { stream, stopped, running = [], log = [], verdict } of [
+for (const { stream, stopped, running = [], log = [], earlier = log, events = [], verdict } of [
   { stream: 'nothing has ended', stopped: [], verdict: undefined },
   { stream: 'one crash may be bad luck', stopped: [ran(0, 10, crashed)], verdict: false },
   {
@@ -543,6 +692,55 @@ for (const { stream, stopped, running = [], log = [], verdict } of [
   {
     stream: 'tries end in the same way while one that ran before still does',
     stopped: [ran(0, 10, crashed), ran(12, 20, crashed)],
+    running: [{ ...ran(0, 0, {}), lastStatus: 'RUNNING' }],
+    verdict: false,
+  },
+  {
+    stream: 'crashes with other exit codes are others',
+    stopped: [ran(0, 10, exited({ exitCode: 3 })), ran(12, 20, crashed)],
+    verdict: false,
+  },
+  {
+    stream: 'a slow start is for ECS to judge, however often',
+    stopped: [0, 200].map((n) => ran(n, n + 125, exited({ exitCode: 143 }, UNHEALTHY))),
+    verdict: false,
+  },
+  {
+    stream: 'one that says where else it listens has not been slow',
+    stopped: [0, 200].map((n) => ran(n, n + 125, exited({ exitCode: 143 }, UNHEALTHY))),
+    events: [`(service x) (port 8000) is unhealthy in (target-group ${GROUP}) due to (reason Health checks failed).`],
+    log: ['Uvicorn running on http://127.0.0.1:8000'],
+    verdict: true,
+  },
+  {
+    stream: 'once is not enough for that either',
+    stopped: [ran(0, 125, exited({ exitCode: 143 }, UNHEALTHY))],
+    events: [`(service x) (port 8000) is unhealthy in (target-group ${GROUP}) due to (reason Health checks failed).`],
+    log: ['Uvicorn running on http://127.0.0.1:8000'],
+    verdict: false,
+  },
+  {
+    stream: 'a database that is starting is met twice',
+    stopped: [ran(0, 10, crashed), ran(12, 20, crashed)],
+    log: ['psycopg.OperationalError: FATAL:  the database system is starting up'],
+    verdict: false,
+  },
+  {
+    stream: 'the first met a database that was starting, and the second crashed by itself',
+    stopped: [ran(0, 10, crashed), ran(12, 20, crashed)],
+    log: ['KeyError: X'],
+    earlier: ['psycopg.OperationalError: FATAL:  the database system is starting up'],
+    verdict: false,
+  },
+  {
+    stream: 'tries end in the same way while one that began between them runs for longer than they did',
+    stopped: [ran(0, 10, crashed), ran(20, 28, crashed)],
+    running: [{ ...ran(11, 0, {}), lastStatus: 'RUNNING' }],
+    verdict: false,
+  },
+  {
+    stream: 'what no retry can help does not happen to another task of it',
+    stopped: [ran(5, 10, exited({ exitCode: 127 }))],
     running: [{ ...ran(0, 0, {}), lastStatus: 'RUNNING' }],
     verdict: false,
   },
@@ -600,10 +798,19 @@ for (const { stream, stopped, running = [], log = [], verdict } of [
     stopped: [foreign(ran(0, 10, crashed)), foreign(ran(12, 20, crashed))],
     verdict: undefined,
   },
-] as { stream: string; stopped: Task[]; running?: Task[]; log?: string[]; verdict?: boolean }[])
+] as {
+  stream: string;
+  stopped: Task[];
+  running?: Task[];
+  log?: string[];
+  /** Of the first task. */
+  earlier?: string[];
+  events?: string[];
+  verdict?: boolean;
+}[])
   test(`a stream of ends: ${stream}`, async () => {
-    const { aws } = answering({ stopped, running, log });
-    assert.equal((await firstFailure(aws, WATCHED))?.isCertain, verdict);
+    const { aws } = answering({ stopped, running, log, earlier });
+    assert.equal((await firstFailure(aws, { ...WATCHED, events }))?.isCertain, verdict);
   });
 
 const SERVICE: Service = {

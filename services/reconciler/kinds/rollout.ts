@@ -8,7 +8,7 @@ import { DescribeTargetHealthCommand } from '@aws-sdk/client-elastic-load-balanc
 import type { Account } from '../aws/account.ts';
 import { explain, hasCode, isDenied } from '../aws/errors.ts';
 import { familyOf, logStreamOf } from './task-definition.ts';
-import { causeOf, crashOf, sentenceOf, tidy, type Cause, type Container, type Told } from './verdict.ts';
+import { causeOf, crashOf, listening, sentenceOf, tidy, type Cause, type Container, type Told } from './verdict.ts';
 
 export interface Watched extends Told {
   readonly clusterArn: string;
@@ -43,19 +43,41 @@ export interface Failure {
 
 /**
  * The first cause that no retry can help, else the latest. One that may have been bad luck becomes certain when a task
- * that was started after the first one's end has ended likewise, while none that ran before that end still does.
+ * that was started after the first one's end has ended likewise. None is certain while a task of the rollout runs for
+ * longer than that one did: not all of them end so.
  */
 export async function firstFailure(aws: Account, service: Watched): Promise<Failure | undefined> {
   const failed = await failedTasks(aws, service);
   const told = failed.find(({ cause }) => cause.retry === 'useless') ?? failed[0];
   if (told === undefined) return undefined;
   const { cause, why } = await explained(aws, service, told);
-  if (cause.retry !== 'once') return { why, isCertain: cause.retry === 'useless' };
-  const before = failed.find(
-    (other) => other.cause.cause === told.cause.cause && ended(other.task) <= created(told.task),
-  );
-  return { why, isCertain: before !== undefined && !(await holdsOut(aws, service, ended(before.task))) };
+  const mayBe =
+    cause.retry === 'useless' || (cause.retry === 'once' && (await isAgain(aws, service, failed, told, cause)));
+  return { why, isCertain: mayBe && !(await holdsOut(aws, service, told.task)) };
 }
+
+/** Whether a task ended for the same cause before this one was started, by what their logs say, too. */
+async function isAgain(
+  aws: Account,
+  service: Watched,
+  failed: readonly Failed[],
+  { task, cause: asECSSays }: Failed,
+  cause: Cause,
+): Promise<boolean> {
+  const before = failed.find(
+    (other) =>
+      other.cause.cause === asECSSays.cause &&
+      exitOf(other.task, service) === exitOf(task, service) &&
+      ended(other.task) <= created(task),
+  );
+  return before !== undefined && (await explained(aws, service, before)).cause.cause === cause.cause;
+}
+
+/** Of a task that ended by itself. */
+const exitOf = ({ stopCode, containers }: Task, { container }: Watched): number | undefined =>
+  stopCode === 'EssentialContainerExited'
+    ? containers?.find(({ name }) => name === container.name)?.exitCode
+    : undefined;
 
 /** Of a rollout that ECS has given up. */
 export async function whyTasksStopped(aws: Account, service: Watched): Promise<string> {
@@ -91,10 +113,13 @@ async function tasksOf(aws: Account, service: Watched, desiredStatus: 'RUNNING' 
 const created = (task: Task): number => task.createdAt?.getTime() ?? 0;
 const ended = (task: Task): number => (task.stoppingAt ?? task.stoppedAt ?? task.createdAt)?.getTime() ?? 0;
 
-/** Whether a task of the rollout ran already then, and still does: not all of them end so. */
-async function holdsOut(aws: Account, service: Watched, then: number): Promise<boolean> {
+/** Whether a task of the rollout has run for longer than this one did, and still does. */
+async function holdsOut(aws: Account, service: Watched, task: Task): Promise<boolean> {
+  const lived = task.startedAt === undefined ? 0 : ended(task) - task.startedAt.getTime();
   const running = await tasksOf(aws, service, 'RUNNING');
-  return running.some((task) => task.lastStatus === 'RUNNING' && (task.startedAt?.getTime() ?? Infinity) < then);
+  return running.some(
+    ({ lastStatus, startedAt }) => lastStatus === 'RUNNING' && ended(task) - (startedAt?.getTime() ?? Infinity) > lived,
+  );
 }
 
 /** What the balancer says of a target that it finds unhealthy, while ECS still waits for it; '' for none. */
@@ -118,7 +143,10 @@ async function explained(
   if (!cause.logs) return { cause, why: sentenceOf(cause, '') };
   const lines = await logOf(aws, service, task);
   if (typeof lines === 'string') return { cause, why: sentenceOf(cause, `; the logs cannot be read: ${lines}`) };
-  const refined = cause.cause === 'the server crashed' ? crashOf(cause, errorsIn(lines)) : cause;
+  const refined =
+    cause.cause === 'the server crashed'
+      ? crashOf(cause, errorsIn(lines))
+      : listening(cause, lines, service.container.port);
   if (service.container.discreet) {
     const more = '; its log says more, and is not quoted: the values of referenced secrets may be in it';
     return { cause: refined, why: sentenceOf(refined, lines.length > 0 ? more : '') };

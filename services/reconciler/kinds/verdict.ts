@@ -83,18 +83,25 @@ const RULES: readonly Rule[] = [
     retry: 'useless',
   },
   {
+    when: /too ?many ?requests|rate limit|Rate exceeded|Throttl|RequestLimitExceeded|SlowDown/i,
+    cause: 'AWS or the registry asks to slow down',
+    which: rest,
+    next: 'nothing is to be done but to wait',
+    retry: 'ecs',
+  },
+  {
+    when: both(PULL, /\b50[0-4] [A-Z]|TLS handshake timeout|unexpected EOF|connection reset|connection refused/),
+    cause: 'the registry does not answer',
+    which: image,
+    next: 'nothing is to be done but to wait',
+    retry: 'ecs',
+  },
+  {
     when: /connection issue between the task|i\/o timeout|context deadline|RequestCanceled|no such host/i,
     cause: 'the task does not get out of its subnet',
     which: rest,
     next: 'look at the NAT gateway, the routes, the endpoints and the security groups',
     retry: 'once',
-  },
-  {
-    when: /toomanyrequests|rate limit|Rate exceeded|Throttl|TooManyRequests|RequestLimitExceeded/i,
-    cause: 'AWS or the registry asks to slow down',
-    which: rest,
-    next: 'nothing is to be done but to wait',
-    retry: 'ecs',
   },
   {
     when: /descriptor (matching|for) platform/i,
@@ -111,7 +118,11 @@ const RULES: readonly Rule[] = [
     retry: 'once',
   },
   {
-    when: both(PULL, /not found|manifest unknown|does not exist|no such image/),
+    // Its manifest: of a layer, AWS's storage may say so for a moment.
+    when: both(
+      PULL,
+      /failed to resolve ref .*: not found|manifest unknown|(repository|image) .*does not exist|no such image/,
+    ),
     cause: 'the image cannot be pulled',
     which: image,
     next: 'push it again, or name one that is there',
@@ -184,7 +195,7 @@ const RULES: readonly Rule[] = [
     retry: 'once',
   },
   {
-    when: /exec format error|executable file not found|no such file or directory|no command specified/i,
+    when: /exec format error|executable file not found|exec:? [^]*no such file or directory|no command specified/i,
     cause: 'the image cannot be run',
     which: image,
     next: 'mend its entrypoint, and build it for linux/amd64',
@@ -255,9 +266,13 @@ export function causeOf(task: Task, told: Told): Cause | undefined {
   };
 }
 
-/** ECS counts a check only after the grace, and stops a task that then fails it. */
+/**
+ * ECS counts a check only after the grace, and stops a task that then fails it. That may be a slow start: a migration
+ * that takes longer than the grace, imports on a busy host. The next task may find it done, so it is ECS's to judge,
+ * but for answers that no start gives.
+ */
 function unhealthy(task: Task, stopped: string, { container, healthPath, events }: Told): Cause {
-  const one = { cause: 'the health check failed', retry: 'once', logs: true } as const;
+  const one = { cause: 'the health check failed', retry: 'ecs', logs: true } as const;
   if (/container health check/i.test(stopped)) {
     return { ...one, which: `${quoted(container.name)}: the container's own check`, next: 'look at its log' };
   }
@@ -266,33 +281,76 @@ function unhealthy(task: Task, stopped: string, { container, healthPath, events 
     const why = found(/is unhealthy in .*?due to \(reason:? ?(.*?)\)\.?$/i, event);
     return why === undefined ? [] : [{ event, why: why.replace(/\.$/, '') }];
   });
-  const why = (said.find(({ event }) => id !== '' && event.includes(id)) ?? said[0])?.why ?? stopped;
-  return { ...one, ...probed(why, container, healthPath ?? '/') };
+  // Some of AWS's events name no task. What is said of another one may be of the revision that served.
+  const its = said.find(({ event }) => id !== '' && event.includes(id)) ?? said.find(({ event }) => !NAMES.test(event));
+  return { ...one, ...probed(its?.why ?? stopped, container, healthPath ?? '/') };
 }
+
+const NAMES = /\((task|instance) /;
+/** Where else it is, or who is asking: what a server that has started says, and goes on saying. */
+const ANSWERED = (code: number): boolean => (code >= 300 && code < 400) || [401, 403, 405].includes(code);
 
 /** What the balancer says of a target that failed its check: the answer's code, or that there was none. */
 function probed(why: string, { port }: Container, path: string): Pick<Cause, 'cause' | 'which' | 'next' | 'retry'> {
-  const code = Number(found(/codes?: \[?(\d{3})/i, why));
+  const codes = (found(/codes?: \[?([\d, ]+)/i, why)?.match(/\d{3}/g) ?? []).map(Number);
   const cause = 'the health check failed';
-  if (code >= 300 && code < 500 && ![408, 425, 429].includes(code)) {
+  if (codes.length > 0 && codes.every((code) => ANSWERED(code) || code === 404)) {
     const next = 'the server has to answer it with 200, without asking who is there';
-    return { cause, which: `${quoted(`GET ${path}`)}: ${why}`, next, retry: 'useless' };
+    // What stands in front of a server may answer 404 until that one has started.
+    const retry = codes.every(ANSWERED) ? 'useless' : 'once';
+    return { cause, which: `${quoted(`GET ${path}`)}: ${why}`, next, retry };
   }
   if (/^Health checks failed$/i.test(why) && port !== undefined) {
     return {
-      cause: 'the port is not opened',
+      cause: UNOPENED,
       which: `${quoted(String(port))}: nothing answered "GET ${path}" there`,
       next: 'let the server listen on 0.0.0.0 and on the port that PORT says',
-      retry: 'once',
+      retry: 'ecs',
     };
   }
   const next = /timed out/i.test(why) ? 'look at why it does not answer in time' : 'look at why it is not well';
-  return { cause, which: `${quoted(`GET ${path}`)}: ${why}`, next, retry: 'once' };
+  return { cause, which: `${quoted(`GET ${path}`)}: ${why}`, next, retry: 'ecs' };
 }
 
-const LICENCE = /licen[cs]e verification failed|licen[cs]e key (is not valid|is invalid|has expired|is expired)/i;
-const NO_LICENCE = /no (enterprise )?licen[cs]e key or langsmith api key|invalid licen[cs]e/i;
-const CUT_OFF = /ConnectError|ConnectTimeout|ConnectionError|Name or service not known|getaddrinfo|timed out/i;
+const UNOPENED = 'the port is not opened';
+/** As uvicorn, gunicorn, hypercorn, Flask, Node and our images say it. */
+const LISTENS =
+  /\b(?:running|listening|serving|started)\b.*?\b(?:on|at)\b:?\s.*?(?:(\d{1,3}(?:\.\d{1,3}){3}|localhost|\[[\da-f:]*\]|\*|::1?):|port:? )(\d{2,5})\b/i;
+const LOOPBACK = /^(127\.|localhost$|\[?::1\]?$)/i;
+
+/**
+ * What a task that was stopped for its health check says of where it listens. One that listens elsewhere has not been
+ * slow: when the next one does so, too, waiting does not help.
+ */
+export function listening(unhealthy: Cause, lines: readonly string[], port: number | undefined): Cause {
+  if (unhealthy.cause !== UNOPENED || port === undefined) return unhealthy;
+  const said = lines.flatMap((line) => {
+    const [, host = '*', its] = LISTENS.exec(line) ?? [];
+    return its === undefined ? [] : [{ at: `${host}:${its}`, isHeard: Number(its) === port && !LOOPBACK.test(host) }];
+  });
+  if (said.length === 0 || said.some(({ isHeard }) => isHeard)) return unhealthy;
+  return { ...unhealthy, which: `${quoted(String(port))}: it listens on ${quoted(said.at(-1)!.at)}`, retry: 'once' };
+}
+
+const UNVERIFIED = /licen[cs]e verification failed/i;
+const UNLICENSED =
+  /licen[cs]e key (is not valid|is invalid|has expired|is expired)|no (enterprise )?licen[cs]e key or langsmith api key|invalid licen[cs]e/i;
+/** The licence server was not reached, or is not well. */
+const CUT_OFF =
+  /Connect(ion)?(Error|Timeout|Reset)|ReadTimeout|Protocol ?Error|Name or service not known|name resolution|getaddrinfo|timed out|ECONN|\b(429|50\d)\b/i;
+/** Of the end of a log: what stands earlier may have been a warning. */
+const LAST_ERRORS = 5;
+/** What databases say while they start, fail over or are full, and what two rollouts get from one another: it passes. */
+const PASSES = new RegExp(
+  [
+    'the database system is (starting up|shutting down|in recovery mode|not yet accepting connections)',
+    'terminating connection due to|in a read-only transaction|READONLY You can',
+    'too many (clients|connections)|connection slots are reserved|max number of clients reached',
+    'LOADING Redis|MASTERDOWN|CLUSTERDOWN|TRYAGAIN',
+    'deadlock detected|lock timeout|could not (obtain lock|serialize access)',
+  ].join('|'),
+  'i',
+);
 const REFUSED = new RegExp(
   [
     'connection (to server .* )?(was )?(refused|reset|timed out)',
@@ -306,7 +364,7 @@ const REFUSED = new RegExp(
 );
 const LOCKED_OUT =
   /password authentication failed|WRONGPASS|NOAUTH|no pg_hba\.conf entry|(database|role) "[^"]*" does not exist/i;
-const REDIS = /redis|6379|WRONGPASS|NOAUTH/i;
+const REDIS = /redis|6379|WRONGPASS|NOAUTH|READONLY You|LOADING|MASTERDOWN|CLUSTERDOWN|max number of clients/i;
 const POSTGRES = /psycopg|postgres|asyncpg|5432|PoolTimeout|OperationalError|pg_hba|password authentication/i;
 const UNLOADABLE =
   /^(ModuleNotFoundError|ImportError|SyntaxError|IndentationError)\b|Cannot find (module|package)|ERR_MODULE_NOT_FOUND/;
@@ -318,7 +376,8 @@ const UNLOADABLE =
  */
 export function crashOf(crash: Cause, errors: readonly string[]): Cause {
   const whole = errors.join('\n');
-  if (LICENCE.test(whole) || NO_LICENCE.test(whole)) {
+  const end = errors.slice(-LAST_ERRORS).join('\n');
+  if (UNVERIFIED.test(end) || UNLICENSED.test(end)) {
     const isCutOff = CUT_OFF.test(whole);
     return {
       ...crash,
@@ -327,26 +386,36 @@ export function crashOf(crash: Cause, errors: readonly string[]): Cause {
       next: isCutOff
         ? 'let the tasks reach the licence server'
         : 'give one of them a value that the licence server accepts',
-      retry: isCutOff ? 'once' : 'useless',
+      retry: isCutOff ? 'ecs' : UNLICENSED.test(end) ? 'useless' : 'once',
     };
   }
   const last = errors.at(-1) ?? '';
   if (/exec format error/i.test(whole)) {
     return { ...crash, cause: 'the image cannot be run', next: 'build it for linux/amd64', retry: 'useless' };
   }
-  const database = errors.findLast((line) => (REFUSED.test(line) || LOCKED_OUT.test(line)) && isOfDatabase(line));
+  const database = errors.findLast(isOfDatabase);
   if (database !== undefined) {
     const which = quoted(REDIS.test(database) ? 'Redis' : 'PostgreSQL');
-    return LOCKED_OUT.test(database)
-      ? { ...crash, cause: 'the database refuses the server', which, next: 'look at its user, password and name' }
-      : { ...crash, cause: 'the database cannot be reached', which, next: 'look at its address and its firewall' };
+    if (PASSES.test(database))
+      return {
+        ...crash,
+        cause: 'the database is not ready',
+        which,
+        next: 'look at its load and its events',
+        retry: 'ecs',
+      };
+    if (LOCKED_OUT.test(database))
+      return { ...crash, cause: 'the database refuses the server', which, next: 'look at its user, password and name' };
+    const next = 'look at its address and its firewall';
+    return { ...crash, cause: 'the database cannot be reached', which, next, retry: 'ecs' };
   }
   if (UNLOADABLE.test(last))
     return { ...crash, next: 'mend the image: what it runs cannot be loaded', retry: 'useless' };
   return crash;
 }
 
-const isOfDatabase = (line: string): boolean => REDIS.test(line) || POSTGRES.test(line);
+const isOfDatabase = (line: string): boolean =>
+  PASSES.test(line) || ((REFUSED.test(line) || LOCKED_OUT.test(line)) && (REDIS.test(line) || POSTGRES.test(line)));
 
 /** Without AWS's own class of the error in front, which says the same. */
 const detail = (text: string): string =>
