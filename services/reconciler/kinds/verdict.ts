@@ -336,8 +336,14 @@ const UNVERIFIED = /licen[cs]e verification failed/i;
 const UNLICENSED =
   /licen[cs]e key (is not valid|is invalid|has expired|is expired)|no (enterprise )?licen[cs]e key or langsmith api key|invalid licen[cs]e/i;
 /** The licence server was not reached, or is not well. */
-const CUT_OFF =
-  /Connect(ion)?(Error|Timeout|Reset)|ReadTimeout|Protocol ?Error|Name or service not known|name resolution|getaddrinfo|timed out|ECONN|\b(429|50\d)\b/i;
+const CUT_OFF = new RegExp(
+  [
+    'Connect(ion)?(Error|Timeout|Reset)|ReadTimeout|Protocol ?Error|timed out|ECONN',
+    'Name or service not known|name resolution|getaddrinfo',
+    '\\b(429|50\\d)\\b',
+  ].join('|'),
+  'i',
+);
 /** Of the end of a log: what stands earlier may have been a warning. */
 const LAST_ERRORS = 5;
 /** What databases say while they start, fail over or are full, and what two rollouts get from one another: it passes. */
