@@ -346,7 +346,7 @@ const CUT_OFF = new RegExp(
 );
 /** Of the end of a log: what stands earlier may have been a warning. */
 const LAST_ERRORS = 5;
-/** What databases say while they start, fail over or are full, and what two rollouts get from one another: it passes. */
+/** What databases say while they start, fail over or are full, or hold what another task needs: it passes. */
 const PASSES = new RegExp(
   [
     'the database system is (starting up|shutting down|in recovery mode|not yet accepting connections)',
