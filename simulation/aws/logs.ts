@@ -33,11 +33,14 @@ export class Logs {
   constructor(world: World) {
     this.#world = world;
     this.table
-      .read(DescribeLogGroupsCommand, 'logGroupNamePrefix nextToken', ({ logGroupNamePrefix = '', nextToken }) => {
+      .read(DescribeLogGroupsCommand, 'logGroupNamePrefix nextToken logGroupIdentifiers', (input) => {
+        const { logGroupNamePrefix = '', nextToken, logGroupIdentifiers } = input;
         // A whole name is what is asked for most: there is no need to look through all of them.
         const exact = this.#groups.get(logGroupNamePrefix);
         const all = exact === undefined ? [...this.#groups.values()] : [exact];
-        const found = all.filter(({ name }) => name.startsWith(logGroupNamePrefix));
+        const found = logGroupIdentifiers
+          ? logGroupIdentifiers.map((name) => this.#groups.get(name)).filter((group) => group !== undefined)
+          : all.filter(({ name }) => name.startsWith(logGroupNamePrefix));
         const from = Number(nextToken ?? 0);
         const next = from + PAGE;
         const logGroups = found.slice(from, next).map(({ name, retentionDays, thing }) => ({

@@ -85,10 +85,13 @@ export class Rds {
     this.#ec2 = ec2;
     this.#subnetGroup = subnetGroup;
     this.table
-      .read(DescribeDBInstancesCommand, 'DBInstanceIdentifier MaxRecords Marker', (input) => {
-        const { DBInstanceIdentifier: id, MaxRecords = 100, Marker } = input;
+      .read(DescribeDBInstancesCommand, 'DBInstanceIdentifier MaxRecords Marker Filters', (input) => {
+        const { DBInstanceIdentifier: id, MaxRecords = 100, Marker, Filters = [] } = input;
+        if (Filters.some(({ Name }) => Name !== 'db-instance-id')) throw new NotSimulated('rds: a filter but its id');
         if (id !== undefined) return { DBInstances: [this.#view(this.#find(id))] };
-        const all = [...this.#databases.values()];
+        const all = [...this.#databases.values()].filter((each) =>
+          Filters.every(({ Values }) => Values!.includes(each.id)),
+        );
         const from = Number(Marker ?? 0);
         const DBInstances = all.slice(from, from + MaxRecords).map((each) => this.#view(each));
         return { DBInstances, ...(from + MaxRecords < all.length && { Marker: String(from + MaxRecords) }) };

@@ -4,6 +4,7 @@ import {
   DeleteSecretCommand,
   DescribeSecretCommand,
   ListSecretVersionIdsCommand,
+  ListSecretsCommand,
   PutSecretValueCommand,
   RestoreSecretCommand,
   TagResourceCommand,
@@ -45,6 +46,21 @@ export class Secrets {
     this.#world = world;
     this.table
       .read(DescribeSecretCommand, 'SecretId', ({ SecretId }) => this.#view(this.#find(SecretId)))
+      // A filter's value is the beginning of a name.
+      .read(ListSecretsCommand, 'Filters MaxResults NextToken', ({ Filters = [], MaxResults = 100, NextToken }) => {
+        if (Filters.some(({ Key }) => Key !== 'name')) throw new NotSimulated('secretsmanager: a filter but "name"');
+        const shown = [...this.#byName.values()].filter(
+          ({ name, endsAt }) =>
+            endsAt === null && Filters.every(({ Values }) => Values!.some((value) => name.startsWith(value))),
+        );
+        const from = Number(NextToken ?? 0);
+        const next = from + MaxResults;
+        const SecretList = shown.slice(from, next).map((each) => {
+          const { VersionIdsToStages: SecretVersionsToStages, ...secret } = this.#view(each);
+          return { ...secret, SecretVersionsToStages };
+        });
+        return { SecretList, ...(next < shown.length && { NextToken: String(next) }) };
+      })
       .read(ListSecretVersionIdsCommand, 'SecretId IncludeDeprecated MaxResults NextToken', (input) => {
         const { SecretId, IncludeDeprecated, NextToken } = input;
         if (NextToken !== undefined) throw new NotSimulated('secretsmanager: a page of versions after the first');

@@ -12,10 +12,11 @@ export class Tagging {
   constructor(world: World) {
     this.table.read(
       GetResourcesCommand,
-      'TagFilters ResourcesPerPage PaginationToken ResourceTypeFilters',
-      ({ TagFilters = [], ResourcesPerPage = PAGE, PaginationToken, ResourceTypeFilters }) => {
+      'TagFilters ResourcesPerPage PaginationToken ResourceTypeFilters ResourceARNList',
+      ({ ResourceARNList, TagFilters = [], ResourcesPerPage = PAGE, PaginationToken, ResourceTypeFilters }) => {
         const found: { ResourceARN: string; Tags: { Key: string; Value: string }[] }[] = [];
-        for (const [ResourceARN, tags] of world.index.seen()) {
+        const asked = ResourceARNList?.map((arn) => [arn, world.index.see(arn) ?? {}] as const);
+        for (const [ResourceARN, tags] of asked ?? world.index.seen()) {
           const isMeant = TagFilters.every(({ Key, Values }) => {
             const value = tags[Key ?? ''];
             return value !== undefined && (Values === undefined || Values.length === 0 || Values.includes(value));
