@@ -1,14 +1,14 @@
 /**
- * The control plane is killed at one AWS call each of creating, rolling, failing to roll and deleting a deployment,
- * other ones in each run. `npm run crash` does it at all of them, and compares more.
+ * The control plane is killed at one AWS call each of creating, rolling, failing to roll and deleting a deployment, as
+ * a seed chooses them. `npm run crash` does it at all of them, and compares more.
  */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { shuffled } from '../support/random.ts';
 import { FLOWS, Lane, nameOf, pointOf, type Flow, type Point } from './points.ts';
 
-/** That of a run that failed finds the same calls again. */
-const SEED = Number(process.env['CRASH_SEED'] ?? Math.floor(Math.random() * 1e6));
+/** Another one is another choice of calls; all of them are for `npm run crash`. */
+const SEED = Number(process.env['CRASH_SEED'] ?? 1);
 /** Calls that each of these makes and that make or change something, so often. */
 const CALLS: Readonly<Record<Flow, Readonly<Record<string, number>>>> = {
   create: {
