@@ -56,8 +56,13 @@ async function fill(db: Database, workspaceId: string, number: number, count: nu
   const limits = { databases: count, targetGroupsPerBalancer: count, rulesPerBalancer: count };
   const id = String(470_000_000_000 + number);
   const account = new SimulatedAccount({
-    ...{ id, region: REGION, habits, quotas: limits },
-    ...{ lag: 0, slowness: 0, rates: Infinity },
+    id,
+    region: REGION,
+    habits,
+    quotas: limits,
+    lag: 0,
+    slowness: 0,
+    rates: Infinity,
   });
   const { id: placeId } = (await addPlace(db, { workspaceId, name: id, version: null }))!;
   await changePlace(db, placeId, { outputs: account.place() });
@@ -77,8 +82,14 @@ async function settled(
   const deployment = { id, name, workspaceId };
   const graph = ecs(
     {
-      ...{ deployment, revision: { id: generation, number: 1 }, type: 'dev', databaseTier: null },
-      ...{ source: 'external_docker', references: [], environment: [], retainedSecretVersions: [] },
+      deployment,
+      revision: { id: generation, number: 1 },
+      type: 'dev',
+      databaseTier: null,
+      source: 'external_docker',
+      references: [],
+      environment: [],
+      retainedSecretVersions: [],
       agentAuth: { type: 'noop' },
       image: `agent@sha256:${'1'.repeat(64)}`,
       resources: { cpu: 1, memoryMb: 1024, minScale: 1, maxScale: 2 },
@@ -117,9 +128,18 @@ async function settled(
   await db.insertInto('deployment_statuses').values(status).execute();
   const json = (value: unknown): string | null => (value === null ? null : JSON.stringify(value));
   const values = [...rows.values()].map((row) => ({
-    ...{ deployment_id: id, id: row.id, kind: row.kind, needs: row.needs, state: row.state.state },
-    ...{ message: row.state.message, generation: row.generation, since: row.since, tries: row.tries },
-    ...{ inputs: json(row.inputs), outputs: json(row.outputs), asked_at: row.askedAt },
+    deployment_id: id,
+    id: row.id,
+    kind: row.kind,
+    needs: row.needs,
+    state: row.state.state,
+    message: row.state.message,
+    generation: row.generation,
+    since: row.since,
+    tries: row.tries,
+    inputs: json(row.inputs),
+    outputs: json(row.outputs),
+    asked_at: row.askedAt,
   }));
   await db.insertInto('resources').values(values).execute();
 }
