@@ -9,6 +9,7 @@ import { changeableDeployment, placeAround, revisionOf } from './api/find.ts';
 import { add, redeploy, revise } from './api/revise.ts';
 import type { Place } from '../reconciler/place.ts';
 import {
+  ChangedSince,
   NotItsTurn,
   changeRoll,
   endMember,
@@ -27,8 +28,8 @@ import {
 /** Between two looks at a roll, and for how long a process has it for itself. */
 const LOOK_SECONDS = 3;
 const LEASE_SECONDS = 120;
-/** Begun by one look: each takes a call or two to the account. */
-const BEGUN_A_LOOK = 20;
+/** Tried by one look: each takes a call or two to the account. */
+const TRIED_A_LOOK = 20;
 
 /** A rollout usually takes so long: as `ecs-service` says it. */
 const ROLLOUT_SECONDS = [120, 300] as const;
@@ -80,7 +81,11 @@ export const imageIn = (uri: string, { accountId, region }: Place): string =>
 
 /** Works on every roll that is due, once. Any process may: a roll is one process's at a time. */
 export async function advanceRolls(options: ApiOptions): Promise<void> {
+  const seen = new Set<string>();
   for (let roll = await leaseRoll(options.db, LEASE_SECONDS); roll; roll = await leaseRoll(options.db, LEASE_SECONDS)) {
+    // Due again already: for whoever comes next, since a process that stops waits for this one.
+    if (seen.has(roll.id)) return releaseRoll(options.db, roll.id, 0);
+    seen.add(roll.id);
     try {
       await advance(options, roll);
     } catch (error) {
@@ -98,11 +103,13 @@ export async function advance(options: ApiOptions, roll: RollRow): Promise<void>
   const counts = (await ringCounts(db, [roll.id])).filter(({ ring }) => ring === roll.ring);
   const of = (state: string): number => counts.find((count) => count.state === state)?.members ?? 0;
   if (of('PENDING') + of('ROLLING') === 0) return ended(options, roll);
-  const room = Math.min(roll.at_once - of('ROLLING'), BEGUN_A_LOOK);
+  let room = roll.at_once - of('ROLLING');
   let waits: string | null = null;
-  for (const member of room > 0 ? await pendingMembers(db, roll, room) : []) {
-    waits = await begin(options, roll, member);
-    if (waits !== null || (await halted(options, roll))) break;
+  // Those whose account does not answer hold up none of the others.
+  for (const member of room > 0 ? await pendingMembers(db, roll, TRIED_A_LOOK) : []) {
+    const why = await begin(options, roll, member);
+    waits ??= why;
+    if (why === null && ((room -= 1) <= 0 || (await halted(options, roll)))) break;
   }
   if (waits !== roll.message) await changeRoll(db, roll.id, ['RUNNING'], { message: waits });
 }
@@ -148,6 +155,10 @@ async function begin(options: ApiOptions, roll: RollRow, member: MemberRow): Pro
     }
   } catch (error) {
     if (error instanceof NotItsTurn) return null;
+    if (error instanceof ChangedSince) {
+      await endMember(db, roll.id, member.deployment_id, 'SKIPPED', 'it was changed again since');
+      return null;
+    }
     if (!(error instanceof ApiError)) throw error;
     if (error.status >= 500) return `waits with "${member.name}": ${error.message}`;
     // Its delete came first: that is nobody's failure.

@@ -1,10 +1,12 @@
 /** Rolls through the real API, queue and worker, over a real PostgreSQL and a simulated cloud. */
 import assert from 'node:assert/strict';
 import { after, afterEach, before, test } from 'node:test';
+import { sql } from 'kysely';
 import type { ApiOptions } from '../../services/control-plane/api/context.ts';
 import { sizes } from '../../services/control-plane/api/rolls.ts';
 import { advance, advanceRolls, estimate, imageIn } from '../../services/control-plane/rolls.ts';
 import { findRoll } from '../../services/control-plane/store/rolls.ts';
+import { PlaceUnavailable } from '../../services/reconciler/aws/errors.ts';
 import type { Place } from '../../services/reconciler/place.ts';
 import { eventually } from '../support/eventually.ts';
 import { openControlPlane, type ControlPlane, type Json } from './open.ts';
@@ -186,6 +188,69 @@ test('a roll is taken back: what it changed goes back to all that it was, and wh
   const again = await api.call('POST', `/v2/rolls/${id}/take-back`);
   assert.equal(again.status, 409);
   assert.match(again.body.detail, /no deployment runs what it made/);
+});
+
+test('taken back while it runs: what is under way goes back, too, and what others change meanwhile stays', async () => {
+  const ids = await fleet(3);
+  api.cloud.seconds = 1.5;
+  const id = await begin(ids, { rings: ['100%'], at_once: 2 });
+  await step(id);
+  assert.equal((await members(id, 'ROLLING')).length, 2);
+  const back = await api.call('POST', `/v2/rolls/${id}/take-back`);
+  assert.equal(back.status, 201, JSON.stringify(back.body));
+  api.cloud.seconds = 0;
+  assert.deepEqual(
+    (await members(back.body.id)).map((one: Json) => one.deployment_id).toSorted(),
+    ids.slice(0, 2).toSorted(),
+  );
+  const own = await api.call('PATCH', `/v2/deployments/${ids[0]}`, {
+    source_revision_config: { image_uri: 'repo/agent:3' },
+  });
+  await until(back.body.id, 'DONE');
+  await serves(ids[0]!, own.body.latest_revision_id);
+  assert.deepEqual(await Promise.all(ids.map(image)), ['repo/agent:3', 'repo/agent:1', 'repo/agent:1']);
+  const [left] = await members(back.body.id, 'SKIPPED');
+  assert.deepEqual([left.deployment_id, left.message], [ids[0], 'it was changed again since']);
+});
+
+test('what is to be tried again and is not any more is taken back as well', async () => {
+  const ids = await fleet(1);
+  const id = await begin(ids, { rings: ['100%'], max_failures: 0, soak_seconds: 0 });
+  await until(id, 'DONE');
+  // As a soak finds trouble, and somebody goes on, and then gives it up.
+  await api.db.updateTable('roll_members').set({ state: 'FAILED' }).where('roll_id', '=', id).execute();
+  await api.db.updateTable('rolls').set({ state: 'HALTED', ended_at: null }).where('id', '=', id).execute();
+  assert.equal((await api.call('POST', `/v2/rolls/${id}/resume`, { failed: 'retry' })).status, 200);
+  const back = await api.call('POST', `/v2/rolls/${id}/take-back`);
+  assert.equal(back.status, 201, JSON.stringify(back.body));
+  await until(back.body.id, 'DONE');
+  assert.deepEqual(await Promise.all(ids.map(image)), ['repo/agent:1']);
+});
+
+test('an account that does not answer holds up nobody else', async () => {
+  const ids = await fleet(3);
+  const id = await begin(ids, { rings: ['100%'], at_once: 1 });
+  const [first] = await members(id);
+  const { image: find } = api.cloud;
+  // Of the first one alone: it is behind a load balancer of its own.
+  const more = { moreBalancers: [{ loadBalancerArn: 'away', loadBalancerDnsName: 'away', listenerArn: 'away' }] };
+  await sql`update places set outputs = outputs || ${JSON.stringify(more)}::jsonb`.execute(api.db);
+  await api.db.updateTable('deployments').set({ balancer: 'away' }).where('id', '=', first.deployment_id).execute();
+  api.cloud.image = function (place, uri) {
+    if (place.loadBalancerArn === 'away') return Promise.reject(new PlaceUnavailable('away', 'arn:sim:role'));
+    return find.call(this, place, uri);
+  };
+  try {
+    await eventually('the others are done', async () => {
+      await step(id);
+      return (await members(id, 'DEPLOYED')).length === 2;
+    });
+    assert.match((await roll(id)).message, new RegExp(`^waits with "${first.name}": away$`));
+  } finally {
+    api.cloud.image = find;
+  }
+  await api.db.updateTable('deployments').set({ balancer: null }).where('id', '=', first.deployment_id).execute();
+  await until(id, 'DONE');
 });
 
 test('two processes at once, and one that died in between, make one revision of each', async () => {

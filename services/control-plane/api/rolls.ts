@@ -29,6 +29,9 @@ import * as schemas from './schemas.ts';
 
 const tags = ['rolls'];
 
+/** Accounts that are asked for an image: a fleet has hundreds. */
+const ASKED_AT_ONCE = 10;
+
 export const rollPath = z.object({ roll_id: schemas.id });
 
 const ring = z.union([
@@ -350,8 +353,8 @@ export function addRolls(app: App, options: ApiOptions): void {
       summary: 'Take a roll back',
       tags,
       description:
-        'Begins another roll: every deployment that still runs what this one made goes back to the revision before, all of ' +
-        'it. One that has not ended is cancelled.',
+        'Begins another roll: every deployment that still runs what this one made, or is about to, goes back to the ' +
+        'revision before, all of it. One that others have changed since stays. A roll that has not ended is cancelled.',
       request: { params: rollPath },
       responses: { 201: { description: 'The other roll', content: schemas.json(shownRoll) }, ...problems(404, 409) },
     }),
@@ -399,10 +402,14 @@ async function requireImage(
   uri: string,
   found: readonly Candidate[],
 ): Promise<void> {
-  for (const placeId of new Set(found.map((one) => one.placeId))) {
-    const place = trusted(await placeFor(db, workspaceId, placeId));
-    await inAccount(cloud.image(place, imageIn(uri, place)));
-  }
+  const places = [...new Set(found.map((one) => one.placeId))];
+  for (let from = 0; from < places.length; from += ASKED_AT_ONCE)
+    await Promise.all(
+      places.slice(from, from + ASKED_AT_ONCE).map(async (placeId) => {
+        const place = trusted(await placeFor(db, workspaceId, placeId));
+        await inAccount(cloud.image(place, imageIn(uri, place)));
+      }),
+    );
 }
 
 /** From "at the end of each ring" to how many are in each; empty ones are left out. */

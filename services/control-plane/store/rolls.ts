@@ -233,11 +233,17 @@ export const pendingMembers = (db: Database, roll: RollRow, limit: number): Prom
     .limit(limit)
     .execute();
 
-/** What the roll changed, for it to be taken back: those that still run its revision, the last ones first. */
+/** What the roll changed, for it to be taken back: those that run its revision, or are about to; the last ones first. */
 export const changedMembers = (db: Database, rollId: string): Promise<MemberRow[]> =>
   members(db, rollId)
     .innerJoin('deployment_statuses as s', 's.deployment_id', 'm.deployment_id')
-    .whereRef('s.active_revision_id', '=', 'm.revision_id')
+    .leftJoin('revision_statuses as r', 'r.revision_id', 'm.revision_id')
+    .where((e) =>
+      e.or([
+        e('s.active_revision_id', '=', e.ref('m.revision_id')),
+        e.and([e('m.state', '=', 'ROLLING'), e('r.ended_at', 'is', null)]),
+      ]),
+    )
     .where('m.before_id', 'is not', null)
     .where('d.deleted_at', 'is', null)
     .orderBy('m.position', 'desc')
@@ -246,8 +252,12 @@ export const changedMembers = (db: Database, rollId: string): Promise<MemberRow[
 /** The roll was halted, or somebody else has begun with this one. */
 export class NotItsTurn extends Error {}
 
+/** What a roll is to take back was replaced by somebody else. */
+export class ChangedSince extends Error {}
+
 /** In the transaction that makes a member's revision: so there is one revision for it, however often this is tried. */
 export async function noteRevision(tx: Tx, roll: RollRow, deploymentId: string, revisionId: string): Promise<void> {
+  if (roll.takes_back !== null && (await isReplaced(tx, roll, deploymentId, revisionId))) throw new ChangedSince();
   const { rows } = await sql`
     update roll_members m
     set state = 'ROLLING', revision_id = ${revisionId}, started_at = now(), message = null,
@@ -257,6 +267,21 @@ export async function noteRevision(tx: Tx, roll: RollRow, deploymentId: string, 
     where m.roll_id = r.id and m.deployment_id = ${deploymentId} and m.state = 'PENDING'
     returning m.deployment_id`.execute(tx);
   if (rows.length === 0) throw new NotItsTurn();
+}
+
+/** Whether a deployment was given a revision after the one that is taken back, by others, which has not failed. */
+async function isReplaced(tx: Tx, roll: RollRow, deploymentId: string, revisionId: string): Promise<boolean> {
+  const { rows } = await sql`
+    select from roll_members taken
+      join roll_members m on m.roll_id = ${roll.id} and m.deployment_id = taken.deployment_id
+      join revisions mine on mine.id = taken.revision_id
+      join revisions r on r.deployment_id = taken.deployment_id and r.number > mine.number
+      left join revision_statuses s on s.revision_id = r.id
+    where taken.roll_id = ${roll.takes_back} and taken.deployment_id = ${deploymentId}
+      and r.id <> ${revisionId} and r.id is distinct from m.revision_id
+      and (s.ended_at is null or s.status = 'DEPLOYED')
+    limit 1`.execute(tx);
+  return rows.length > 0;
 }
 
 export async function endMember(
@@ -343,7 +368,8 @@ export async function changeRoll(
 export async function resumeRoll(db: Database, id: string, failed: 'retry' | 'skip'): Promise<boolean> {
   return db.transaction().execute(async (tx) => {
     if (!(await changeRoll(tx, id, ['HALTED'], { state: 'RUNNING', message: null, rolled_at: null }))) return false;
-    const again = { state: 'PENDING', message: null, revision_id: null, started_at: null, ended_at: null } as const;
+    // It may still run the revision that the roll made: that one is taken back unless another one follows.
+    const again = { state: 'PENDING', message: null, started_at: null, ended_at: null } as const;
     await tx
       .updateTable('roll_members')
       .set(failed === 'retry' ? again : { state: 'SKIPPED' })
