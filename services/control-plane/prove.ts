@@ -8,13 +8,23 @@ import { findPlace, placeOf } from './store/places.ts';
 
 const NOTHING = { left: [], kept: [], notes: ['its stack was never registered'], calls: [], found: 0 };
 
-/** Said again, it searches again only where something was left, or the account could not be entered. */
-export async function prove({ db, cloud, log }: { db: Database; cloud: Cloud; log: Logger }): Promise<void> {
-  for (const { id, place_id, workspace_id, name } of await unproven(db)) {
+/**
+ * Said again, it searches again only where something was left, or the account could not be entered.
+ * @param of this place. @default all
+ */
+export async function prove(
+  { db, cloud, log }: { db: Database; cloud: Cloud; log: Logger },
+  of?: string,
+): Promise<void> {
+  for (const { id, place_id, workspace_id, name } of await unproven(db, of)) {
     const row = await findPlace(db, workspace_id, place_id);
     const place = row && placeOf(row);
     try {
-      await setProof(db, id, place === undefined ? NOTHING : await cloud.remainingIn(place, await hadIn(db, place_id)));
+      await setProof(
+        db,
+        id,
+        place === undefined ? NOTHING : await cloud.remainingIn(place, await hadIn(db, workspace_id, place_id)),
+      );
     } catch (error) {
       const { message, defect } = explain(error);
       if (defect) log.error({ err: error, place: name }, 'a defect of ours');

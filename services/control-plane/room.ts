@@ -25,6 +25,21 @@ export async function measure(db: Database, cloud: Pick<Cloud, 'limits'>, row: P
   return { limits, at };
 }
 
+/** Under way, by place. */
+const reads = new Map<string, Promise<Known | undefined>>();
+
+/** Requests at once wait for the same answer; undefined when there is none. */
+function measureOnce(...given: Parameters<typeof measure>): Promise<Known | undefined> {
+  const [, , { id }] = given;
+  const begun =
+    reads.get(id) ??
+    measure(...given)
+      .catch(() => undefined)
+      .finally(() => reads.delete(id));
+  reads.set(id, begun);
+  return begun;
+}
+
 /** A place's limits as they are about now; undefined when they cannot be read in time. */
 export async function currentLimits(
   db: Database,
@@ -39,7 +54,7 @@ export async function currentLimits(
     (resolve) => (timer = setTimeout(() => resolve(undefined), PATIENCE_SECONDS * 1000)),
   );
   try {
-    return (await Promise.race([measure(db, cloud, row).catch(() => undefined), late])) ?? known;
+    return (await Promise.race([measureOnce(db, cloud, row), late])) ?? known;
   } finally {
     clearTimeout(timer);
   }

@@ -96,6 +96,27 @@ test('what was promised since the count is counted: of ten at once as many fit a
   assert.match(answers.find(({ status }) => status === 409)!.body.detail, /"DB instances": 40 of 40 used/);
 });
 
+test('of creates at once, one reads the limits for all', async () => {
+  await plane.db.updateTable('places').set({ limits: null, limits_at: null }).where('id', '=', place.id).execute();
+  let reads = 0;
+  plane.cloud.limits = async () => {
+    reads += 1;
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    return { limits: [databases(1, 40)], unread: [] };
+  };
+  try {
+    const answers = await Promise.all(Array.from({ length: 5 }, create));
+    assert.deepEqual(
+      answers.map(({ status }) => status),
+      [201, 201, 201, 201, 201],
+    );
+    await create();
+    assert.equal(reads, 1);
+  } finally {
+    delete (plane.cloud as Partial<typeof plane.cloud>).limits; // the class's own again
+  }
+});
+
 test('what AWS has counted is not counted again', async () => {
   await measure(databases(38, 40));
   assert.equal((await create()).status, 201);

@@ -89,3 +89,21 @@ test('a create that its place was left during is refused, and what it had made b
   });
   assert.deepEqual([...api.cloud.things.keys()], []);
 });
+
+test('whoever leaves waits for the search of the own account alone', async () => {
+  const other = await api.place('other');
+  const searched: string[] = [];
+  const { remainingIn } = api.cloud;
+  api.cloud.remainingIn = (...[where]: Json[]) => {
+    searched.push(where.id);
+    return remainingIn.call(api.cloud);
+  };
+  api.cloud.leftovers = ['arn:sim:forgotten'];
+  for (const { id, compute_id: confirm } of [place, other]) {
+    const offboarded = await api.call('POST', `/v2/listeners/${id}/offboard`, { confirm, skip_retention: true });
+    assert.equal(offboarded.body.state, 'LEFT_OVER');
+  }
+  assert.deepEqual(searched, [place.id, other.id]);
+  await prove({ db: api.db, cloud: api.cloud, log: api.log }); // as upkeep does
+  assert.deepEqual(searched.slice(2).toSorted(), [place.id, other.id].toSorted());
+});

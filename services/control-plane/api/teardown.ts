@@ -126,7 +126,7 @@ export function addTeardown(app: App, options: ApiOptions): void {
       if (confirm !== row.name)
         throw bad(`confirm is not the listener's compute_id: "${row.name}" is what to type: everything in it goes`);
       await offboard(db, looks, row, { skipsRetention, production: options.retentionHours ?? 0 });
-      await prove(options);
+      await prove(options, id);
       return c.json(await shown(workspaceId, id), 200);
     },
   );

@@ -100,23 +100,25 @@ const isOnlyWaiting = sql`(s.message is null or exists (
   select from resources r where r.deployment_id = d.id and r.state = 'waiting' and starts_with(s.message, r.id || ':')))`;
 
 /** Those where all deployments have gone, and that were not found clean yet. */
-export const unproven = (db: Database): Promise<OffboardingRow[]> =>
+export const unproven = (db: Database, placeId?: string): Promise<OffboardingRow[]> =>
   db
     .selectFrom('offboardings as o')
     .innerJoin('places as p', 'p.id', 'o.place_id')
     .selectAll('o')
     .where('o.ended_at', 'is', null)
     .where('o.proven_at', 'is', null)
+    .$if(placeId !== undefined, (query) => query.where('o.place_id', '=', placeId!))
     .where((e) =>
       e.not(e.exists(e.selectFrom('deployments as d').select('d.id').whereRef('d.place_id', '=', 'o.place_id'))),
     )
     .execute();
 
 /** What the receipts of a place's deployments say that they had. */
-export async function hadIn(db: Database, placeId: string): Promise<Had[]> {
+export async function hadIn(db: Database, workspaceId: string, placeId: string): Promise<Had[]> {
   const found = await db
     .selectFrom('receipts')
     .select('made')
+    .where('workspace_id', '=', workspaceId)
     .where(sql<string>`place ->> 'id'`, '=', placeId)
     .execute();
   return found.flatMap(({ made }) => made).filter(({ snapshot }) => snapshot);

@@ -32,12 +32,13 @@ export async function addPlace(
     .executeTakeFirst();
 }
 
-/** What was read of AWS's limits there. */
+/** What was read of AWS's limits there, unless it is older than what is known. */
 export async function setLimits(db: Database, id: string, limits: Limits, at: Date): Promise<void> {
   await db
     .updateTable('places')
     .set({ limits: json(limits), limits_at: at })
     .where('id', '=', id)
+    .where((e) => e.or([e('limits_at', 'is', null), e('limits_at', '<=', at)]))
     .execute();
 }
 
