@@ -706,7 +706,7 @@ test('a place that cannot be entered: UNKNOWN with the cause, no verdict, and it
   assert.equal((await deployment(made.id)).status, 'READY');
 });
 
-test('drift is mended by the sweep', async () => {
+test('drift is mended by the sweep, and a later one says who it was', async () => {
   await api.startWorker({ sweepSeconds: 0.5 });
   const made = await create();
   await becomes(made.id, made.latest_revision_id, 'DEPLOYED');
@@ -714,6 +714,14 @@ test('drift is mended by the sweep', async () => {
   await api.db.updateTable('resources').set({ asked_at: null }).execute();
   cloud.things.delete('agent/service');
   await eventually('it is made again', () => cloud.things.has('agent/service'));
+  const id = 'arn:aws:iam::555000000001:user/ada';
+  cloud.changers.set('agent/service', { id, name: 'ada', call: 'ecs:DeleteService', at: new Date() });
+  const drift = await eventually('CloudTrail knows it', async () => {
+    const { body } = await api.call('GET', `/v2/deployments/${made.id}/drift`);
+    return body.resources.find((one: Json) => one.changed_by !== null) as Json | undefined;
+  });
+  assert.deepEqual([drift.resource, drift.changed_by.name], ['service', 'ada']);
+  cloud.changers.clear();
 });
 
 test('another pass has begun: the older one writes nothing more, to the cloud or to the store', async () => {

@@ -163,7 +163,8 @@ export async function explainDrift(db: Database, one: Unexplained, actor: Actor 
       .where('deployment_id', '=', deploymentId)
       .where('resource', '=', resource)
       .where('actor', 'is', null)
-      .where('detected_at', '<=', detected_at)
+      // A Date has milliseconds, PostgreSQL microseconds: to the letter, it would not be found by its own time.
+      .where(sql`date_trunc('milliseconds', detected_at)`, '<=', detected_at)
       .returning('id')
       .execute();
     if (actor === null || told.length === 0) return;
