@@ -9,7 +9,7 @@
  */
 import type { Account } from '../../services/reconciler/aws/account.ts';
 import { PlaceUnavailable, noteCall } from '../../services/reconciler/aws/errors.ts';
-import type { PlaceOutputs } from '../../services/reconciler/place.ts';
+import { balancersOf, type Balancer, type PlaceOutputs } from '../../services/reconciler/place.ts';
 import { Discovery } from './discovery.ts';
 import { Ec2 } from './ec2.ts';
 import { Ecr } from './ecr.ts';
@@ -23,6 +23,7 @@ import { S3 } from './s3.ts';
 import { Scaling } from './scaling.ts';
 import { Secrets } from './secrets.ts';
 import { Tagging } from './tagging.ts';
+import { Trail } from './trail.ts';
 import { World, type Tags } from './world.ts';
 
 /** One call, as a permission names it. */
@@ -64,6 +65,8 @@ export interface SimulatedAccountOptions {
   readonly image?: (image: string) => ImageBehaviour;
   /** Limits of AWS's that a fleet may reach. @default AWS's own */
   readonly quotas?: Partial<Quotas>;
+  /** Load balancers that the customer's stack made. @default 1 */
+  readonly balancers?: number;
 }
 
 /** Reference: https://docs.aws.amazon.com/general/latest/gr/aws-service-information.html, each service's quotas. */
@@ -176,7 +179,7 @@ export class SimulatedAccount {
 
     const ec2 = new Ec2(world, place.vpcId, place.loadBalancerSecurityGroupId);
     const elb = new Elb(world);
-    elb.listen(place.loadBalancerArn, place.listenerArn);
+    for (const { loadBalancerArn, listenerArn } of balancersOf(place)) elb.listen(loadBalancerArn, listenerArn);
     const logs = new Logs(world);
     const secrets = new Secrets(world);
     const rds = new Rds(world, ec2, place.databaseSubnetGroup);
@@ -201,7 +204,7 @@ export class SimulatedAccount {
       ecr: ecr.table.operations,
       iam: NONE,
       quotas: NONE,
-      trail: NONE,
+      trail: new Trail(world).table.operations,
       s3: s3.table.operations,
       tagging: tagging.table.operations,
       sts: NONE,
@@ -350,7 +353,15 @@ const subjectOf = (value: unknown): string =>
 function placeOf(world: World): PlaceOutputs {
   const { id, region, prefix } = world;
   const role = (name: string) => `arn:aws:iam::${id}:role/${prefix}-${name}`;
-  const loadBalancerArn = world.arn('elasticloadbalancing', `loadbalancer/app/${prefix}/0123456789abcdef`);
+  const balancer = (name: string): Balancer => {
+    const loadBalancerArn = world.arn('elasticloadbalancing', `loadbalancer/app/${name}/0123456789abcdef`);
+    return {
+      loadBalancerArn,
+      loadBalancerDnsName: `${name}-1.${region}.elb.amazonaws.com`,
+      listenerArn: `${loadBalancerArn.replace(':loadbalancer/', ':listener/')}/fedcba9876543210`,
+    };
+  };
+  const more = Array.from({ length: (world.options.balancers ?? 1) - 1 }, (_, n) => balancer(`${prefix}-${n + 2}`));
   return {
     version: 1,
     accountId: id,
@@ -364,9 +375,8 @@ function placeOf(world: World): PlaceOutputs {
     clusterArn: world.arn('ecs', `cluster/${prefix}`),
     executionRoleArn: role('execution'),
     taskRoleArn: role('task'),
-    loadBalancerArn,
-    loadBalancerDnsName: `${prefix}-1.${region}.elb.amazonaws.com`,
-    listenerArn: `${loadBalancerArn.replace(':loadbalancer/', ':listener/')}/fedcba9876543210`,
+    ...balancer(prefix),
+    ...(more.length > 0 && { moreBalancers: more }),
     loadBalancerSecurityGroupId: 'sg-00000000000000001',
     scheme: 'http',
     namespaceId: 'ns-0000000000000001',

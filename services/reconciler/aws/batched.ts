@@ -7,10 +7,12 @@
  * words that the kind used, so that "there is none" is always AWS's own answer to just that question.
  *
  * For who only wants to know where to look more closely: lists and task definitions may be a minute old, tags come from
- * AWS's index of them, which lags, and of a secret's versions only those with a label are seen.
+ * AWS's index of them, which lags, of a secret's versions only those with a label are seen, and target groups' attributes
+ * are those of when CloudTrail last told of a change, which it does minutes later.
  */
 import * as scaling from '@aws-sdk/client-application-auto-scaling';
 import * as logs from '@aws-sdk/client-cloudwatch-logs';
+import * as cloudtrail from '@aws-sdk/client-cloudtrail';
 import * as ec2 from '@aws-sdk/client-ec2';
 import * as ecr from '@aws-sdk/client-ecr';
 import * as ecs from '@aws-sdk/client-ecs';
@@ -30,22 +32,33 @@ export interface BatchedOptions {
   readonly now: () => number;
 }
 
-/** Lists of whole accounts, for a minute; and task definitions, which never change. */
+/** Lists of whole accounts, for a minute; task definitions, which never change; and what AWS tells the changes of. */
 export class BatchMemory {
   readonly lists = new Map<string, { readonly at: number; readonly answer: Promise<unknown> }>();
   readonly definitions = new Map<string, { at: number; readonly answer: object }>();
+  /** Of target groups, by ARN. */
+  readonly attributes = new Map<string, Attributes>();
   /** Descriptions of secrets, for as long as the view that asked for them is in use. */
   readonly described = new WeakMap<object, Map<string, secrets.DescribeSecretCommandOutput>>();
   /** Calls that a role may not make for many things, and when that was seen: for a while each is asked for alone. */
   readonly denied = new Map<string, number>();
 }
 
+interface Attributes {
+  readonly answer: elb.DescribeTargetGroupAttributesCommandOutput;
+  /** When AWS was asked, and until when it need not be asked again. */
+  readonly askedAt: number;
+  readonly until: number;
+  /** When the event history told of no change since. */
+  checkedAt: number;
+}
+
 /** Calls at once: what has to wait for AWS's rate waits its turn here, and not so long that it is given up. */
 const AT_ONCE = 20;
 const LIST_SECONDS = 60;
 const DENIED_SECONDS = 3600;
-/** About 20 MB; what has no room is asked for each time. */
-const DEFINITIONS_KEPT = 10_000;
+/** Of each: about 20 MB; what has no room is asked for each time. */
+const KEPT = 10_000;
 const DEFINITION_SECONDS = 3600;
 
 /** How one operation's questions are put together. `At` is what has to be equal for all of one call. */
@@ -102,7 +115,7 @@ many<ecs.DescribeTaskDefinitionCommandInput, ecs.DescribeTaskDefinitionCommandOu
           return [[family, known.answer] as const];
         }
         const answer = await aws.ecs.send(new ecs.DescribeTaskDefinitionCommand({ taskDefinition: arn, include }));
-        keepDefinition(o, arn, answer);
+        keep(o.memory.definitions, arn, { at: o.now(), answer }, ({ at }) => o.now() - at > DEFINITION_SECONDS * 1000);
         return [[family, answer] as const];
       });
       return new Map((await Promise.all(found)).flat());
@@ -110,10 +123,9 @@ many<ecs.DescribeTaskDefinitionCommandInput, ecs.DescribeTaskDefinitionCommandOu
   },
 );
 
-function keepDefinition({ memory: { definitions }, now }: BatchedOptions, arn: string, answer: object): void {
-  if (definitions.size >= DEFINITIONS_KEPT)
-    for (const [other, { at }] of definitions) if (now() - at > DEFINITION_SECONDS * 1000) definitions.delete(other);
-  if (definitions.size < DEFINITIONS_KEPT) definitions.set(arn, { at: now(), answer });
+function keep<T>(all: Map<string, T>, key: string, one: T, isOld: (other: T) => boolean): void {
+  if (all.size >= KEPT && !all.has(key)) for (const [other, it] of all) if (isOld(it)) all.delete(other);
+  if (all.size < KEPT || all.has(key)) all.set(key, one);
 }
 
 /** By family; undefined when the account has so many that asking for each of ours is less. */
@@ -183,6 +195,81 @@ many<elb.DescribeTargetGroupsCommandInput, elb.DescribeTargetGroupsCommandOutput
     return new Map((answer.TargetGroups ?? []).map((found) => [found.TargetGroupName!, { TargetGroups: [found] }]));
   },
 });
+
+// AWS has no call for many. What it said holds until the account's event history, in one call for all, tells of a change.
+many<elb.DescribeTargetGroupAttributesCommandInput, elb.DescribeTargetGroupAttributesCommandOutput>(
+  elb.DescribeTargetGroupAttributesCommand,
+  {
+    key: ({ TargetGroupArn }) => keyed(TargetGroupArn),
+    limit: Infinity,
+    async ask(aws, arns, _, o) {
+      const { attributes } = o.memory;
+      const mayKnow = arns.some((arn) => attributes.has(arn));
+      const changed = mayKnow ? await list(o, 'changed attributes', () => changedAttributes(aws, o)) : undefined;
+      const found = arns.map(async (TargetGroupArn) => {
+        const [known, askedAt] = [attributes.get(TargetGroupArn), o.now()];
+        if (known !== undefined && changed !== undefined && isAsItWas(known, changed.get(TargetGroupArn), askedAt)) {
+          known.checkedAt = askedAt;
+          return [[TargetGroupArn, known.answer] as const];
+        }
+        try {
+          const answer = await aws.elb.send(new elb.DescribeTargetGroupAttributesCommand({ TargetGroupArn }));
+          const until = askedAt + DAY_SECONDS * 1000 * (0.5 + 0.5 * Math.random());
+          const one = { answer, askedAt, until, checkedAt: askedAt };
+          keep(attributes, TargetGroupArn, one, ({ checkedAt }) => hasGap(checkedAt, askedAt));
+          return [[TargetGroupArn, answer] as const];
+        } catch {
+          return []; // asked for alone, it gets its own error
+        }
+      });
+      return new Map((await Promise.all(found)).flat());
+    },
+  },
+);
+
+/** CloudTrail has most calls after five minutes, and promises nothing: what it never told of is seen within a day. */
+const DAY_SECONDS = 86_400;
+const HISTORY_SECONDS = 3600;
+const HISTORY_PAGES = 5;
+/** The history's times are whole seconds, and what was read then may have been of before. */
+const MARGIN_SECONDS = 60;
+
+/** So that a call that the history has half an hour late is still in the hour that is asked for. */
+const hasGap = (checkedAt: number, now: number): boolean => now - checkedAt > (HISTORY_SECONDS / 2) * 1000;
+const isAsItWas = (known: Attributes, changedAt: number | undefined, now: number): boolean =>
+  now < known.until &&
+  !hasGap(known.checkedAt, now) &&
+  (changedAt === undefined || changedAt < known.askedAt - MARGIN_SECONDS * 1000);
+
+/** When each was changed last, by ARN; undefined: the history does not tell, or has more of it than is worth reading. */
+async function changedAttributes(aws: Account, { now }: BatchedOptions): Promise<Map<string, number> | undefined> {
+  const changed = new Map<string, number>();
+  const until = now();
+  const time = { StartTime: new Date(until - HISTORY_SECONDS * 1000), EndTime: new Date(until) };
+  const LookupAttributes = [{ AttributeKey: 'EventName' as const, AttributeValue: 'ModifyTargetGroupAttributes' }];
+  let NextToken: string | undefined;
+  try {
+    for (let pages = 0; pages < HISTORY_PAGES; pages += 1) {
+      const page: cloudtrail.LookupEventsCommandOutput = await aws.trail.send(
+        new cloudtrail.LookupEventsCommand({ LookupAttributes, ...time, MaxResults: 50, NextToken }),
+      );
+      for (const { EventTime, CloudTrailEvent } of page.Events ?? []) {
+        const record = JSON.parse(CloudTrailEvent ?? '{}') as {
+          requestParameters?: { targetGroupArn?: string } | null;
+        };
+        const arn = record.requestParameters?.targetGroupArn;
+        if (arn === undefined || EventTime === undefined) return undefined;
+        changed.set(arn, Math.max(EventTime.getTime(), changed.get(arn) ?? 0));
+      }
+      NextToken = page.NextToken;
+      if (NextToken === undefined) return changed;
+    }
+    return undefined;
+  } catch (error) {
+    if (isDenied(error)) throw error; // then it is not asked again for a while
+    return undefined;
+  }
+}
 
 many<elb.DescribeRulesCommandInput, elb.DescribeRulesCommandOutput>(elb.DescribeRulesCommand, {
   key: ({ ListenerArn, Marker }) => (Marker === undefined ? keyed(ListenerArn) : undefined),

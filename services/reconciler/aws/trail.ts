@@ -20,8 +20,8 @@ export const trailGrants: Grant = {
   actions: ['cloudtrail:LookupEvents'],
   resources: ['*'],
   why:
-    'says who changed a resource by hand, and when; asked only about resources that were changed. AWS has no narrower ' +
-    'scope: without it, all goes on, and nobody is named',
+    'says who changed a resource by hand, and when; and, once a sweep, which target groups were changed. AWS has no ' +
+    'narrower scope: without it, all goes on with more calls, and nobody is named',
 };
 
 /**
