@@ -156,6 +156,14 @@ test('of a change: just that, also by another way to ask for it', async () => {
   }
   const again = await planned(() => api.call('PATCH', `${path}?dry_run=true`, { display_name: 'Mine' }));
   assert.deepEqual([again.changes, again.revision], [[], 2]);
+  // Neither does one pass that would change nothing, on a hash that is of something else.
+  for (const [where, body] of [
+    ['', { display_name: 'Mine' }],
+    ['/deployment-tier', { deployment_type: 'prod' }],
+  ] as const) {
+    assert.equal((await api.call('PATCH', `${path}${where}?plan=${plan.hash}`, body)).status, 409, where);
+    assert.equal((await api.call('PATCH', `${path}${where}?plan=${again.hash}`, body)).status, 200, where);
+  }
 });
 
 test('a plan that does not hold any more: the request, the account, another revision', async () => {

@@ -39,7 +39,7 @@ import {
   refuseImmutable,
   type Source,
 } from './intent.ts';
-import { planDeployment, planPresent, requirePlan, termsOf } from './planning.ts';
+import { planDeployment, planNothing, requirePlan, termsOf } from './planning.ts';
 import { add, changed, checkSize, givenOf, preview, revising, unlessEmpty, writeSecrets } from './revise.ts';
 import * as schemas from './schemas.ts';
 import { answerOf, answersOf } from './shown.ts';
@@ -299,8 +299,8 @@ export function addDeployments(app: App, options: ApiOptions): void {
         if (terms.dryRun) return c.json(await preview(options, place, row, change, making), 200);
         await add(options, place, row, change, { ...making, plan: terms.plan });
       } else {
-        if (terms.dryRun) return c.json(await planPresent(options, row), 200);
-        if (terms.plan !== null) requirePlan(await planPresent(options, row), terms.plan);
+        const plan = await planNothing(options, row, terms);
+        if (plan !== null) return c.json(plan, 200);
         await changed(options, row.id, change, null);
       }
       return c.json(await answerOf(options, await deploymentOf(db, workspaceId, row.id)), 200);

@@ -45,6 +45,19 @@ export async function planPresent(options: ApiOptions, row: DeploymentRow): Prom
   return planFor(options, place, await seenOf(options, row), null);
 }
 
+/**
+ * Of a request that changes nothing in the account.
+ * @returns its plan, when that is all that is asked for
+ * @throws ApiError 409 when it is not what was planned
+ */
+export async function planNothing(options: ApiOptions, row: DeploymentRow, terms: Terms): Promise<ShownPlan | null> {
+  if (!terms.dryRun && terms.plan === null) return null;
+  const plan = await planPresent(options, row);
+  if (terms.dryRun) return plan;
+  requirePlan(plan, terms.plan!);
+  return null;
+}
+
 /** Of a revision that a deployment would be given. */
 export async function planRevision(
   options: ApiOptions,

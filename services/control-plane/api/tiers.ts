@@ -4,7 +4,7 @@ import { intentOf, newestRevisions, type DeploymentChange } from '../store/deplo
 import { problems, type ApiOptions, type App } from './context.ts';
 import { bad, invalid } from './errors.ts';
 import { changeableDeployment, deploymentOf, placeAround } from './find.ts';
-import { planPresent, termsOf } from './planning.ts';
+import { planNothing, termsOf } from './planning.ts';
 import { add, preview, type Making } from './revise.ts';
 import * as schemas from './schemas.ts';
 import { answerOf } from './shown.ts';
@@ -55,7 +55,10 @@ export function addTiers(app: App, options: ApiOptions): void {
         const place = await placeAround(db, row);
         if (terms.dryRun) return c.json(await preview(options, place, row, change, { next }), 200);
         await add(options, place, row, change, { next, plan: terms.plan });
-      } else if (terms.dryRun) return c.json(await planPresent(options, row), 200);
+      } else {
+        const plan = await planNothing(options, row, terms);
+        if (plan !== null) return c.json(plan, 200);
+      }
       return c.json(await answerOf(options, await deploymentOf(db, workspaceId, row.id)), 200);
     },
   );
@@ -97,7 +100,10 @@ export function addTiers(app: App, options: ApiOptions): void {
         const place = await placeAround(db, row);
         if (terms.dryRun) return c.json(await preview(options, place, row, { type }, { next }), 200);
         await add(options, place, row, { type }, { next, plan: terms.plan });
-      } else if (terms.dryRun) return c.json(await planPresent(options, row), 200);
+      } else {
+        const plan = await planNothing(options, row, terms);
+        if (plan !== null) return c.json(plan, 200);
+      }
       return c.json(await answerOf(options, await deploymentOf(db, workspaceId, row.id)), 200);
     },
   );
