@@ -61,7 +61,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'how long an earlier generation waited counts against the next',
     file: PASS,
-    from: 'if (isAnother || (row.gaveUp && row.gaveUp.generation !== p.generation)) row.busySince = null;',
+    from: 'if (isAnother || isOver) row.busySince = null;',
     to: '',
   },
   {

@@ -156,7 +156,10 @@ async function build(p: Pass, rows: ReadonlyMap<string, Row>, losses: Map<string
       await step(p, row, 'ready', () => buildOne(p, node, row, got, losses));
     } else if (!isReady(row) || row.generation !== p.generation) {
       // What was ready stays so while something it needs is looked for again: it still works.
-      await step(p, row, 'ready', () => Promise.resolve(waiting(`${NEEDS}${missing.join(', ')}`)));
+      await step(p, row, 'ready', async () => {
+        row.busySince = null; // its own time begins with its turn
+        return waiting(`${NEEDS}${missing.join(', ')}`);
+      });
     }
   }
   return built;
@@ -178,7 +181,9 @@ async function buildOne(
   if (isAnother) row.inputs = inputs; // what is the same stays the same object: quickly compared
   row.needs = [...new Set([...row.needs, ...needsOf(node)])];
   // What was asked of it before, and had its time, is not held against what is asked of it now.
-  if (isAnother || (row.gaveUp && row.gaveUp.generation !== p.generation)) row.busySince = null;
+  const isOver = row.gaveUp !== null && row.gaveUp.generation !== p.generation;
+  if (isOver) row.gaveUp = null;
+  if (isAnother || isOver) row.busySince = null;
   if (!isDeepStrictEqual(row, before)) await p.rows.put(row);
 
   const cx = p.cx(node.id);

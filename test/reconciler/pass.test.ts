@@ -434,6 +434,29 @@ describe('one at a time', () => {
     assert.equal(await look('three', 2), 'waiting: pending');
     world.tick(9_000);
     assert.equal(await look('three', 2), 'waiting: pending');
+    world.tick(2_000);
+    assert.equal(await look('three', 2), 'failed: not ready after 167 minutes: pending');
+  });
+
+  test('what waits for what it needs does not use up its own time', async () => {
+    const { world, rows } = calm();
+    const graph = new Graph();
+    const cache = add(world, graph, 'cache', 'thing');
+    add(world, graph, 'server', 'thing', { cache });
+    const look = async () => (await once(world, rows, 'one', graph)).rows.map(({ state }) => state.message);
+    await look();
+    world.things.get('cache')!.readyAt = 0;
+    await look();
+    world.things.get('server')!.readyAt = Infinity;
+    assert.deepEqual(await look(), ['', 'pending']);
+    world.memory.clear();
+    world.things.get('cache')!.readyAt = Infinity;
+    assert.deepEqual(await look(), ['pending', 'needs cache']);
+    world.tick(10_000);
+    await look();
+    world.tick(2_000);
+    world.things.get('cache')!.readyAt = 0;
+    assert.deepEqual(await look(), ['', 'pending']);
   });
 
   test('what AWS made stays made when it refuses a later call of the creation; a refused one is asked for again', async () => {
