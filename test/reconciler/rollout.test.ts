@@ -8,6 +8,7 @@ import {
   UpdateServiceCommand,
   type Deployment,
   type Service,
+  type ServiceDeploymentBrief,
   type Task,
 } from '@aws-sdk/client-ecs';
 import assert from 'node:assert/strict';
@@ -642,6 +643,7 @@ function answering(state: {
   running?: Task[];
   log?: string[];
   earlier?: string[];
+  rollouts?: ServiceDeploymentBrief[];
 }) {
   const asked: string[] = [];
   const tasks = [...(state.stopped ?? []), ...(state.running ?? [])];
@@ -662,6 +664,10 @@ function answering(state: {
       return {
         TargetHealthDescriptions: [{ TargetHealth: { State: 'initial', Reason: 'Elb.InitialHealthChecking' } }],
       };
+    if (name === 'ListServiceDeployments') return { serviceDeployments: state.rollouts };
+    if (name === 'DescribeServiceRevisions')
+      return { serviceRevisions: [{ serviceRevisionArn: 'revision/2', taskDefinition: DEFINITION }] };
+    if (name === 'StopServiceDeployment') return {};
     throw new Error(`nobody expected ${name}`);
   };
   return { aws: { ecs: { send }, logs: { send }, elb: { send } } as unknown as Account, asked };
@@ -894,23 +900,41 @@ for (const { look, service, is, says, asks } of [
   test(`a look at a rollout: ${look}`, async () => {
     const { aws, asked } = answering({ service, stopped: [ran(0, 10, crashed)] });
     const cx = { aws, tags: { 'freehold:deployment': 'x' }, fence: async () => {} } as unknown as Cx;
-    const seen = await ecsService.observe(cx, {
-      name: 'freehold-x',
-      clusterArn: WATCHED.clusterArn,
-      taskDefinitionArn: DEFINITION,
-      subnets: [],
-      securityGroups: [],
-      min: 1,
-      max: 1,
-      minHealthy: 100,
-      maxRunning: 200,
-      balanced: BALANCED,
-      container: { name: 'server', port: 8000, logGroup: '/x' },
-    });
+    const seen = await ecsService.observe(cx, INPUTS);
     assert.equal(seen.is, is);
     assert.match('why' in seen ? seen.why : '', says);
     assert.deepEqual(asked, ['DescribeServices', ...asks]);
   });
+
+const INPUTS: EcsServiceInputs = {
+  name: 'freehold-x',
+  clusterArn: WATCHED.clusterArn,
+  taskDefinitionArn: DEFINITION,
+  subnets: [],
+  securityGroups: [],
+  min: 1,
+  max: 1,
+  minHealthy: 100,
+  maxRunning: 200,
+  balanced: BALANCED,
+  container: { name: 'server', port: 8000, logGroup: '/x' },
+};
+
+// https://docs.aws.amazon.com/AmazonECS/latest/developerguide/view-service-deployment.html: the last 90 days.
+test('what has served for longer than ECS keeps its history is gone back to all the same', async () => {
+  const old = DEFINITION.replace('r2', 'r1');
+  const service = rolling({ pendingCount: 1 }, STARTED);
+  service.deployments!.push({ id: 'ecs-svc/0', status: 'ACTIVE', taskDefinition: old, rolloutState: 'COMPLETED' });
+  const last = { serviceDeploymentArn: 'rollout/2', targetServiceRevisionArn: 'revision/2' };
+  const { aws, asked } = answering({ service, rollouts: [{ ...last, status: 'IN_PROGRESS', createdAt: after(0) }] });
+  const cx = { aws, tags: { 'freehold:deployment': 'x' }, fence: async () => {} } as unknown as Cx;
+  const seen = await ecsService.observe(cx, { ...INPUTS, taskDefinitionArn: old });
+  assert(seen.is === 'busy');
+  assert.deepEqual(seen.live.back, { rolloutArn: 'rollout/2', isAsked: false });
+  const rolled = { ...seen.live, isRolling: true };
+  assert.equal(await ecsService.halt!(cx, INPUTS, rolled, true), 'stopped: ECS goes back to what served');
+  assert.equal(asked.at(-1), 'StopServiceDeployment');
+});
 
 for (const [line, shown] of [
   ['connect postgresql://langgraph:hunter2@db:5432/x failed', 'connect postgresql://…@db:5432/x failed'],

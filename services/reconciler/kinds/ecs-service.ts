@@ -272,9 +272,9 @@ export const ecsService: Kind<EcsServiceInputs, Live, Out> = {
     if (found?.status !== 'ACTIVE' || found.taskDefinition !== inputs.taskDefinitionArn) return;
     const { rollouts, definitions } = await historyOf(aws, found);
     const [last] = rollouts;
-    const served = rollouts.find(({ status }) => status === 'SUCCESSFUL');
+    const served = servedLast(found, rollouts, definitions);
     if (served !== undefined) {
-      const isIts = definitions.get(served.targetServiceRevisionArn!) === inputs.taskDefinitionArn;
+      const isIts = served === inputs.taskDefinitionArn;
       if (isIts || last === undefined || !UNDER_WAY.test(last.status ?? '')) return;
       await fence();
       return (await goBack(aws, last.serviceDeploymentArn!)) ? 'stopped: ECS goes back to what served' : undefined;
@@ -441,12 +441,23 @@ async function pastOf(aws: Account, found: Service, wanted: string): Promise<{ g
     rollout !== undefined && definitions.get(rollout.targetServiceRevisionArn!) === wanted;
   if (TAKEN_BACK.test(rollouts.find(isIts)?.status ?? '')) return { gaveUp: true };
   const [last] = rollouts;
-  if (last === undefined || !isIts(rollouts.find(({ status }) => status === 'SUCCESSFUL'))) return { gaveUp: false };
+  if (last === undefined || servedLast(found, rollouts, definitions) !== wanted) return { gaveUp: false };
   // The service itself may be shown as it was before: of one that has gone back, this is not what runs.
   const isAsked = GOES_BACK.test(last.status ?? '');
   if (!isAsked && !UNDER_WAY.test(last.status ?? '')) return { gaveUp: false };
   if (definitions.get(last.targetServiceRevisionArn!) !== found.taskDefinition) return { gaveUp: false };
   return { gaveUp: false, back: { rolloutArn: last.serviceDeploymentArn!, isAsked } };
+}
+
+/**
+ * The task definition that was rolled out last, to which ECS goes back. ECS's history is of 90 days: what has served for
+ * longer is only seen to run still.
+ */
+function servedLast(found: Service, rollouts: History['rollouts'], definitions: History['definitions']) {
+  const served = rollouts.find(({ status }) => status === 'SUCCESSFUL');
+  if (served !== undefined) return definitions.get(served.targetServiceRevisionArn!) ?? '';
+  return found.deployments?.find(({ status, rolloutState }) => status === 'ACTIVE' && rolloutState === 'COMPLETED')
+    ?.taskDefinition;
 }
 
 /** False when the role may not: the stack in the customer's account is older than this. */
