@@ -450,7 +450,7 @@ async function pastOf(aws: Account, found: Service, wanted: string): Promise<{ g
 }
 
 /**
- * The task definition that was rolled out last, to which ECS goes back. ECS's history is of 90 days: what has served for
+ * What was rolled out last, and ECS goes back to. Its history is of 90 days: what has served for
  * longer is only seen to run still.
  */
 function servedLast(found: Service, rollouts: History['rollouts'], definitions: History['definitions']) {
