@@ -718,10 +718,60 @@ test('drift is mended by the sweep, and a later one says who it was', async () =
   cloud.changers.set('agent/service', { id, name: 'ada', call: 'ecs:DeleteService', at: new Date() });
   const drift = await eventually('CloudTrail knows it', async () => {
     const { body } = await api.call('GET', `/v2/deployments/${made.id}/drift`);
-    return body.resources.find((one: Json) => one.changed_by !== null) as Json | undefined;
+    return body.resources.find((one: Json) => one.changed_by !== null);
   });
   assert.deepEqual([drift.resource, drift.changed_by.name], ['service', 'ada']);
   cloud.changers.clear();
+});
+
+test('what others change is told with who and when, and left, repaired or not told of, as asked', async () => {
+  await api.startWorker({ sweepSeconds: 0.3 });
+  const made = await create();
+  assert.equal(made.drift_policy, 'repair', 'unless asked otherwise');
+  await becomes(made.id, made.latest_revision_id, 'DEPLOYED');
+  await api.db.updateTable('resources').set({ asked_at: null }).execute();
+  const path = `/v2/deployments/${made.id}`;
+  const policy = async (drift_policy: string): Promise<void> => {
+    const { status, body } = await api.call('PATCH', path, { drift_policy });
+    assert.deepEqual([status, body.latest_revision_id], [200, made.latest_revision_id], 'no revision is made');
+  };
+  const drifts = async (): Promise<Json[]> => (await api.call('GET', `${path}/drift`)).body.resources;
+  const byHand = (): void =>
+    void cloud.things.set('agent/service', { ...cloud.things.get('agent/service')!, what: 'by hand' });
+  const live = (): string => cloud.things.get('agent/service')!.what;
+  const asked = live();
+  const at = new Date();
+  const bob = { id: 'arn:aws:iam::555000000001:user/bob', name: 'bob', call: 'ecs:UpdateService' };
+  cloud.changers.set('agent/service', { ...bob, at });
+
+  await policy('report');
+  byHand();
+  const drift = await eventually('it is known who did it', async () => {
+    const [found] = await drifts();
+    return found?.changed_by && found;
+  });
+  assert.deepEqual(
+    [drift.resource, drift.field, drift.from, drift.to, drift.policy, drift.resolved_at],
+    ['service', 'what', asked, 'by hand', 'report', null],
+  );
+  assert.deepEqual(drift.changed_by, { ...bob, at: at.toISOString() });
+  assert.match((await deployment(made.id)).status_message, /service: .*found by hand: left as it is/);
+  assert.equal(live(), 'by hand');
+
+  await policy('repair');
+  const repaired = await eventually('it is repaired', async () => {
+    const [found] = await drifts();
+    return found.resolved_at !== null && found;
+  });
+  assert.deepEqual([live(), repaired.resolution], [asked, 'repaired']);
+  await eventually('nothing more is said', async () => (await deployment(made.id)).status_message === null);
+
+  await policy('ignore');
+  byHand();
+  let seen = 0;
+  cloud.onObserve = ({ name }) => Promise.resolve(void (seen += name === 'agent/service' ? 1 : 0));
+  await eventually('it is looked at again and again', () => seen >= 3);
+  assert.deepEqual([live(), (await drifts()).length], ['by hand', 1]);
 });
 
 test('another pass has begun: the older one writes nothing more, to the cloud or to the store', async () => {
