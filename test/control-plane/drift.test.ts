@@ -1,4 +1,4 @@
-/** What others changed, over the wire: its list, its policy, and the alarm when what they deleted cannot be made again. */
+/** What others changed, over the wire: its list, its policy, and the alarm when what they deleted is lost. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { addKey, addWorkspace } from '../../services/control-plane/store/access.ts';

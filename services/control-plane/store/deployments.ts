@@ -593,7 +593,9 @@ export function deletion({ hours, production }: Retention) {
   return {
     deleted_at: sql<Date>`coalesce(deleted_at, now())`,
     final_delete_at: sql<Date>`
-      case when deleted_at is null then ${first} when final_delete_at > clock_timestamp() then ${again} else final_delete_at end`,
+      case when deleted_at is null then ${first}
+        when final_delete_at > clock_timestamp() then ${again}
+        else final_delete_at end`,
   };
 }
 

@@ -14,7 +14,7 @@ import { isSettled, isSwept, unswept } from './sweeps.ts';
 
 const QUEUE = 'look';
 const SWEEPS = 'sweep';
-/** Places that one process sweeps at once: each account has request rates of its own, which is what a sweep waits for. */
+/** Places that one process sweeps at once: a sweep waits for its account's request rates, which are its own. */
 const SWEEPS_AT_ONCE = 4;
 /** The longest that a sweep of the largest place may take; a process that ends is noticed long before. */
 const SWEEP_SECONDS = 4 * 3600;
@@ -161,7 +161,10 @@ export class Looks {
     await this.#boss.send(SWEEPS, { placeId }, { singletonKey: placeId, startAfter, db: fromKysely(tx) });
   }
 
-  /** Carries out sweeps, of a few places at a time and one of each. Each is followed by the next as long as there is anything to go over. */
+  /**
+   * Carries out sweeps, of a few places at a time and one of each. Each is followed by the next as long as there is
+   * anything to go over.
+   */
   async workSweeps(carryOut: (placeId: string) => Promise<{ readonly nextSeconds: number }>): Promise<void> {
     const options = {
       localConcurrency: SWEEPS_AT_ONCE,

@@ -233,7 +233,7 @@ export const pendingMembers = (db: Database, roll: RollRow, limit: number): Prom
     .limit(limit)
     .execute();
 
-/** What the roll changed, for it to be taken back: those that run its revision, or are about to; the last ones first. */
+/** What the roll changed, to be taken back: those that run its revision, or are about to; the last ones first. */
 export const changedMembers = (db: Database, rollId: string): Promise<MemberRow[]> =>
   members(db, rollId)
     .innerJoin('deployment_statuses as s', 's.deployment_id', 'm.deployment_id')

@@ -7,8 +7,8 @@
  * words that the kind used, so that "there is none" is always AWS's own answer to just that question.
  *
  * For who only wants to know where to look more closely: lists and task definitions may be a minute old, tags come from
- * AWS's index of them, which lags, of a secret's versions only those with a label are seen, and target groups' attributes
- * are those of when CloudTrail last told of a change, which it does minutes later.
+ * AWS's index of them, which lags, of a secret's versions only those with a label are seen, and target groups'
+ * attributes are those of when CloudTrail last told of a change, which it does minutes later.
  */
 import * as scaling from '@aws-sdk/client-application-auto-scaling';
 import * as logs from '@aws-sdk/client-cloudwatch-logs';
@@ -196,7 +196,7 @@ many<elb.DescribeTargetGroupsCommandInput, elb.DescribeTargetGroupsCommandOutput
   },
 });
 
-// AWS has no call for many. What it said holds until the account's event history, in one call for all, tells of a change.
+// AWS has no call for many. What it said holds until the account's event history, one call for all, tells of a change.
 many<elb.DescribeTargetGroupAttributesCommandInput, elb.DescribeTargetGroupAttributesCommandOutput>(
   elb.DescribeTargetGroupAttributesCommand,
   {
@@ -241,7 +241,7 @@ const isAsItWas = (known: Attributes, changedAt: number | undefined, now: number
   !hasGap(known.checkedAt, now) &&
   (changedAt === undefined || changedAt < known.askedAt - MARGIN_SECONDS * 1000);
 
-/** When each was changed last, by ARN; undefined: the history does not tell, or has more of it than is worth reading. */
+/** When each was changed last, by ARN; undefined: the history does not tell, or has more than is worth reading. */
 async function changedAttributes(aws: Account, { now }: BatchedOptions): Promise<Map<string, number> | undefined> {
   const changed = new Map<string, number>();
   const until = now();
