@@ -53,6 +53,12 @@ export const MUTATIONS: readonly Mutation[] = [
     to: 'row.askedAt = null;',
   },
   {
+    name: 'a creation of which a later call was refused is taken for refused',
+    file: 'services/reconciler/aws/errors.ts',
+    from: 'return isUnanswered(error) || (call !== undefined && !MAKES.test(call));',
+    to: 'return isUnanswered(error);',
+  },
+  {
     name: 'what needs what has failed is looked at for ever',
     file: PASS,
     from: "row.state.state === 'failed' || row.state.message.startsWith(NEEDS)",

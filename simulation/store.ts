@@ -173,7 +173,7 @@ export class ModelStore implements WorkerStore, Settling, Intents {
       all: () => Promise.resolve([...(this.deployments.get(id)?.rows.values() ?? [])].map((row) => ({ ...row }))),
       put: async (row) => {
         const found = this.#held(id, epoch);
-        found.rows.set(row.id, stored(row));
+        found.rows.set(row.id, stored(row, found.rows.get(row.id)));
         found.writes += 1;
         this.watched.wrote(found, row.id);
         this.told(id, `row ${row.id}: ${row.state.state}${row.state.message === '' ? '' : `: ${row.state.message}`}`);
@@ -325,9 +325,11 @@ export class ModelStore implements WorkerStore, Settling, Intents {
   }
 }
 
-/** As a JSON column gives it back. */
-function stored(row: Row): Row {
-  return { ...row, inputs: asJson(row.inputs), outputs: asJson(row.outputs) };
+/** As a JSON column gives it back. What came from there and was not replaced is so already. */
+function stored(row: Row, before: Row | undefined): Row {
+  const inputs = row.inputs === before?.inputs ? row.inputs : asJson(row.inputs);
+  const outputs = row.outputs === before?.outputs ? row.outputs : asJson(row.outputs);
+  return { ...row, inputs, outputs };
 }
 
 const asJson = (value: unknown): unknown =>

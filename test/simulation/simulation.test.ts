@@ -10,7 +10,7 @@ import type { Played, Stores } from '../../simulation/world.ts';
 import { openDatabase, type Database } from '../support/database.ts';
 
 const ROOT = join(import.meta.dirname, '..', '..');
-const SEEDS = 80;
+const SEEDS = 100;
 const SEEDS_ON_POSTGRES = [9, 12];
 /** Faults, hands, several workers, and what customers ask for. */
 const HAPPENS = [
