@@ -53,7 +53,6 @@ Date.now = () => realNow() + laterMs;
 
 const log = pino({ level: 'silent' });
 const directory = mkdtempSync(join(tmpdir(), 'bench-sweep-'));
-const postgres = await startPostgres({ directory, durable: false });
 
 /** An account with deployments that are as asked, and what the store knows of them. */
 async function fill(db: Database, workspaceId: string, number: number, count: number) {
@@ -159,14 +158,15 @@ interface Measured {
 }
 
 async function measure(size: number): Promise<Measured[]> {
-  const database = postgres.url.replace(/\/[^/]*$/, `/sweep_${size}`);
-  const admin = openDatabase(postgres.url, { connections: 1, onError: () => {} });
-  const { sql } = await import('kysely');
-  await sql`create database ${sql.id(`sweep_${size}`)}`.execute(admin);
-  await admin.destroy();
-  const db = openDatabase(database, { connections: 10, onError: () => {} });
+  const postgres = await startPostgres({ directory: join(directory, String(size)), durable: false });
+  const db = openDatabase(postgres.url, { connections: 10, onError: () => {} });
   await migrate(db);
-  const looks = await Looks.open(db, { url: database, heartbeatSeconds: 30, expireSeconds: 600, onError: () => {} });
+  const looks = await Looks.open(db, {
+    url: postgres.url,
+    heartbeatSeconds: 30,
+    expireSeconds: 600,
+    onError: () => {},
+  });
   try {
     const workspaceId = await addWorkspace(db, 'bench');
     const places = new Map<string, SimulatedAccount>();
@@ -219,6 +219,7 @@ async function measure(size: number): Promise<Measured[]> {
   } finally {
     await looks.stop(1);
     await db.destroy();
+    await postgres.stop();
   }
 }
 
@@ -260,7 +261,6 @@ try {
   if (values['dry-run']) process.stdout.write(`${text}\n`);
   else writeSection(text);
 } finally {
-  await postgres.stop();
   rmSync(directory, { recursive: true, force: true });
 }
 process.exit();
