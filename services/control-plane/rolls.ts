@@ -56,14 +56,16 @@ export function estimate(
   { atOnce, soakSeconds }: { readonly atOnce: number; readonly soakSeconds: number },
   took: readonly [number, number] = ROLLOUT_SECONDS,
 ): Estimate {
-  let byRate = false;
+  let [byRate, inTurns] = [false, false];
   const of = (each: number): number =>
     rings
       .filter(({ left }) => left > 0)
       .reduce((sum, { left, inOnePlace }) => {
         const inTurn = Math.ceil(left / atOnce) * each;
         const atRate = inOnePlace / REGISTRATIONS_A_SECOND + each;
-        byRate ||= atRate > inTurn;
+        // A second or two at AWS's rate is not what a ring takes: its rollouts are.
+        byRate ||= atRate > inTurn && inOnePlace / REGISTRATIONS_A_SECOND > each;
+        inTurns ||= left > atOnce;
         return sum + Math.max(inTurn, atRate) + soakSeconds;
       }, 0);
   const seconds = [Math.round(of(took[0])), Math.round(of(took[1]))] as const;
@@ -71,7 +73,9 @@ export function estimate(
     seconds,
     limitedBy: byRate
       ? 'ECS registers one task definition a second in an account and region'
-      : `${atOnce} deployments at once`,
+      : inTurns
+        ? `${atOnce} deployments at once`
+        : 'each ring waits for its slowest rollout',
   };
 }
 

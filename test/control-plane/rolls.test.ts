@@ -345,6 +345,11 @@ test('rings, the time they take, and the image of each place', () => {
   assert.match(many.limitedBy, /one task definition a second/);
   const few = estimate([{ left: 40, inOnePlace: 4 }], { atOnce: 20, soakSeconds: 0 });
   assert.deepEqual(few, { seconds: [240, 600], limitedBy: '20 deployments at once' });
+  const small = estimate(
+    [3, 4].map((left) => ({ left, inOnePlace: left })),
+    { atOnce: 20, soakSeconds: 5 },
+  );
+  assert.equal(small.limitedBy, 'each ring waits for its slowest rollout');
   assert.deepEqual(estimate([{ left: 0, inOnePlace: 0 }], { atOnce: 1, soakSeconds: 60 }).seconds, [0, 0]);
   const place = { accountId: '555000000001', region: 'eu-west-1' } as Place;
   assert.equal(imageIn('{account_id}.dkr.ecr.{region}.x/agent:2', place), '555000000001.dkr.ecr.eu-west-1.x/agent:2');

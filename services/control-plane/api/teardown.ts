@@ -62,7 +62,10 @@ export function addTeardown(app: App, options: ApiOptions): void {
     async (c) => {
       const { deployment_id } = c.req.valid('param');
       const row = await findReceipt(db, c.get('workspaceId'), deployment_id);
-      if (row === undefined) throw new ApiError(404, `There is no receipt of Deployment ID ${deployment_id}.`);
+      if (row === undefined) {
+        const when = 'a delete begins one, and an undelete ends it';
+        throw new ApiError(404, `There is no receipt of Deployment ID ${deployment_id}: ${when}.`);
+      }
       return c.json(shownReceipt(row), 200);
     },
   );
