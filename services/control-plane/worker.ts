@@ -320,7 +320,7 @@ class OneLook {
     const { activeRevisionId, asked, deployment } = this.#seen;
     const built = outcome.rows.slice(0, count);
     const [loss] = outcome.alarms;
-    const alarm = loss ? alarmOf(loss) : null;
+    const alarm = loss ? alarmOf(loss) : stillLost(this.#seen.alarm, built);
     const mine = target?.verdict === null ? revisionStatus(target.id, built, this.#now()) : undefined;
     // A verdict changes the target: what serves is looked after at once.
     const failed = mine !== undefined && isVerdict(mine.status) && isFailure(mine.status);
@@ -446,6 +446,12 @@ class OneLook {
       await looks.settle(tx, this.#look, asked, this.#retrySeconds());
     });
   }
+}
+
+/** What was lost is being restored, or cannot be taken up: the alarm ends when it is ready again. */
+function stillLost(alarm: ShownAlarm | null, built: readonly Row[]): ShownAlarm | null {
+  const row = built.find(({ id }) => id === alarm?.resource);
+  return alarm && row && row.state.state !== 'ready' ? { ...alarm, what_to_do: row.state.message } : null;
 }
 
 const alarmOf = ({ name, resource, since, whatToDo }: Alarm): ShownAlarm => ({

@@ -1,18 +1,40 @@
 /**
- * The end of deployments, in the emulated account: a delete that is undone brings everything back with its data, and a
- * customer who leaves has an account without a trace but of what is kept on purpose.
+ * What ends and what comes back, in the emulated account: a delete that is undone brings everything back with its data;
+ * what the customer deletes by hand and cannot be made again waits for the customer; and a customer who leaves has an
+ * account without a trace but of what is kept on purpose.
  */
 import { ApplicationAutoScalingClient, DescribeScalableTargetsCommand } from '@aws-sdk/client-application-auto-scaling';
-import { CloudWatchLogsClient, DescribeLogGroupsCommand } from '@aws-sdk/client-cloudwatch-logs';
+import {
+  CloudWatchLogsClient,
+  DescribeLogGroupsCommand,
+  PutRetentionPolicyCommand,
+} from '@aws-sdk/client-cloudwatch-logs';
 import { DescribeSecurityGroupsCommand, EC2Client } from '@aws-sdk/client-ec2';
 import { DescribeRepositoriesCommand, ECRClient } from '@aws-sdk/client-ecr';
-import { ECSClient, ListServicesCommand, ListTasksCommand } from '@aws-sdk/client-ecs';
+import { DescribeServicesCommand, ECSClient, ListServicesCommand, ListTasksCommand } from '@aws-sdk/client-ecs';
 import { DescribeTargetGroupsCommand, ElasticLoadBalancingV2Client } from '@aws-sdk/client-elastic-load-balancing-v2';
-import { DescribeDBInstancesCommand, DescribeDBSnapshotsCommand, RDSClient } from '@aws-sdk/client-rds';
+import {
+  AddTagsToResourceCommand,
+  DeleteDBInstanceCommand,
+  DeleteDBSnapshotCommand,
+  DescribeDBInstancesCommand,
+  DescribeDBSnapshotsCommand,
+  ModifyDBInstanceCommand,
+  RDSClient,
+  RestoreDBInstanceFromDBSnapshotCommand,
+  type DBInstance,
+} from '@aws-sdk/client-rds';
 import { ListObjectsV2Command, S3Client } from '@aws-sdk/client-s3';
-import { ListSecretsCommand, SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
+import {
+  DeleteSecretCommand,
+  DescribeSecretCommand,
+  ListSecretsCommand,
+  RestoreSecretCommand,
+  SecretsManagerClient,
+} from '@aws-sdk/client-secrets-manager';
 import { ListServicesCommand as ListNamesCommand, ServiceDiscoveryClient } from '@aws-sdk/client-servicediscovery';
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
 import { after, before, test } from 'node:test';
 import pg from 'pg';
 import type { ControlPlane } from '../../services/rehearsal/scene.ts';
@@ -80,28 +102,46 @@ const answers = (url: string): Promise<boolean> =>
     () => false,
   );
 
+const uriOf = async (id: string): Promise<string> => {
+  const secrets = await new SecretsManagerClient(at).send(new ListSecretsCommand({}));
+  const found = secrets.SecretList!.find((one) => one.Name!.endsWith(`${id}/database`))!;
+  return stage.databaseUri(on.rehearsal, ACCOUNT, found.ARN!);
+};
+
+async function query(uri: string, text: string): Promise<Json[]> {
+  const client = new pg.Client({ connectionString: uri.replace(/\?.*$/, ''), ssl: { rejectUnauthorized: false } });
+  await client.connect();
+  try {
+    return (await client.query(text)).rows;
+  } finally {
+    await client.end();
+  }
+}
+
+const shortOf = (id: string): string => id.replaceAll('-', '').slice(0, 12);
+
+/** The deployment once it is so; told with what it was last when it never is. */
+const seen = (what: string, id: string, isSo: (now: Json) => boolean, seconds = 90): Promise<Json> =>
+  eventually(
+    what,
+    async () => {
+      const now = await api.call('GET', `/v2/deployments/${id}`);
+      return isSo(now) ? now : Promise.reject(new Error(JSON.stringify([now.status, now.status_message, now.alarm])));
+    },
+    { seconds, every: 300 },
+  );
+const isWell = ({ status, status_message, alarm }: Json): boolean =>
+  status === 'READY' && status_message === null && alarm === null;
+
 test('a production delete that is undone: no server and no cost of one meanwhile, then all of it with its data', async () => {
   const { id, url } = kept;
-  const secrets = await new SecretsManagerClient(at).send(new ListSecretsCommand({}));
-  const uri = await stage.databaseUri(
-    on.rehearsal,
-    ACCOUNT,
-    secrets.SecretList!.find((one) => one.Name!.endsWith(`${id}/database`))!.ARN!,
-  );
-  const sql = async (query: string): Promise<Json[]> => {
-    const client = new pg.Client({ connectionString: uri.replace(/\?.*$/, ''), ssl: { rejectUnauthorized: false } });
-    await client.connect();
-    try {
-      return (await client.query(query)).rows;
-    } finally {
-      await client.end();
-    }
-  };
+  const uri = await uriOf(id);
+  const sql = (text: string): Promise<Json[]> => query(uri, text);
   await sql("create table notes as select 'remember this' as note");
 
   await api.call('DELETE', `/v2/deployments/${id}`);
   assert.equal((await api.call('GET', `/v2/deployments/${id}`)).status, 'AWAITING_FINAL_DELETE');
-  const short = id.replaceAll('-', '').slice(0, 12);
+  const short = shortOf(id);
   const ofIt = async (): Promise<string> =>
     (await inventory())
       .filter((name) => name.includes(short) || name.includes(id))
@@ -129,12 +169,146 @@ test('a production delete that is undone: no server and no cost of one meanwhile
 
   assert.equal((await api.call('POST', `/v2/deployments/${id}/undelete`)).url, url);
   await eventually('it answers at its address', () => answers(url), { seconds: 90 });
-  const back = await eventually('all is well', async () => {
-    const now = await api.call('GET', `/v2/deployments/${id}`);
-    return now.status_message === null && now;
-  });
+  const back = await seen('all is well', id, isWell);
   assert.deepEqual([back.status, back.active_revision_id], ['READY', kept.latest_revision_id]);
   assert.deepEqual(await sql('select note from notes'), [{ note: 'remember this' }], 'with the same password, too');
+});
+
+test('what somebody changed is repaired, and some minutes later it says who it was, and when', async () => {
+  const began = Date.now();
+  const logGroupName = `/aws/ecs/freehold/kept-${shortOf(kept.id)}`;
+  await new CloudWatchLogsClient(at).send(new PutRetentionPolicyCommand({ logGroupName, retentionInDays: 1 }));
+  const drift = await eventually(
+    'it says who',
+    async () => {
+      const { resources } = await api.call('GET', `/v2/deployments/${kept.id}/drift`);
+      const found = resources.find((one: Json) => one.resource === 'log-group' && one.field === 'retentionDays');
+      return found?.changed_by ? found : Promise.reject(new Error(JSON.stringify(resources)));
+    },
+    { seconds: 90, every: 300 },
+  );
+  const { from, to, policy, resolution, changed_by: who } = drift;
+  assert.deepEqual([from, to, policy, resolution], [30, 1, 'repair', 'repaired']);
+  assert.deepEqual(
+    [who.id, who.name, who.call],
+    [`arn:aws:iam::${ACCOUNT}:root`, 'the root user', 'logs:PutRetentionPolicy'],
+  );
+  assert(Date.parse(who.at) >= Math.floor(began / 1000) * 1000 && who.at <= drift.detected_at, JSON.stringify(drift));
+});
+
+test('a database that was deleted by hand is never made anew; restored by hand, it is taken up with its data', async () => {
+  const { id, url } = kept;
+  const rds = new RDSClient(at);
+  const DBInstanceIdentifier = `freehold-${shortOf(id)}`;
+  const database = async (): Promise<DBInstance> =>
+    (await rds.send(new DescribeDBInstancesCommand({ DBInstanceIdentifier }))).DBInstances![0]!;
+  const settingsOf = (one: DBInstance): Json => ({
+    groups: one.VpcSecurityGroups!.map((group) => group.VpcSecurityGroupId),
+    zones: one.MultiAZ,
+    most: one.MaxAllocatedStorage,
+    isProtected: one.DeletionProtection,
+    days: one.BackupRetentionPeriod,
+  });
+  const secret = async (): Promise<string> => {
+    const SecretId = `freehold/${id}/database`;
+    const { Tags } = await new SecretsManagerClient(at).send(new DescribeSecretCommand({ SecretId }));
+    return Tags!.find(({ Key }) => Key === 'freehold:bound')!.Value!;
+  };
+  const definition = async (): Promise<string> => {
+    const services = [DBInstanceIdentifier];
+    const found = await new ECSClient(at).send(new DescribeServicesCommand({ cluster: 'freehold', services }));
+    return found.services![0]!.taskDefinition!;
+  };
+  const was = { database: await database(), uri: await uriOf(id), definition: await definition() };
+  assert.equal(await secret(), `${was.database.DbiResourceId}/${(await secret()).split('/')[1]}`);
+  const before = (await on.rehearsal.calls()).at(-1)!.n;
+
+  await eventually(
+    'it is deleted by hand',
+    async () => {
+      // A sweep between the two puts the protection back.
+      const off = { DeletionProtection: false, ApplyImmediately: true };
+      await rds.send(new ModifyDBInstanceCommand({ DBInstanceIdentifier, ...off }));
+      const last = { FinalDBSnapshotIdentifier: 'by-hand' };
+      await rds.send(new DeleteDBInstanceCommand({ DBInstanceIdentifier, ...last }));
+      return true;
+    },
+    { seconds: 30 },
+  );
+  const lost = await seen('it is missed', id, (now) => /"by-hand"/.test(now.alarm?.what_to_do ?? ''), 120);
+  assert.deepEqual(
+    [lost.status, lost.alarm.name, lost.alarm.resource],
+    ['AWAITING_DATABASE', 'DATABASE_LOST', 'database'],
+  );
+  const { databaseSubnetGroup } = on.places[ACCOUNT]!.outputs;
+  const said =
+    `DATABASE_LOST: database: deleted by somebody else, with what it held: "${DBInstanceIdentifier}": restore a snapshot or an ` +
+    `automated backup under this name, into the subnet group "${databaseSubnetGroup}": the rest is done by itself; ` +
+    'AWS still has the snapshot "by-hand" of ';
+  assert(lost.status_message.startsWith(said), lost.status_message);
+  const errors = (await readFile(api.log, 'utf8')).split('\n').filter((line) => line.includes('DATABASE_LOST'));
+  assert.equal(errors.length, 1, 'once, however often it is looked at');
+  assert.deepEqual([JSON.parse(errors[0]!).level, JSON.parse(errors[0]!).deployment], [50, id]);
+
+  // As AWS does it without more: in one zone, unprotected, with the VPC's default group; and under the customer's tags.
+  const asked = { DBSnapshotIdentifier: 'by-hand', DBSubnetGroupName: databaseSubnetGroup };
+  await rds.send(
+    new RestoreDBInstanceFromDBSnapshotCommand({ DBInstanceIdentifier, ...asked, Tags: [{ Key: 'team', Value: 'a' }] }),
+  );
+  const theirs = await seen('it is not taken for ours', id, (now) => /exists and is not ours/.test(now.status_message));
+  assert.deepEqual([theirs.status, theirs.alarm.name], ['AWAITING_DATABASE', 'DATABASE_LOST']);
+  assert.match(theirs.alarm.what_to_do, /: if it is this deployment's, add what it lacks$/);
+  const named = [...theirs.status_message.matchAll(/"(freehold:\w+)" = "([^"]+)"/g)];
+  const Tags = named.map(([, Key, Value]) => ({ Key, Value }));
+  assert.deepEqual(Tags, [
+    { Key: 'freehold:place', Value: 'freehold' },
+    { Key: 'freehold:deployment', Value: id },
+    { Key: 'freehold:resource', Value: 'database' },
+  ]);
+  await rds.send(new AddTagsToResourceCommand({ ResourceName: was.database.DBInstanceArn, Tags }));
+
+  const back = await seen('it is taken up', id, isWell, 150);
+  assert.equal(back.active_revision_id, kept.latest_revision_id);
+  const now = await database();
+  assert.notEqual(now.DbiResourceId, was.database.DbiResourceId);
+  assert.deepEqual(settingsOf(now), settingsOf(was.database), 'its settings are as asked again');
+  assert.match(await secret(), new RegExp(`^${now.DbiResourceId}/`));
+  const uri = await uriOf(id);
+  assert.deepEqual(await query(uri, 'select note from notes'), [{ note: 'remember this' }]);
+  const old = new URL(uri);
+  old.password = new URL(was.uri).password;
+  await assert.rejects(query(old.toString(), 'select 1'), /password authentication failed/);
+  assert.notEqual(await definition(), was.definition, 'servers are started with it');
+  await eventually('it answers', () => answers(url), { seconds: 60 });
+  const made = (await on.rehearsal.calls(before)).filter((call) => call.account === ACCOUNT);
+  assert.deepEqual(
+    made.filter(({ action }) => /^(CreateDBInstance|CreateSecret)$/.test(action)),
+    [],
+  );
+  await rds.send(new DeleteDBSnapshotCommand({ DBSnapshotIdentifier: 'by-hand' }));
+});
+
+test('values that were deleted by hand are missed; back from the recovery window or given again, all is well', async () => {
+  const { id } = kept;
+  const secrets = new SecretsManagerClient(at);
+  const SecretId = `freehold/${id}/environment`;
+  const isLost = (now: Json): boolean => now.alarm !== null;
+  await secrets.send(new DeleteSecretCommand({ SecretId, RecoveryWindowInDays: 7 }));
+  const lost = await seen('it is missed', id, isLost);
+  assert.deepEqual([lost.alarm.name, lost.alarm.resource], ['SECRET_VALUES_LOST', 'environment']);
+  const said =
+    'the value was deleted from the account: "A": give it again; AWS still has the secret in its recovery window: ' +
+    `RestoreSecret "${SecretId}"`;
+  assert.equal(lost.status_message, `SECRET_VALUES_LOST: environment: ${said}`);
+  await secrets.send(new RestoreSecretCommand({ SecretId }));
+  await seen('it is taken up', id, isWell);
+
+  await secrets.send(new DeleteSecretCommand({ SecretId, ForceDeleteWithoutRecovery: true }));
+  const gone = await seen('it is missed once more', id, isLost);
+  assert.equal(gone.alarm.what_to_do, 'the value was deleted from the account: "A": give it again');
+  const revision = await stage.newRevision(api, id, { secrets: [{ name: 'A', value: '2' }] });
+  await stage.deployed(api, id, revision);
+  await seen('all is well', id, isWell);
 });
 
 test('a place that is left: nothing without its last snapshot, users before the used, and a clean account', async () => {
@@ -189,7 +363,7 @@ test('a place that is left: nothing without its last snapshot, users before the 
   for (const { id, needs } of resources)
     for (const need of needs) assert(gone.get(id)! <= gone.get(need)!, `${id} went after ${need}, which it needs`);
   // And by the account's own log of calls: each before what it uses.
-  const short = kept.id.replaceAll('-', '').slice(0, 12);
+  const short = shortOf(kept.id);
   const calls = (await on.rehearsal.calls(before)).filter(
     (call) => call.account === ACCOUNT && !call.error && /^(Delete|Deregister)/.test(call.action),
   );

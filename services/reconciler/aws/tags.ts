@@ -46,5 +46,7 @@ export function requireOurs(found: Tags, ours: Tags, what: string): void {
   const missing = Object.entries(ours)
     .filter(([key, value]) => found[key] !== value)
     .map(([key, value]) => `"${key}" = "${value}"`);
-  throw new NotOurs(`exists and is not ours: "${what}": it lacks the tag ${missing.join(', ')}`);
+  throw new NotOurs(
+    `exists and is not ours: "${what}": it lacks the tag ${missing.join(', ')}: if it is this deployment's, add what it lacks`,
+  );
 }

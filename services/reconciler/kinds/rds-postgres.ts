@@ -163,8 +163,12 @@ export const rdsPostgres: Kind<RdsPostgresInputs, Live, Made> = {
     },
     {
       actions: ['rds:DescribeDBSnapshots', 'rds:DescribeDBInstanceAutomatedBackups'],
-      resources: [arn(scope, 'rds', `db:${scope.prefix}-*`), arn(scope, 'rds', 'auto-backup:*')],
-      why: 'names what a database that somebody deleted can be restored from',
+      resources: [
+        arn(scope, 'rds', `db:${scope.prefix}-*`),
+        arn(scope, 'rds', 'auto-backup:*'),
+        arn(scope, 'rds', 'snapshot:*'),
+      ],
+      why: 'names what a database that somebody deleted can be restored from, however they called it',
     },
   ],
   pollSeconds: 15,
@@ -195,9 +199,9 @@ export const rdsPostgres: Kind<RdsPostgresInputs, Live, Made> = {
   ],
   stateful: {
     alarm: 'DATABASE_LOST',
-    lost: ({ name }) =>
+    lost: ({ name, subnetGroup }) =>
       `deleted by somebody else, with what it held: "${name}": restore a snapshot or an automated backup under this ` +
-      'name, into the same subnet group: the rest is done by itself',
+      `name, into the subnet group "${subnetGroup}": the rest is done by itself`,
     rescue: backups,
   },
 
