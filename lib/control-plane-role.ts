@@ -238,6 +238,7 @@ function substituted<T>(value: T): T {
 export const NOT_IN_AWS_MANAGED_POLICIES: readonly string[] = [
   'application-autoscaling:ListTagsForResource',
   'application-autoscaling:TagResource',
+  'cloudtrail:LookupEvents',
   'ec2:CreateTags',
   'ec2:DeleteSecurityGroup',
   'ec2:RevokeSecurityGroupIngress',
