@@ -21,6 +21,7 @@ const LONG = [
   'test/e2e/main-job',
   'test/control-plane/schemathesis',
   'test/e2e/',
+  'test/simulation/simulation',
   'test/tidy',
   'test/rehearsal/langgraph-server',
   'test/lib/deploy',
