@@ -115,8 +115,8 @@ test('stopping its Redis makes the server fail, and the sweep starts it again', 
 
 for (const [title, env] of [
   ['a second revision replaces the first under load without a failed request', {}],
-  // Longer than the failed checks that end a task, well within the grace period also on a busy machine.
-  ['so does one whose task takes long to become healthy', { STARTUP_DELAY_SECONDS: '4' }],
+  // With its imports longer than the failed checks that end a task; within the grace period also on a busy machine.
+  ['so does one whose task takes long to become healthy', { STARTUP_DELAY_SECONDS: '2' }],
 ] as const)
   test(title, async () => {
     const { id, url } = deployments[FIRST];

@@ -136,3 +136,19 @@ test('a container’s lines arrive some seconds later, the last with its end', a
   const first = found.find((event) => event.message === 'one')!;
   assert(first.ingestionTime! > first.timestamp!);
 });
+
+test('a line names the address that the task has in its subnet, not the loopback address of this machine', async () => {
+  const account = await fargate(aws, '700000000003');
+  const say = 'console.log(`running on http://${process.env.HOST}:8000 (${process.env.HOST}1)`)';
+  const entryPoint = [process.execPath, '--input-type=module', '-e', say];
+  const taskDefinition = await account.define('where', {}, { entryPoint });
+  const { networkConfiguration } = account;
+  const launchType = 'FARGATE' as const;
+  const run = new RunTaskCommand({ cluster: CLUSTER, taskDefinition, launchType, networkConfiguration });
+  const arn = (await account.ecs.send(run)).tasks![0]!.taskArn!;
+  const [container] = (await account.stopped(arn)).containers!;
+  const [line] = await account.lines('where', arn);
+  const address = container!.networkInterfaces![0]!.privateIpv4Address!;
+  assert.match(line!, /^running on http:\/\/10\..*:8000 \(127\.[\d.]+\)$/);
+  assert(line!.startsWith(`running on http://${address}:8000`), `${line} of ${address}`);
+});
