@@ -296,7 +296,10 @@ export class ModelStore implements WorkerStore, Settling, Intents {
     const rowOf = (revision: Revision | undefined) => revision && intentAsRow(id, revision);
     const newest = rowOf(found.revisions.at(-1));
     const serving = rowOf(found.revisions.find((each) => each.id === found.active));
-    const intent = next === null ? null : next({ newest, serving });
+    const standing = rowOf(
+      found.revisions.findLast(({ status }) => status === null || status === 'DEPLOYED' || !isVerdict(status)),
+    );
+    const intent = next === null ? null : next({ newest, standing, serving });
     if (change.type !== undefined) found.type = change.type;
     if (change.databaseTier !== undefined) found.tier = change.databaseTier;
     return intent && this.#add(found, intent);

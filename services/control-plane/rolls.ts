@@ -6,7 +6,7 @@
 import { ApiError } from './api/errors.ts';
 import type { ApiOptions } from './api/context.ts';
 import { changeableDeployment, placeAround, revisionOf } from './api/find.ts';
-import { add, redeploy, revise } from './api/revise.ts';
+import { add, redeploy, revising, type Making } from './api/revise.ts';
 import type { Place } from '../reconciler/place.ts';
 import {
   ChangedSince,
@@ -18,9 +18,11 @@ import {
   noteEnds,
   noteRevision,
   noteTrouble,
+  noteUnreachable,
   pendingMembers,
   releaseRoll,
   ringCounts,
+  unreachable,
   type MemberRow,
   type RollRow,
 } from './store/rolls.ts';
@@ -30,6 +32,8 @@ const LOOK_SECONDS = 3;
 const LEASE_SECONDS = 120;
 /** Tried by one look: each takes a call or two to the account. */
 const TRIED_A_LOOK = 20;
+/** An account that never answered for so long is a failure, as a Kubernetes rollout without progress is. */
+const UNREACHABLE_SECONDS = 600;
 
 /** A rollout usually takes so long: as `ecs-service` says it. */
 const ROLLOUT_SECONDS = [120, 300] as const;
@@ -108,14 +112,18 @@ export async function advance(options: ApiOptions, roll: RollRow): Promise<void>
   const of = (state: string): number => counts.find((count) => count.state === state)?.members ?? 0;
   if (of('PENDING') + of('ROLLING') === 0) return ended(options, roll);
   let room = roll.at_once - of('ROLLING');
-  let waits: string | null = null;
   // Those whose account does not answer hold up none of the others.
-  for (const member of room > 0 ? await pendingMembers(db, roll, TRIED_A_LOOK) : []) {
-    const why = await begin(options, roll, member);
-    waits ??= why;
-    if (why === null && ((room -= 1) <= 0 || (await halted(options, roll)))) break;
-  }
-  if (waits !== roll.message) await changeRoll(db, roll.id, ['RUNNING'], { message: waits });
+  for (const member of room > 0 ? await pendingMembers(db, roll, TRIED_A_LOOK) : [])
+    if ((await begin(options, roll, member)) && ((room -= 1) <= 0 || (await halted(options, roll)))) break;
+  const message = waitsFor(await unreachable(db, roll));
+  if (message !== roll.message) await changeRoll(db, roll.id, ['RUNNING'], { message });
+}
+
+function waitsFor(away: Awaited<ReturnType<typeof unreachable>>): string | null {
+  if (away === undefined) return null;
+  const { first, count } = away;
+  const who = count === 1 ? `"${first.name}" is` : `"${first.name}" and ${count - 1} more are`;
+  return `waits: ${who} not reachable: ${first.message}`;
 }
 
 /** Whether it may not go on, since too many have failed. */
@@ -144,30 +152,35 @@ async function ended(options: ApiOptions, roll: RollRow): Promise<void> {
     log.info({ roll: roll.id }, 'a roll is done');
 }
 
-/** Begins with one deployment. @returns what that waits for: the account or the store may answer later */
-async function begin(options: ApiOptions, roll: RollRow, member: MemberRow): Promise<string | null> {
+/** Begins with one deployment. @returns whether it has begun or ended; else its account may answer later */
+async function begin(options: ApiOptions, roll: RollRow, member: MemberRow): Promise<boolean> {
   const { db } = options;
   try {
     const row = await changeableDeployment(db, roll.workspace_id, member.deployment_id);
-    const noted: Parameters<typeof redeploy>[3] = (tx, revision) => noteRevision(tx, roll, row.id, revision);
+    const noted: Making['noted'] = (tx, revision) => noteRevision(tx, roll, row.id, revision);
     if (member.target_id !== null) await redeploy(options, row, await revisionOf(db, row.id, member.target_id), noted);
     else {
       const place = await placeAround(db, row);
       const image_uri = roll.image_uri && imageIn(roll.image_uri, place);
-      if (image_uri === null) await add(options, place, row, {}, { next: (before) => before, noted });
-      else await revise(options, row, { source_revision_config: { image_uri } }, {}, true, noted);
+      const making: Making =
+        image_uri === null
+          ? { next: (before) => before }
+          : (await revising(options, row, { source_revision_config: { image_uri } }, true)).making;
+      // Nobody looks at each of them: what has failed, for whatever else was in it, is not brought in again.
+      await add(options, place, row, {}, { ...making, isOnStanding: true, noted });
     }
   } catch (error) {
-    if (error instanceof NotItsTurn) return null;
+    if (error instanceof NotItsTurn) return true;
     if (error instanceof ChangedSince) {
       await endMember(db, roll.id, member.deployment_id, 'SKIPPED', 'it was changed again since');
-      return null;
+      return true;
     }
     if (!(error instanceof ApiError)) throw error;
-    if (error.status >= 500) return `waits with "${member.name}": ${error.message}`;
+    if (error.status >= 500)
+      return noteUnreachable(db, roll.id, member.deployment_id, error.message, UNREACHABLE_SECONDS);
     // Its delete came first: that is nobody's failure.
     const isGone = error.status === 404 || error.status === 409;
     await endMember(db, roll.id, member.deployment_id, isGone ? 'SKIPPED' : 'FAILED', error.message);
   }
-  return null;
+  return true;
 }

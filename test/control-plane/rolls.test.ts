@@ -227,30 +227,108 @@ test('what is to be tried again and is not any more is taken back as well', asyn
   assert.deepEqual(await Promise.all(ids.map(image)), ['repo/agent:1']);
 });
 
-test('an account that does not answer holds up nobody else', async () => {
-  const ids = await fleet(3);
-  const id = await begin(ids, { rings: ['100%'], at_once: 1 });
-  const [first] = await members(id);
+/** Of these deployments alone: they are behind a load balancer of their own, whose account does not answer. */
+async function away(ids: readonly string[]): Promise<() => void> {
   const { image: find } = api.cloud;
-  // Of the first one alone: it is behind a load balancer of its own.
   const more = { moreBalancers: [{ loadBalancerArn: 'away', loadBalancerDnsName: 'away', listenerArn: 'away' }] };
   await sql`update places set outputs = outputs || ${JSON.stringify(more)}::jsonb`.execute(api.db);
-  await api.db.updateTable('deployments').set({ balancer: 'away' }).where('id', '=', first.deployment_id).execute();
+  await api.db.updateTable('deployments').set({ balancer: 'away' }).where('id', 'in', ids).execute();
   api.cloud.image = function (place, uri) {
     if (place.loadBalancerArn === 'away') return Promise.reject(new PlaceUnavailable('away', 'arn:sim:role'));
     return find.call(this, place, uri);
   };
+  return () => {
+    api.cloud.image = find;
+  };
+}
+
+test('an account that does not answer holds up nobody else', async () => {
+  const ids = await fleet(3);
+  const id = await begin(ids, { rings: ['100%'], at_once: 1 });
+  const [first] = await members(id);
+  const answers = await away([first.deployment_id]);
   try {
     await eventually('the others are done', async () => {
       await step(id);
       return (await members(id, 'DEPLOYED')).length === 2;
     });
-    assert.match((await roll(id)).message, new RegExp(`^waits with "${first.name}": away$`));
+    assert.equal((await roll(id)).message, `waits: "${first.name}" is not reachable: away`);
   } finally {
-    api.cloud.image = find;
+    answers();
   }
   await api.db.updateTable('deployments').set({ balancer: null }).where('id', '=', first.deployment_id).execute();
   await until(id, 'DONE');
+});
+
+test('more that do not answer than are tried in a look hold up nobody; after ten minutes they have failed', async () => {
+  const ids = await fleet(23);
+  const id = await begin(ids, { rings: ['100%'] });
+  const order = (await members(id)).map(({ deployment_id }) => deployment_id);
+  const answers = await away(order.slice(0, 22));
+  try {
+    await eventually('the last one is done', async () => {
+      await step(id);
+      return (await members(id, 'DEPLOYED')).some(({ deployment_id }) => deployment_id === order[22]);
+    });
+    const waits = await roll(id);
+    assert.deepEqual([waits.state, waits.rings[0].pending, waits.rings[0].unreachable], ['RUNNING', 22, 22]);
+    assert.match(waits.message, /^waits: "agent-\d+" and 21 more are not reachable: away$/);
+    assert.equal((await members(id, 'PENDING'))[0].message, 'away');
+
+    const unreachable_since = new Date(Date.now() - 601_000);
+    await api.db.updateTable('roll_members').set({ unreachable_since }).where('state', '=', 'PENDING').execute();
+    const halted = await until(id, 'HALTED');
+    assert.match(halted.message, /none may fail: "agent-\d+": not reachable for 10 minutes: away$/);
+    await api.call('POST', `/v2/rolls/${id}/resume`, { failed: 'retry' });
+    await step(id);
+    await step(id);
+    assert.equal((await roll(id)).state, 'RUNNING', 'their time begins anew');
+
+    await api.call('POST', `/v2/rolls/${id}/halt`);
+    await api.call('POST', `/v2/rolls/${id}/resume`, { failed: 'skip' });
+    const done = await until(id, 'DONE');
+    assert.deepEqual([done.rings[0].deployed, done.rings[0].skipped, done.message], [1, 22, null]);
+  } finally {
+    answers();
+    await api.db.updateTable('deployments').set({ balancer: null }).where('id', 'in', ids).execute();
+  }
+});
+
+test('a roll brings in nothing that has failed before, and leaves out nothing that is under way', async () => {
+  const ids = await fleet(2);
+  api.cloud.crashes.set('repo/agent@sha256:3', 'the server crashed: exit code 1');
+  const failed = await api.call('PATCH', `/v2/deployments/${ids[0]}`, {
+    source_revision_config: { image_uri: 'repo/agent:3' },
+    source_config: { resource_spec: { cpu: 4 } },
+  });
+  await eventually('it has failed', async () => {
+    const path = `/v2/deployments/${ids[0]}/revisions/${failed.body.latest_revision_id}`;
+    return (await api.call('GET', path)).body.status === 'DEPLOY_FAILED';
+  });
+  api.cloud.seconds = 1.5;
+  await api.call('PATCH', `/v2/deployments/${ids[1]}`, { source_config: { resource_spec: { cpu: 3 } } });
+  const specs = (): Promise<unknown[]> =>
+    Promise.all(
+      ids.map(async (id) => {
+        const [newest] = (await api.call('GET', `/v2/deployments/${id}/revisions`)).body.resources;
+        return [newest.source_revision_config.image_uri, newest.resource_spec.cpu];
+      }),
+    );
+  const id = await begin(ids, { rings: ['100%'] });
+  await step(id);
+  assert.deepEqual(await specs(), [
+    ['repo/agent:2', 2],
+    ['repo/agent:2', 3],
+  ]);
+  api.cloud.seconds = 0;
+  await until(id, 'DONE');
+
+  const again = await begin(ids, { rings: ['100%'], image_uri: null });
+  await until(again, 'DONE');
+  assert.deepEqual(await specs(), [
+    ['repo/agent:2', 2],
+    ['repo/agent:2', 3],
+  ]);
 });
 
 test('two processes at once, and one that died in between, make one revision of each', async () => {
@@ -293,8 +371,9 @@ test('what is deleted meanwhile is left out, and an account that does not answer
   await api.call('DELETE', `/v2/deployments/${ids[0]}`);
   api.cloud.closed = 'the account cannot be entered';
   await step(id);
-  assert.match((await roll(id)).message, /^waits with "agent-\d+": the account cannot be entered$/);
-  assert.equal((await roll(id)).state, 'RUNNING');
+  const waits = await roll(id);
+  assert.match(waits.message, /^waits: "agent-\d+" and 1 more are not reachable: the account cannot be entered$/);
+  assert.deepEqual([waits.state, waits.rings[0].pending, waits.rings[0].unreachable], ['RUNNING', 2, 2]);
   api.cloud.closed = null;
   const done = await until(id, 'DONE');
   assert.equal(done.rings[0].deployed, 2);
@@ -312,6 +391,7 @@ test('a dry run says who and when, and begins nothing', async () => {
   );
   const [low, high] = dry.body.expected.seconds;
   assert(low >= 2 * (120 + 60) && high >= 2 * (300 + 60), JSON.stringify(dry.body.expected));
+  assert.equal(dry.body.state, 'PLANNED', 'a forecast, and no roll');
   assert.equal((await rolls()).length, before);
   assert.deepEqual(await Promise.all(ids.map(revisions)), [1, 1, 1]);
 });

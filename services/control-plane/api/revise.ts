@@ -52,6 +52,8 @@ export interface Making {
   readonly secrets?: readonly Secret[] | null;
   /** Whether what it runs was looked up just now. */
   readonly isFresh?: boolean;
+  /** Whether it inherits of nothing that has failed. Else of the newest, whatever became of it, which it may mend. */
+  readonly isOnStanding?: boolean;
   /** Whether it is no use without something to run; else that may come with a later request. */
   readonly mustRun?: boolean;
   /** Told of the new revision in the transaction that adds it. */
@@ -100,12 +102,13 @@ async function prepare(
   options: ApiOptions,
   place: Place,
   row: DeploymentRow,
-  { next, isFresh = false, mustRun = false }: Making,
+  { next, isFresh = false, isOnStanding = false, mustRun = false }: Making,
 ) {
   const { db, digestKey, agentAuth } = options;
-  const make = ({ newest, serving }: Before, now: Pick<DeploymentRow, 'type' | 'base'>, written: Written) => {
-    const before = newest
-      ? intentOf(newest)
+  const make = ({ newest, standing, serving }: Before, now: Pick<DeploymentRow, 'type' | 'base'>, written: Written) => {
+    const inherited = isOnStanding ? (standing ?? newest) : newest;
+    const before = inherited
+      ? intentOf(inherited)
       : { ...nothingYet(now.type, row.source as Source, agentAuth), ...now.base };
     // Where we are reached is no part of what was asked before.
     const intent = { ...next(before, now.type, written), agentAuth };
@@ -118,19 +121,6 @@ async function prepare(
   await checkSize(options, intent);
   if (!isFresh) await checkThere(options, place, row, intent);
   return { make, intent, newest: before.newest };
-}
-
-/** Adds the revision that a request asks for. */
-export async function revise(
-  options: ApiOptions,
-  row: DeploymentRow,
-  request: RevisionRequest,
-  change: DeploymentChange,
-  mustRun: boolean,
-  noted?: Making['noted'],
-): Promise<string | null> {
-  const { place, making } = await revising(options, row, request, mustRun);
-  return add(options, place, row, change, { ...making, ...(noted && { noted }) });
 }
 
 export interface Made {

@@ -93,7 +93,9 @@ const shownRoll = z
   .object({
     id: schemas.id.nullable().describe('Null of a dry run.'),
     name: z.string(),
-    state: z.enum(['RUNNING', 'HALTED', 'DONE', 'CANCELLED']),
+    state: z
+      .enum(['PLANNED', 'RUNNING', 'HALTED', 'DONE', 'CANCELLED'])
+      .describe('PLANNED of a dry run: nothing has begun.'),
     message: z.string().nullable().describe('Why it was halted, or what it waits for.'),
     image_uri: z.string().nullable(),
     takes_back: schemas.id.nullable().describe('The roll whose change this one takes back.'),
@@ -104,6 +106,7 @@ const shownRoll = z
           ring: z.number().int(),
           size: z.number().int(),
           pending: z.number().int(),
+          unreachable: z.number().int().describe('Of the pending ones: whose account did not answer in their turn.'),
           rolling: z.number().int(),
           deployed: z.number().int(),
           failed: z.number().int(),
@@ -329,7 +332,7 @@ export function addRolls(app: App, options: ApiOptions): void {
                 failed: z
                   .enum(['retry', 'skip'])
                   .default('retry')
-                  .describe('Those that failed are rolled again, or left as they are.'),
+                  .describe('Those that failed, or were not reachable, are rolled again, or left as they are.'),
               })
               .openapi('RollResume'),
           ),
@@ -426,7 +429,7 @@ export function sizes(rings: readonly (number | string)[], total: number): numbe
   return each.filter((size) => size > 0);
 }
 
-const NONE = { pending: 0, rolling: 0, deployed: 0, failed: 0, skipped: 0 };
+const NONE = { pending: 0, unreachable: 0, rolling: 0, deployed: 0, failed: 0, skipped: 0 };
 
 function show(row: RollRow, all: readonly RingCount[], allTook: readonly Took[]) {
   const took = allTook.find((one) => one.roll_id === row.id);
@@ -434,7 +437,8 @@ function show(row: RollRow, all: readonly RingCount[], allTook: readonly Took[])
   const rings = row.rings.map((size, i) => {
     const mine = counts.filter((count) => count.ring === i + 1);
     const by = Object.fromEntries(mine.map(({ state, members }) => [state.toLowerCase(), members]));
-    return { ring: i + 1, size, ...NONE, ...(by as Partial<Record<Lowercase<RollMemberState>, number>>) };
+    const unreachable = mine.reduce((sum, count) => sum + count.unreachable, 0);
+    return { ring: i + 1, size, ...NONE, ...(by as Partial<Record<Lowercase<RollMemberState>, number>>), unreachable };
   });
   const left = rings.map(({ ring: number, pending, rolling }) => ({
     left: pending + rolling,
@@ -486,7 +490,7 @@ function wouldBe(roll: NewRoll, found: readonly Candidate[]): z.infer<typeof sho
   return {
     id: null,
     name: roll.name,
-    state: 'RUNNING',
+    state: 'PLANNED',
     message: null,
     image_uri: roll.imageUri,
     takes_back: null,

@@ -407,6 +407,9 @@ export interface RollMembers {
   revision_id: string | null;
   started_at: Date | null;
   ended_at: Date | null;
+  /** Of one that is pending: since when its account did not answer, and when it was asked last. */
+  unreachable_since: Date | null;
+  asked_at: Date | null;
 }
 
 export interface Tables {
@@ -457,6 +460,8 @@ export interface Page {
 
 export const now = sql<Date>`now()`;
 export const json = (value: unknown): string => JSON.stringify(value);
+/** For `like`: whatever has this text in it. */
+export const containing = (text: string): string => `%${text.replace(/[\\%_]/g, '\\$&')}%`;
 
 /** Classes 08 (connection) and 57P (shutdown), 53300 (too many connections), and what Node says of a socket. */
 const AWAY = /^(08...|57P0.|53300|ECONN\w+|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|EPIPE)$/;

@@ -5,6 +5,7 @@ import type { DriftPolicy } from '../../reconciler/drift.ts';
 import type { AgentAuth, DatabaseTier, ServerResources } from '../../reconciler/spec.ts';
 import { isVerdict, type DeploymentStatus, type RevisionStatus } from '../../reconciler/status.ts';
 import {
+  containing,
   json,
   now,
   type Build,
@@ -191,7 +192,7 @@ export async function listDeployments(
     .where('d.workspace_id', '=', workspaceId)
     .where('d.accepted_at', 'is not', null);
   if (filter.name) found = found.where('d.name', '=', filter.name);
-  if (filter.nameContains) found = found.where('d.name', 'like', `%${filter.nameContains.replace(/[\\%_]/g, '\\$&')}%`);
+  if (filter.nameContains) found = found.where('d.name', 'like', containing(filter.nameContains));
   if (filter.status) found = found.where(isShownAs(filter.status as DeploymentStatus));
   if (filter.type) found = found.where('d.type', '=', filter.type as 'dev' | 'prod');
   if (filter.ids) found = found.where('d.id', 'in', filter.ids.length > 0 ? [...filter.ids] : [sql<string>`null`]);
@@ -393,17 +394,25 @@ export interface DeploymentChange {
 /** What the next revision is made of, and held against. */
 export interface Before {
   readonly newest: RevisionRow | undefined;
+  /** The newest that has not come to a bad end: the one that serves, or that may yet. */
+  readonly standing: RevisionRow | undefined;
   /** The one that serves. */
   readonly serving: RevisionRow | undefined;
 }
 
 export async function revisionsBefore(db: Database | Tx, deploymentId: string): Promise<Before> {
   const newest = (await newestRevisions(db, [deploymentId])).get(deploymentId);
+  const standing = await revisions(db)
+    .where('r.deployment_id', '=', deploymentId)
+    .where((e) => e.or([e('s.ended_at', 'is', null), e('s.status', '=', 'DEPLOYED')]))
+    .orderBy('r.number', 'desc')
+    .limit(1)
+    .executeTakeFirst();
   const serving = await revisions(db)
     .innerJoin('deployment_statuses as d', 'd.active_revision_id', 'r.id')
     .where('d.deployment_id', '=', deploymentId)
     .executeTakeFirst();
-  return { newest, serving };
+  return { newest, standing, serving };
 }
 
 /** Its delete was asked for, perhaps while a request was under way. */

@@ -373,6 +373,12 @@ const steps: Record<string, Migration> = {
       await sql`create index roll_members_of_deployment on roll_members (deployment_id)`.execute(db);
     },
   },
+  '0011_unreachable_members': {
+    async up(db: Kysely<unknown>) {
+      await sql`
+        alter table roll_members add column unreachable_since timestamptz, add column asked_at timestamptz`.execute(db);
+    },
+  },
 };
 
 /**

@@ -1,7 +1,7 @@
 /** Rolls: a change that goes through many deployments in rings. Who is in it, how far it is, and who works on it. */
 import { sql, type Selectable } from 'kysely';
 import { isFailure, isVerdict } from '../../reconciler/status.ts';
-import { now, type Database, type Page, type RollMemberState, type Rolls, type Tx } from './database.ts';
+import { containing, now, type Database, type Page, type RollMemberState, type Rolls, type Tx } from './database.ts';
 
 export type RollRow = Selectable<Rolls>;
 
@@ -39,7 +39,7 @@ export async function candidates(db: Database, workspaceId: string, wanted: Sele
     .where('d.deleted_at', 'is', null)
     .where('s.active_revision_id', 'is not', null);
   if (wanted.ids) query = query.where((e) => e('d.id', '=', e.fn.any(e.val([...wanted.ids!]))));
-  if (wanted.nameContains) query = query.where('d.name', 'like', `%${wanted.nameContains.replace(/[\\%_]/g, '\\$&')}%`);
+  if (wanted.nameContains) query = query.where('d.name', 'like', containing(wanted.nameContains));
   if (wanted.type) query = query.where('d.type', '=', wanted.type);
   if (wanted.placeId) query = query.where('d.place_id', '=', wanted.placeId);
   const found = await query
@@ -146,14 +146,18 @@ export interface RingCount {
   readonly members: number;
   /** In the place that has most of them. */
   readonly in_one_place: number;
+  /** Of those that are pending: whose account did not answer. */
+  readonly unreachable: number;
 }
 
 export async function ringCounts(db: Database, rollIds: readonly string[]): Promise<RingCount[]> {
   if (rollIds.length === 0) return [];
   const { rows } = await sql<RingCount>`
-    select roll_id, ring, state, sum(members)::int as members, max(members)::int as in_one_place
+    select roll_id, ring, state, sum(members)::int as members, max(members)::int as in_one_place,
+      sum(unreachable)::int as unreachable
     from (
-      select m.roll_id, m.ring, m.state, d.place_id, count(*) as members
+      select m.roll_id, m.ring, m.state, d.place_id, count(*) as members,
+        count(*) filter (where m.state = 'PENDING' and m.unreachable_since is not null) as unreachable
       from roll_members m join deployments d on d.id = m.deployment_id
       where m.roll_id = any(${[...rollIds]}::uuid[])
       group by m.roll_id, m.ring, m.state, d.place_id
@@ -224,14 +228,56 @@ export const listMembers = (
     .offset(page.offset)
     .execute();
 
-/** Those whose turn it is, as many as may begin. */
+/** Those whose turn it is, as many as may begin. Whose account did not answer comes after all others. */
 export const pendingMembers = (db: Database, roll: RollRow, limit: number): Promise<MemberRow[]> =>
   members(db, roll.id)
     .where('m.state', '=', 'PENDING')
     .where('m.ring', '=', roll.ring)
+    .orderBy('m.asked_at', (order) => order.asc().nullsFirst())
     .orderBy('m.position')
     .limit(limit)
     .execute();
+
+/** Those of the ring at hand whose account did not answer: the first of them, and how many there are. */
+export async function unreachable(
+  db: Database,
+  roll: RollRow,
+): Promise<{ readonly first: MemberRow; readonly count: number } | undefined> {
+  const found = members(db, roll.id)
+    .where('m.state', '=', 'PENDING')
+    .where('m.ring', '=', roll.ring)
+    .where('m.unreachable_since', 'is not', null)
+    .select((e) => e.fn.countAll<number>().over().as('count'));
+  const first = await found.orderBy('m.position').limit(1).executeTakeFirst();
+  return first && { first, count: first.count };
+}
+
+/**
+ * Its account did not answer. It is tried again, and has failed when the account never answered for so long.
+ * @returns whether it has
+ */
+export async function noteUnreachable(
+  db: Database,
+  rollId: string,
+  deploymentId: string,
+  why: string,
+  seconds: number,
+): Promise<boolean> {
+  const { rows } = await sql<{ state: RollMemberState }>`
+    update roll_members m
+    set asked_at = now(), unreachable_since = coalesce(m.unreachable_since, now()),
+      state = case when given_up then 'FAILED' else m.state end,
+      ended_at = case when given_up then now() end,
+      message = case when given_up then ${`not reachable for ${Math.round(seconds / 60)} minutes: ${why}`}::text
+        else ${why}::text end
+    from (
+      select deployment_id, coalesce(unreachable_since <= now() - ${seconds} * interval '1 second', false) as given_up
+      from roll_members where roll_id = ${rollId} and deployment_id = ${deploymentId}
+    ) so_far
+    where m.roll_id = ${rollId} and m.deployment_id = so_far.deployment_id and m.state = 'PENDING'
+    returning m.state`.execute(db);
+  return rows[0]?.state === 'FAILED';
+}
 
 /** What the roll changed, to be taken back: those that run its revision, or are about to; the last ones first. */
 export const changedMembers = (db: Database, rollId: string): Promise<MemberRow[]> =>
@@ -260,7 +306,7 @@ export async function noteRevision(tx: Tx, roll: RollRow, deploymentId: string, 
   if (roll.takes_back !== null && (await isReplaced(tx, roll, deploymentId, revisionId))) throw new ChangedSince();
   const { rows } = await sql`
     update roll_members m
-    set state = 'ROLLING', revision_id = ${revisionId}, started_at = now(), message = null,
+    set state = 'ROLLING', revision_id = ${revisionId}, started_at = now(), message = null, unreachable_since = null,
       before_id = coalesce(m.before_id,
         (select active_revision_id from deployment_statuses where deployment_id = ${deploymentId}))
     from (select id from rolls where id = ${roll.id} and state = 'RUNNING' for share) r
@@ -364,17 +410,26 @@ export async function changeRoll(
   return found !== undefined;
 }
 
-/** Goes on with a halted roll: what failed is tried again, or left as it is. @returns whether it was halted */
+/**
+ * Goes on with a halted roll: what failed, and what could not be reached, is tried again or left as it is.
+ * @returns whether it was halted
+ */
 export async function resumeRoll(db: Database, id: string, failed: 'retry' | 'skip'): Promise<boolean> {
   return db.transaction().execute(async (tx) => {
     if (!(await changeRoll(tx, id, ['HALTED'], { state: 'RUNNING', message: null, rolled_at: null }))) return false;
     // It may still run the revision that the roll made: that one is taken back unless another one follows.
-    const again = { state: 'PENDING', message: null, started_at: null, ended_at: null } as const;
+    const none = { started_at: null, ended_at: null, unreachable_since: null, asked_at: null };
     await tx
       .updateTable('roll_members')
-      .set(failed === 'retry' ? again : { state: 'SKIPPED' })
+      .set(
+        failed === 'retry'
+          ? { state: 'PENDING', message: null, ...none }
+          : { state: 'SKIPPED', ended_at: sql<Date>`coalesce(ended_at, now())` },
+      )
       .where('roll_id', '=', id)
-      .where('state', '=', 'FAILED')
+      .where((e) =>
+        e.or([e('state', '=', 'FAILED'), e.and([e('state', '=', 'PENDING'), e('unreachable_since', 'is not', null)])]),
+      )
       .execute();
     // Those of earlier rings that are tried again are first.
     await sql`
