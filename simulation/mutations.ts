@@ -126,9 +126,9 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: 'what ECS took back is asked for again, for ever',
-    file: `${KINDS}/ecs-service.ts`,
-    from: "return live.gaveUp ? changes.filter((change) => change.field !== 'taskDefinition') : changes;",
-    to: 'return changes;',
+    file: PASS,
+    from: 'if (isItsFailure) changes = changes.filter((change) => !change.isAgain);',
+    to: '',
   },
   {
     name: 'a rollout is done as soon as it has begun',

@@ -192,6 +192,9 @@ async function buildOne(
   const live = seen.is === 'absent' ? undefined : seen.live;
   const was = outputsBefore(before, p.generation);
   let changes = live === undefined ? [] : node.kind.diff(inputs, live, was);
+  // What this generation has waited for, and saw given up, is its failure.
+  const isItsFailure = seen.is === 'broken' && (gaveUp !== null || row.busySince !== null);
+  if (isItsFailure) changes = changes.filter((change) => !change.isAgain);
   // What was just made may be seen and then not be seen once more.
   const isLate = live === undefined && isNew(p, row);
   const loss = isLoss(seen) && !isLate ? lost(node, inputs, row) : undefined;
@@ -227,9 +230,10 @@ async function buildOne(
     });
     if (live === undefined || seen.is !== 'busy') row.busySince = null;
     seen = await node.kind.observe(cx, inputs);
-    // What AWS calls ready may be what was before the change: nothing is known of the change yet.
-    if (seen.is === 'ready' && !isLeft && node.kind.diff(inputs, seen.live, was).length > 0)
-      return waiting(NOT_SEEN_YET);
+    // What AWS calls ready, or given up, may be what was before the change: nothing is known of the change yet.
+    const left = seen.is === 'absent' || isLeft ? [] : node.kind.diff(inputs, seen.live, was);
+    const isUnseen = seen.is === 'ready' ? left.length > 0 : left.some((change) => change.isAgain);
+    if (isUnseen) return waiting(NOT_SEEN_YET);
   } else if (seen.is === 'ready' && !isLeft && !p.memory.has(node.id)) {
     p.memory.set(node.id, { generation: p.generation, inputs, seen, at: p.now() });
   }

@@ -23,6 +23,8 @@ export interface Change {
   readonly to: unknown;
   /** Ours to do now and then, such as sweeping what nothing uses any more: nobody else has changed anything. */
   readonly isUpkeep?: true;
+  /** AWS has tried it and given it up: worth another try, but not to a generation that has seen it fail. */
+  readonly isAgain?: true;
 }
 
 /** What is more than a resource: it holds what cannot be made again. */

@@ -600,6 +600,33 @@ describe('one at a time', () => {
     );
   });
 
+  test('what AWS gave up is tried again once by each generation that has not seen it fail', async () => {
+    const { world, rows } = calm();
+    const graph = new Graph();
+    add(world, graph, 'server', 'thing');
+    const thing = world.kinds.get('thing')!;
+    const live = { size: 1, uses: [], readyAt: 0, shownAt: 0 };
+    let seen: Awaited<ReturnType<typeof thing.observe>>;
+    let tries = 0;
+    thing.observe = async () => seen;
+    thing.diff = () =>
+      seen.is === 'broken' ? [{ field: 'rollout', from: 'given up', to: 'another', isAgain: true }] : [];
+    thing.converge = async () => void (tries += 1);
+    const look = async (generation: string, is: 'broken' | 'busy') => {
+      seen = { is, live, why: is };
+      const { rows: states } = await once(world, rows, generation, graph);
+      return `${states[0]!.state.state}: ${states[0]!.state.message}`;
+    };
+    for (const generation of ['one', 'two']) {
+      tries = 0;
+      assert.equal(await look(generation, 'broken'), 'waiting: changed, not seen yet');
+      assert.equal(await look(generation, 'busy'), 'waiting: busy');
+      assert.equal(await look(generation, 'broken'), 'failed: broken');
+      assert.equal(await look(generation, 'broken'), 'failed: broken');
+      assert.equal(tries, 1);
+    }
+  });
+
   test('while one thing takes its time, the others are looked at once a minute; when all is settled, each time', async () => {
     const { world, rows } = calm();
     const graph = new Graph();

@@ -936,6 +936,16 @@ test('what has served for longer than ECS keeps its history is gone back to all 
   assert.equal(asked.at(-1), 'StopServiceDeployment');
 });
 
+// A rollout that somebody else began, and ECS could not even take back, leaves no task and starts none.
+test('of a definition that is wanted and was given up, another rollout is worth a try', async () => {
+  const { aws } = answering({ service: rolling({ rolloutState: 'FAILED', failedTasks: 3 }) });
+  const cx = { aws, tags: { 'freehold:deployment': 'x' }, fence: async () => {} } as unknown as Cx;
+  const seen = await ecsService.observe(cx, INPUTS);
+  assert(seen.is === 'broken');
+  const again = ecsService.diff(INPUTS, seen.live).filter(({ isAgain }) => isAgain);
+  assert.deepEqual(again, [{ field: 'rollout', from: 'given up', to: 'another', isAgain: true }]);
+});
+
 for (const [line, shown] of [
   ['connect postgresql://langgraph:hunter2@db:5432/x failed', 'connect postgresql://…@db:5432/x failed'],
   ['OPENAI_API_KEY=sk-abcdefgh12345678 is wrong', 'OPENAI_API_KEY=… is wrong'],
@@ -1162,7 +1172,10 @@ describe('in the emulated account', { timeout: 240_000, concurrency: 3 }, () => 
     assert.equal(rollouts.length, 2, 'of the first and of the second');
     // It is ready for whoever wants that one, and still broken for whoever wants the second.
     const after = await givenUp(cx, second);
-    assert.deepEqual(ecsService.diff(second, after.live), [], 'what ECS gave up on is not asked for again');
+    assert(
+      ecsService.diff(second, after.live).every(({ isAgain }) => isAgain),
+      'what ECS gave up on is not asked for again by whoever has seen that',
+    );
     assert.equal(after.why, why, 'the same sentence later');
     // A third revision goes on from there.
     await ready(ecsService, cx, inputs((await define(3, { env: { REVISION: '3' } })).arn), 90);

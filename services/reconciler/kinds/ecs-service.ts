@@ -77,8 +77,10 @@ interface Out {
   readonly min?: number;
 }
 
+/** Another rollout of what the service has. */
+const ROLLOUT = 'rollout';
 /** API reference, UpdateService: these start new tasks, the others do not. */
-const ROLLS = ['taskDefinition', 'subnets', 'securityGroups', 'targetGroup'];
+const ROLLS = [ROLLOUT, 'taskDefinition', 'subnets', 'securityGroups', 'targetGroup'];
 const rolls = (changes: readonly Change[]): boolean => changes.some(({ field }) => ROLLS.includes(field));
 
 /** A rollout that ECS took back, or could not even take back. */
@@ -214,8 +216,14 @@ export const ecsService: Kind<EcsServiceInputs, Live, Out> = {
     if (live.status !== 'ACTIVE' || live.back?.isAsked) return [];
     const count = countOf(inputs, live, was);
     const changes = compare(wantedSettings(inputs, count), live.settings);
-    // Asking for what ECS gave up on would roll for ever.
-    return live.gaveUp ? changes.filter((change) => change.field !== 'taskDefinition') : changes;
+    if (!live.gaveUp) return changes;
+    // Whoever has watched ECS give it up would roll for ever. But what is of no revision, as Redis' definition is, may
+    // have been given up earlier, for what has been mended since.
+    const isPrimary = live.settings.taskDefinition === inputs.taskDefinitionArn;
+    return [
+      ...changes.map((change) => (change.field === 'taskDefinition' ? { ...change, isAgain: true as const } : change)),
+      ...(isPrimary ? [{ field: ROLLOUT, from: 'given up', to: 'another', isAgain: true as const }] : []),
+    ];
   },
 
   async converge({ aws, tags }, inputs, live, changes) {
@@ -228,6 +236,7 @@ export const ecsService: Kind<EcsServiceInputs, Live, Out> = {
           cluster: inputs.clusterArn,
           service: inputs.name,
           taskDefinition: to.taskDefinition,
+          forceNewDeployment: changes.some(({ field }) => field === ROLLOUT) || undefined,
           desiredCount: to.desiredCount,
           networkConfiguration: has('subnets', 'securityGroups') ? network(inputs) : undefined,
           deploymentConfiguration: has('minHealthy', 'maxRunning') ? rolling(inputs) : undefined,
