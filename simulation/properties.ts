@@ -151,8 +151,10 @@ export class Properties {
     return this.#in.model.deployments.get(id)?.given.name ?? id;
   }
 
+  /** A moment ago, or since the pass began that may have seen how it was before. */
   #wasTampered(id: string): boolean {
-    return this.#now - (this.#tamperedAt.get(id) ?? -Infinity) < MOMENT_SECONDS * 1000;
+    const since = this.#begun.get(id)?.at ?? this.#now;
+    return since - (this.#tamperedAt.get(id) ?? -Infinity) < MOMENT_SECONDS * 1000;
   }
 
   /** Somebody's hand has done what is in the history from here on. */

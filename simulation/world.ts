@@ -275,8 +275,9 @@ class World implements Surroundings {
     return log as unknown as Logger;
   }
 
+  /** Of which looks are owed: a draft has none until its request is accepted, or given up. */
   #living(): Deployment[] {
-    return [...this.model.deployments.values()].filter(({ gone }) => !gone);
+    return [...this.model.deployments.values()].filter((each) => !each.gone && (each.accepted || each.deleted));
   }
 
   /** Now and then AWS denies a service, or the place cannot be entered. */
@@ -318,7 +319,11 @@ class World implements Surroundings {
     const changes = isValue ? [] : account.tamperings(one.arn);
     const effects = account.history.length;
     if (changes.length > 0 && story.happens(0.5)) {
-      account.tamper(one.arn, { act: 'change', change: story.one(changes) });
+      const change = story.one(changes);
+      account.tamper(one.arn, { act: 'change', change });
+      // Kept by us, and asked to be taken off before the database can go.
+      const off = 'take its protection off';
+      if (change === 'protect it') customer.mends.push(() => account.tamper(one.arn, { act: 'change', change: off }));
     } else if (story.happens(0.2)) {
       const tag = story.one(Object.keys(one.tags));
       if (!account.tamper(one.arn, { act: 'retag', tags: { [tag]: null } })) return;

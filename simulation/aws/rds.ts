@@ -24,6 +24,8 @@ interface Pending {
   BackupRetentionPeriod?: number;
   MasterUserPassword?: string;
 }
+/** A password is never shown. */
+const HIDDEN = { MasterUserPassword: '****' } as const;
 
 interface Database {
   readonly id: string;
@@ -252,7 +254,7 @@ export class Rds {
       protectedUntil: 0,
       groups,
       password: input.MasterUserPassword!,
-      pending: { MasterUserPassword: '****' },
+      pending: HIDDEN,
       busyUntil: 0,
       isReachable: false,
     };
@@ -349,11 +351,7 @@ export class Rds {
     const begins = Math.max(world.now(), database.busyUntil) + whole * SOON;
     database.busyUntil = begins + whole * (1 - SOON);
     const { MasterUserPassword: password, ...values } = change;
-    database.pending = {
-      ...database.pending,
-      ...values,
-      ...(password !== undefined && { MasterUserPassword: '****' }),
-    };
+    database.pending = { ...database.pending, ...change };
     const restarts = values.DBInstanceClass !== undefined || values.BackupRetentionPeriod !== undefined;
     world.later(begins - world.now(), () => {
       if (!this.#is(database)) return;
@@ -367,8 +365,8 @@ export class Rds {
         database.multiAz = values.MultiAZ ?? database.multiAz;
         database.backupDays = values.BackupRetentionPeriod ?? database.backupDays;
         const left = { ...database.pending };
-        for (const name of Object.keys(change) as (keyof Pending)[])
-          if (name === 'MasterUserPassword' || left[name] === values[name]) delete left[name];
+        // What was asked for meanwhile is pending still.
+        for (const name of Object.keys(change) as (keyof Pending)[]) if (left[name] === change[name]) delete left[name];
         database.pending = left;
       });
     });
@@ -446,7 +444,7 @@ export class Rds {
       DeletionProtection: isProtected,
       VpcSecurityGroups: database.groups.map((id) => ({ VpcSecurityGroupId: id, Status: 'active' })),
       DBSubnetGroup: { DBSubnetGroupName: database.subnetGroup },
-      PendingModifiedValues: { ...pending },
+      PendingModifiedValues: { ...pending, ...(pending.MasterUserPassword !== undefined && HIDDEN) },
       InstanceCreateTime: new Date(database.thing.since),
       TagList: tagListOf(database.thing.tags),
     };
