@@ -72,7 +72,8 @@ async function fill(db: Database, workspaceId: string, number: number, count: nu
   await changePlace(db, placeId, { outputs: account.place() });
   const place: Place = { ...account.place(), id: placeId, externalId: 'none' };
   const aws = account.clients((_, act) => Promise.resolve(act()));
-  for (let n = 0; n < count; n += 1) await settled(db, { workspaceId, placeId, place, aws, name: `agent-${number}-${n}` });
+  for (let n = 0; n < count; n += 1)
+    await settled(db, { workspaceId, placeId, place, aws, name: `agent-${number}-${n}` });
   return { account, placeId };
 }
 
