@@ -213,6 +213,14 @@ async function buildOne(
     if (live === undefined) return { state: 'ready', message: '' };
     changes = changes.filter((change) => change.isUpkeep);
   }
+  const later = gaveUp || p.observeOnly || changes.length === 0 ? undefined : node.kind.refuses?.(live, changes);
+  if (later !== undefined) {
+    if (seen.is === 'ready') {
+      got.set(node.id, seen.out);
+      return waiting(later);
+    }
+    changes = [];
+  }
   if (live === undefined || changes.length > 0) {
     if (gaveUp) return failed(gaveUp.message);
     if (p.observeOnly) return failed('not made or changed any more: its revision has failed');

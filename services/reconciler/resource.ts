@@ -127,12 +127,17 @@ export interface Kind<In = any, Live = any, Out = any> {
   /** Read-only. Finds it by its name or tags. */
   observe(cx: Cx, inputs: In): Promise<Observed<Live, Out>>;
   /**
-   * Pure. Empty: in sync, or not changeable just now.
+   * Pure. Empty: in sync, or AWS is still making it.
    *
    * @param was its outputs when it was last ready, until it is again: for what AWS or the customer had chosen by then,
    *   which a generation that failed may have changed. May be lacking at any time
    */
   diff(inputs: In, live: Live, was?: Out): Change[];
+  /**
+   * Pure. Why AWS would refuse all of these changes just now, for a cause that passes by itself: it is looked at again,
+   * and what needs it goes on. @default it would not
+   */
+  refuses?(live: Live, changes: readonly Change[]): string | undefined;
   /** Creates it (`live` undefined), or applies the changes. */
   converge(cx: Cx, inputs: In, live: Live | undefined, changes: Change[]): Promise<void>;
   /**

@@ -442,6 +442,7 @@ export class Rds {
       MultiAZ: database.multiAz,
       BackupRetentionPeriod: database.backupDays,
       DeletionProtection: isProtected,
+      CopyTagsToSnapshot: database.copiesTags,
       VpcSecurityGroups: database.groups.map((id) => ({ VpcSecurityGroupId: id, Status: 'active' })),
       DBSubnetGroup: { DBSubnetGroupName: database.subnetGroup },
       PendingModifiedValues: { ...pending, ...(pending.MasterUserPassword !== undefined && HIDDEN) },

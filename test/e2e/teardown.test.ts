@@ -208,6 +208,7 @@ test('a database that was deleted by hand is never made anew; restored by hand, 
     most: one.MaxAllocatedStorage,
     isProtected: one.DeletionProtection,
     days: one.BackupRetentionPeriod,
+    copiesTags: one.CopyTagsToSnapshot,
   });
   const secret = async (): Promise<string> => {
     const SecretId = `freehold/${id}/database`;

@@ -322,9 +322,9 @@ describe('kinds', { timeout: 240_000 }, () => {
       );
       assert.deepEqual(rdsPostgres.diff({ ...larger, version: '15' }, kept.live), [], 'a newer one is fine');
     }
-    const atRest = () =>
+    const atRest = (as = larger) =>
       eventually('the database is at rest', async () => {
-        const now = await rdsPostgres.observe(cx, larger);
+        const now = await rdsPostgres.observe(cx, as);
         return now.is === 'ready' && now.live.status === 'available' && now;
       });
     const resting = await atRest();
@@ -351,6 +351,19 @@ describe('kinds', { timeout: 240_000 }, () => {
       ['maxStorageGb'],
       'what is full takes nothing but room',
     );
+    const refused = (status: string) =>
+      rdsPostgres.refuses!(grown(90, status), asked(grown(90, status)))?.replace(/^the database is /, '');
+    assert.deepEqual(['available', 'storage-full', 'storage-optimization', 'backing-up'].map(refused), [
+      undefined,
+      undefined,
+      undefined,
+      'backing up: after that, maxStorageGb, multiAz will be changed',
+    ]);
+    const room = asked(grown(90, 'storage-full'));
+    assert.match(
+      rdsPostgres.refuses!(grown(90, 'storage-optimization'), room)!,
+      /optimization: after that, maxStorageGb/,
+    );
     const owners = { ...resting.live.settings, multiAz: true, backupDays: 35 };
     assert.deepEqual(
       rdsPostgres.diff({ ...larger, protected: false }, { ...resting.live, settings: owners }),
@@ -362,7 +375,7 @@ describe('kinds', { timeout: 240_000 }, () => {
     const restarting = await rdsPostgres.observe(cx, smaller);
     assert.equal(restarting.is === 'busy' && restarting.why, 'the database restarts with the class db.t4g.small');
     assert.deepEqual(restarting.is === 'busy' && rdsPostgres.diff(smaller, restarting.live), [], 'asked for once');
-    const kept = await atRest();
+    const kept = await atRest(smaller);
     const theirs = await rdsPostgres.remove(cx, { ...larger, protected: false }, kept.live);
     assert.match(String(theirs), /^somebody has put deletion protection on the database: take it off in RDS/);
     assert.equal(await rdsPostgres.remove(cx, larger, kept.live), 'its deletion protection is taken off');

@@ -4,6 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { DescribeDBInstancesCommand, ModifyDBInstanceCommand } from '@aws-sdk/client-rds';
 import { SimulatedAccount } from '../../simulation/aws/account.ts';
 import { ownerTags } from '../../services/reconciler/aws/tags.ts';
 import { UNWRITTEN, writeEnvironment } from '../../services/reconciler/kinds/environment.ts';
@@ -240,6 +241,33 @@ test('what others have done is planned away, and what cannot be is told', async 
   assert.deepEqual(lost.obstacles.map(({ id }) => id).slice(0, 1), ['database']);
   assert.match(lost.obstacles[0]!.message, /deleted by somebody else, with what it held/);
   assert(!whats(lost).includes('create database'), 'never an empty one in its place');
+});
+
+test('what AWS does not change just now is changed when it does, and is not taken for changed before', async () => {
+  const stage = new Stage({ type: 'prod' });
+  await stage.change({});
+  const { arn, name: DBInstanceIdentifier } = stage.account.resources().find(({ type }) => type === 'rds:db')!;
+  const { aws } = stage.cx('hand');
+  const settings = async () => {
+    const { DBInstances } = await aws.rds.send(new DescribeDBInstancesCommand({ DBInstanceIdentifier }));
+    const { DBInstanceStatus, CopyTagsToSnapshot, DeletionProtection, MultiAZ } = DBInstances![0]!;
+    return [DBInstanceStatus, CopyTagsToSnapshot, DeletionProtection, MultiAZ];
+  };
+  // As a restore from a snapshot leaves it.
+  const left = { CopyTagsToSnapshot: false, DeletionProtection: false, ApplyImmediately: true };
+  await aws.rds.send(new ModifyDBInstanceCommand({ DBInstanceIdentifier, ...left }));
+  assert(stage.account.tamper(arn, { act: 'change', change: 'back it up' }));
+  assert.deepEqual(await settings(), ['backing-up', false, false, true]);
+  assert.deepEqual(fieldsOf(await stage.plan(), 'database').toSorted(), ['copiesTags', 'protected']);
+  await stage.settle();
+  assert.deepEqual(await settings(), ['available', true, true, true]);
+
+  // What is asked for meanwhile is not left for later either, and the revision waits for it.
+  assert(stage.account.tamper(arn, { act: 'change', change: 'back it up' }));
+  stage.spec = { ...stage.spec, databaseTier: 'DEDICATED_L', revision: { id: 'r2', number: 2 } };
+  await stage.settle();
+  const { DBInstances } = await aws.rds.send(new DescribeDBInstancesCommand({ DBInstanceIdentifier }));
+  assert.equal(DBInstances![0]!.DBInstanceClass, 'db.m7g.2xlarge');
 });
 
 test('as it is printed', async () => {

@@ -43,6 +43,8 @@ interface Settings {
   readonly securityGroups: readonly string[];
   readonly multiAz: boolean;
   readonly backupDays: number;
+  /** To its snapshots, which are known to be ours by them. A restore from a snapshot leaves it off. */
+  readonly copiesTags: boolean;
   readonly protected: boolean;
 }
 
@@ -95,6 +97,11 @@ const USABLE = new Set([
   'storage-optimization',
   'upgrading',
 ]);
+/**
+ * These take changes, what is being optimized none of its storage. That table: only `available` is "available for
+ * modifications"; AWS's knowledge center, "rds-stuck-in-storage-optimization": "any other instance modifications".
+ */
+const TAKES_CHANGES = new Set(['available', 'storage-optimization', 'storage-full']);
 const GIVEN_UP =
   /^(failed|incompatible-|inaccessible-encryption-credentials$|insufficient-capacity$|restore-error|storage-full)/;
 
@@ -246,8 +253,7 @@ export const rdsPostgres: Kind<RdsPostgresInputs, Live, Made> = {
 
   diff(inputs, live) {
     requireFixed(inputs, live.fixed);
-    // RDS takes changes only when it is at rest.
-    if (live.status !== 'available' && live.status !== 'storage-full') return [];
+    if (!USABLE.has(live.status) && live.status !== 'storage-full') return [];
     // Storage cannot shrink, and RDS enlarges it by itself.
     const storageGb = Math.max(inputs.storageGb, live.settings.storageGb);
     const wanted: Settings = {
@@ -258,16 +264,24 @@ export const rdsPostgres: Kind<RdsPostgresInputs, Live, Made> = {
       // What the account's owner has made safer is not made less so.
       multiAz: inputs.multiAz || live.settings.multiAz,
       backupDays: Math.max(inputs.backupDays, live.settings.backupDays),
+      copiesTags: true,
       protected: inputs.protected || live.settings.protected,
     };
     const changes = compare(wanted, live.settings);
     // And one that is full takes nothing but room.
-    return live.status === 'storage-full' ? changes.filter(({ field }) => /storage/i.test(field)) : changes;
+    return live.status === 'storage-full' ? changes.filter(isOfStorage) : changes;
   },
+
+  refuses: ({ status }, changes) =>
+    takenNow(status, changes).length > 0
+      ? undefined
+      : `the database is ${status.replaceAll('-', ' ')}: after that, ${changes.map(({ field }) => field).join(', ')} ` +
+        'will be changed',
 
   async converge({ aws, tags }, inputs, live, changes) {
     if (live !== undefined) {
-      const to = Object.fromEntries(changes.map((change) => [change.field, change.to])) as Partial<Settings>;
+      const taken = takenNow(live.status, changes);
+      const to = Object.fromEntries(taken.map((change) => [change.field, change.to])) as Partial<Settings>;
       await aws.rds.send(
         new ModifyDBInstanceCommand({
           DBInstanceIdentifier: inputs.name,
@@ -279,6 +293,7 @@ export const rdsPostgres: Kind<RdsPostgresInputs, Live, Made> = {
           VpcSecurityGroupIds: to.securityGroups && [...to.securityGroups],
           MultiAZ: to.multiAz,
           BackupRetentionPeriod: to.backupDays,
+          CopyTagsToSnapshot: to.copiesTags,
           DeletionProtection: to.protected,
         }),
       );
@@ -392,6 +407,14 @@ const fixedOf = (found: DBInstance): Fixed => ({
   version: (found.EngineVersion ?? '').split('.')[0]!,
 });
 
+const isOfStorage = ({ field }: Change): boolean => /storage/i.test(field);
+
+/** Of these changes, what RDS takes in this state. */
+function takenNow(status: string, changes: readonly Change[]): readonly Change[] {
+  if (!TAKES_CHANGES.has(status)) return [];
+  return status === 'storage-optimization' ? changes.filter((change) => !isOfStorage(change)) : changes;
+}
+
 /** What `outage` says of changes that are not made yet; backups restart it when they are switched on or off. */
 const restarts = (changes: readonly Change[]): boolean =>
   changes.some(({ field, from, to }) => field === 'class' || (field === 'backupDays' && (from === 0) !== (to === 0)));
@@ -449,6 +472,7 @@ function settingsOf(found: DBInstance): Settings {
       .map((group) => group.VpcSecurityGroupId ?? ''),
     multiAz: pending.MultiAZ ?? found.MultiAZ ?? false,
     backupDays: pending.BackupRetentionPeriod ?? found.BackupRetentionPeriod ?? 0,
+    copiesTags: found.CopyTagsToSnapshot ?? false,
     protected: found.DeletionProtection ?? false,
   };
 }
