@@ -202,7 +202,7 @@ async function buildOne(
     losses.set(node.id, { name: node.kind.stateful!.alarm, whatToDo: await rescue(node, cx, inputs, loss) });
     if (live === undefined) throw new LeftAlone(loss);
   }
-  const isTheirs = gaveUp === null && !isLate && wasInSync(p, row, before);
+  const isTheirs = gaveUp === null && !isLate && !p.observeOnly && wasInSync(p, inputs, before);
   const others = isTheirs ? driftsOf(node.id, seen, changes) : [];
   const policy = p.driftPolicy ?? DEFAULT_POLICY;
   if (others.length > 0 && policy !== 'ignore') await p.drift?.(others);
@@ -276,11 +276,10 @@ async function halt(p: Pass, node: Node, row: Row, live: unknown, message: strin
 }
 
 /** It was as asked, and is asked the same: what differs now is somebody else's doing. */
-const wasInSync = (p: Pass, row: Row, before: Row): boolean =>
-  !p.observeOnly &&
+export const wasInSync = (p: Pick<Pass, 'generation' | 'drifted'>, inputs: unknown, before: Row): boolean =>
   before.generation === p.generation &&
-  isDeepStrictEqual(before.inputs, row.inputs) &&
-  (before.state.state === 'ready' || (before.state.state === 'failed' && p.drifted?.has(row.id) === true));
+  isDeepStrictEqual(before.inputs, inputs) &&
+  (before.state.state === 'ready' || (before.state.state === 'failed' && p.drifted?.has(before.id) === true));
 
 const isLoss = (seen: Observed<unknown, unknown>): boolean =>
   seen.is === 'absent' || (seen.is === 'broken' && seen.lost === true);

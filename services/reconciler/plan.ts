@@ -4,7 +4,8 @@
  */
 import { createHash } from 'node:crypto';
 import { explain } from './aws/errors.ts';
-import { lost, outputsBefore, unwantedOf, usersOf, type Row } from './pass.ts';
+import { DEFAULT_POLICY, driftsOf, wordsOf, type DriftPolicy } from './drift.ts';
+import { lost, outputsBefore, unwantedOf, usersOf, wasInSync, type Row } from './pass.ts';
 import type { Item } from './prices.ts';
 import type { Calls, Change, Cx, Graph, Kind, Node, Observed, Seconds } from './resource.ts';
 
@@ -14,6 +15,9 @@ export interface Walk {
   readonly rows: readonly Row[];
   /** What the graph was made from, as of the pass. */
   readonly generation: string;
+  /** As of the pass. */
+  readonly driftPolicy?: DriftPolicy;
+  readonly drifted?: ReadonlySet<string>;
   cx(nodeId: string): Omit<Cx, 'fence'>;
 }
 
@@ -27,10 +31,11 @@ export interface Sight {
    * - `busy`: AWS is at work on it; what is in `changes` can be asked for already.
    * - `broken`: AWS has given it up.
    * - `lost`: it held what cannot be made again, and is gone.
+   * - `left`: others have changed it or taken it away, and it stays so: only upkeep of what is in `changes` is done.
    * - `refused`: what is asked for cannot be; somebody else's is there, or it cannot be changed in place.
    * - `unseen`: the account did not answer.
    */
-  readonly is: 'absent' | 'in sync' | 'changed' | 'busy' | 'broken' | 'lost' | 'refused' | 'unseen';
+  readonly is: 'absent' | 'in sync' | 'changed' | 'busy' | 'broken' | 'lost' | 'left' | 'refused' | 'unseen';
   /** In part `(known after "…")`, when `after` is not empty. */
   readonly inputs: unknown;
   /** What it needs, and that is not there, or not as it will be. */
@@ -80,12 +85,15 @@ async function look(w: Walk, node: Node, needs: [string, Looked][], row: Row | u
     const { is, changes, why } = judge(w, node, inputs, seen, row);
     const sight = { id, kind, is, inputs, after: waits, changes, why };
     const foreseen = kind.foresee?.(inputs) ?? {};
+    // What stands on it goes on as it is.
+    if (seen.is === 'absent' && is === 'left') return { sight, out: row?.outputs ?? notYet(id), isFinal: true };
     if (seen.is === 'absent') return { sight, out: notYet(id, foreseen), isFinal: false };
     const live = { ...sight, live: seen.live };
     if (seen.is !== 'ready') return { sight: live, out: notYet(id, foreseen), isFinal: false };
-    const renewed = changes.length > 0 ? (kind.renews ?? []) : [];
+    const isFinal = doneAbout(sight).length === 0;
+    const renewed = isFinal ? [] : (kind.renews ?? []);
     const out = { ...(seen.out as object), ...Object.fromEntries(renewed.map((field) => [field, after(id)])) };
-    return { sight: live, out, isFinal: changes.length === 0 };
+    return { sight: live, out, isFinal };
   } catch (error) {
     const { terminal, message } = explain(error);
     const is = terminal ? 'refused' : 'unseen';
@@ -106,14 +114,26 @@ function judge(
   seen: Observed<unknown, unknown>,
   row: Row | undefined,
 ): Pick<Sight, 'is' | 'changes' | 'why'> {
-  if (seen.is === 'absent') {
-    const why = row && lost(node, inputs, row);
-    return why === undefined ? { is: 'absent', changes: [], why: '' } : { is: 'lost', changes: [], why };
-  }
-  const changes = node.kind.diff(inputs, seen.live, row && outputsBefore(row, w.generation));
+  const gone = seen.is === 'absent' ? row && lost(node, inputs, row) : undefined;
+  if (gone !== undefined) return { is: 'lost', changes: [], why: gone };
+  const changes =
+    seen.is === 'absent' ? [] : node.kind.diff(inputs, seen.live, row && outputsBefore(row, w.generation));
+  const drifts = row && isLeft(w, inputs, row) ? driftsOf(node.id, seen, changes) : [];
+  if (drifts.length > 0) return { is: 'left', changes, why: `${wordsOf(drifts)}: left as it is, as drift_policy says` };
+  if (seen.is === 'absent') return { is: 'absent', changes: [], why: '' };
   if (seen.is !== 'ready') return { is: seen.is, changes, why: seen.why };
   return { is: changes.length > 0 ? 'changed' : 'in sync', changes, why: '' };
 }
+
+/** Whether the pass would leave what differs: it is somebody else's doing. */
+const isLeft = (w: Walk, inputs: unknown, row: Row): boolean =>
+  (w.driftPolicy ?? DEFAULT_POLICY) !== 'repair' &&
+  row.gaveUp?.generation !== w.generation &&
+  wasInSync(w, inputs, row);
+
+/** Of what is different, what is changed. */
+const doneAbout = ({ is, changes }: Sight): readonly Change[] =>
+  is === 'left' ? changes.filter((change) => change.isUpkeep) : changes;
 
 /** The outputs of what is not there: those that its inputs tell, and of the others a sentence each. */
 const notYet = (id: string, foreseen: object = {}): object =>
@@ -208,7 +228,8 @@ export async function plan(p: Planning): Promise<Plan> {
       ? [told('revision', null, 'its revision has failed: nothing is made or changed for it any more')]
       : []),
     ...sights.flatMap((sight) => {
-      if (isStuck(sight)) return [told('resource', sight.id, sight.why)];
+      const isTold = sight.is === 'left' && p.driftPolicy === 'report';
+      if (isTold || isStuck(sight)) return [told('resource', sight.id, sight.why)];
       const gaveUp = stopped(sight.id) && stepOf(sight).length > 0 ? rows.get(sight.id)?.gaveUp : undefined;
       return gaveUp ? [told('resource', sight.id, gaveUp.message)] : [];
     }),
@@ -217,7 +238,7 @@ export async function plan(p: Planning): Promise<Plan> {
   const busy = new Set(steps.map(({ id }) => id));
   return {
     steps: all,
-    unchanged: sights.filter(({ id, is }) => is === 'in sync' && !busy.has(id)).map(({ id }) => id),
+    unchanged: sights.filter(({ id, is }) => (is === 'in sync' || is === 'left') && !busy.has(id)).map(({ id }) => id),
     obstacles,
     seconds,
     writes: all.reduce((sum, { writes }) => sum + writes, 0),
@@ -229,7 +250,10 @@ export async function plan(p: Planning): Promise<Plan> {
       ...kept.flatMap((row) => costOf(p, row)),
     ],
     after: [
-      ...sights.flatMap(({ kind, inputs }) => (inputs === null ? [] : (kind.cost?.(inputs) ?? []))),
+      ...sights.flatMap((sight) => {
+        if (sight.is === 'left') return costNow(sight, rows.get(sight.id));
+        return sight.inputs === null ? [] : (sight.kind.cost?.(sight.inputs) ?? []);
+      }),
       ...kept.flatMap((row) => costOf(p, row)),
     ],
     found: digest([
@@ -243,7 +267,9 @@ export async function plan(p: Planning): Promise<Plan> {
 const isStuck = ({ is, changes }: Sight): boolean =>
   is === 'lost' || is === 'refused' || is === 'unseen' || (is === 'broken' && changes.length === 0);
 
-function stepOf({ id, kind, is, inputs, changes, after, why }: Sight): Step[] {
+function stepOf(sight: Sight): Step[] {
+  const { id, kind, is, inputs, after, why } = sight;
+  const changes = doneAbout(sight);
   const calls = () => callsOf(kind, inputs, changes);
   const usual = kind.usual?.(inputs, changes) ?? {};
   const step = { id, kind: kind.kind, changes, after };
@@ -363,7 +389,8 @@ function reads(
 }
 
 /** By what was asked for last, with what was found to be different. */
-function costNow({ kind, is, inputs, changes }: Sight, row: Row | undefined): readonly Item[] {
+function costNow({ kind, is, inputs, changes, live }: Sight, row: Row | undefined): readonly Item[] {
+  if (is === 'left' && live === undefined) return [];
   if (is === 'absent' || is === 'lost' || is === 'unseen' || is === 'refused') return [];
   const asked = (row?.inputs ?? inputs) as Record<string, unknown>;
   const found = changes.filter(({ field }) => field in asked).map(({ field, from }) => [field, from]);

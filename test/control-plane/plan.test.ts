@@ -193,6 +193,82 @@ test('a plan that does not hold any more: the request, the account, another revi
   assert.deepEqual(both.map(({ status }) => status).sort(), [200, 409], 'one of two carries it out');
 });
 
+test('what is left as it is under a drift_policy is not planned; the next revision brings it, and so does another policy', async () => {
+  for (const policy of ['report', 'ignore']) {
+    const made = await make({ drift_policy: policy });
+    await eventually('it is no news any more', async () => {
+      const { body } = await api.call('GET', `/v2/deployments/${made.id}`);
+      return body.status === 'READY' && body.status_message === null;
+    });
+    // Long after it was made: what is new may not be shown yet.
+    await api.db.updateTable('resources').set({ asked_at: null }).execute();
+    const path = `/v2/deployments/${made.id}`;
+    const ask = (body?: Json) => planned(() => api.call('POST', `${path}/plan`, body));
+    const nothing = await ask();
+    touch(`${made.name}/service`, 'by hand');
+    cloud.things.delete(`${made.name}/task-r1`);
+    const left = await ask();
+    assert.deepEqual([left.changes, left.aws_calls.writes], [[], 0], policy);
+    assert.deepEqual(left.unchanged, ['database', 'task-r1', 'service']);
+    assert.notEqual(left.hash, nothing.hash, 'the account is another');
+    const told = ['task-r1: deleted', 'service: what: repo/agent@sha256:1, found by hand'];
+    assert.deepEqual(
+      left.obstacles.map(({ resource, message }: Json) => `${resource}: ${message}`),
+      policy === 'report' ? told.map((one) => `${one}: left as it is, as drift_policy says`) : [],
+    );
+    assert.deepEqual(acts(await ask(IMAGE_2), made.name), [
+      `create ${made.name}/task-r2`,
+      `change ${made.name}/service`,
+    ]);
+    const repairs = await ask({ drift_policy: 'repair' });
+    assert.deepEqual(acts(repairs, made.name), [`create ${made.name}/task-r1`, `change ${made.name}/service`]);
+    cloud.acts.length = 0;
+    assert.equal((await api.call('PATCH', `${path}?plan=${repairs.hash}`, { drift_policy: 'repair' })).status, 200);
+    await eventually('it is as asked', () => cloud.things.get(`${made.name}/service`)!.what === 'repo/agent@sha256:1');
+    assert.deepEqual(cloud.acts, acts(repairs, made.name));
+  }
+});
+
+test('a plan is held to what it was made of until the request is done', async () => {
+  const writes = (name: string, act: () => Promise<unknown>): void => {
+    // Within the request: its plan was compared, and the store is not written yet.
+    cloud.onObserve = async (inputs) => {
+      if (inputs.name !== `${name}/environment`) return;
+      cloud.onObserve = () => Promise.resolve();
+      await act();
+    };
+  };
+  const secrets = [{ name: 'TOKEN', value: 's3cret' }];
+  for (const [what, why] of [
+    ['type', /the deployment was changed in between/],
+    ['policy', /the deployment was changed in between/],
+    ['verdict', /a revision has begun or ended in between/],
+    ['place', /the place was registered anew in between/],
+  ] as const) {
+    const made = await make({ source_config: { deployment_type: 'dev' } });
+    const path = `/v2/deployments/${made.id}`;
+    const body = { ...IMAGE_2, secrets };
+    const { hash } = await planned(() => api.call('POST', `${path}/plan`, body));
+    writes(made.name, async () => {
+      const mine = api.db.updateTable('deployments').where('id', '=', made.id);
+      if (what === 'type') await mine.set({ type: 'prod' }).execute();
+      if (what === 'policy') await mine.set({ drift_policy: 'report' }).execute();
+      if (what === 'verdict')
+        await api.db
+          .updateTable('revision_statuses')
+          .set({ status: 'DEPLOY_FAILED', message: 'it was found out' })
+          .where('deployment_id', '=', made.id)
+          .execute();
+      if (what === 'place')
+        await sql`update places set outputs = outputs || '{"scheme": "https"}'::jsonb`.execute(api.db);
+    });
+    const answer = await api.call('PATCH', `${path}?plan=${hash}`, body);
+    assert.equal(answer.status, 409, JSON.stringify(answer.body));
+    assert.match(answer.body.detail, why);
+    assert.equal((await api.call('GET', `${path}/revisions`)).body.resources.length, 1, 'nothing was done');
+  }
+});
+
 test('what would stop it is told', async () => {
   const made = await make();
   const path = `/v2/deployments/${made.id}/plan`;

@@ -39,7 +39,7 @@ import {
   refuseImmutable,
   type Source,
 } from './intent.ts';
-import { planDeployment, planNothing, requirePlan, termsOf } from './planning.ts';
+import { planDeployment, planNothing, requirePlan, requireSamePlace, termsOf } from './planning.ts';
 import { add, changed, checkSize, givenOf, preview, revising, unlessEmpty, writeSecrets } from './revise.ts';
 import * as schemas from './schemas.ts';
 import { answerOf, answersOf } from './shown.ts';
@@ -154,7 +154,7 @@ export function addDeployments(app: App, options: ApiOptions): void {
       const terms = termsOf(c.req.valid('query'));
       if (terms.dryRun || terms.plan !== null) {
         const plan = await planDeployment(options, place, { ...owner, workspaceId, source, type }, wanted);
-        if (terms.dryRun) return c.json(plan, 200);
+        if (terms.dryRun) return c.json(plan.shown, 200);
         requirePlan(plan, terms.plan!);
       }
 
@@ -172,6 +172,7 @@ export function addDeployments(app: App, options: ApiOptions): void {
         takes,
       };
       const drafted = await draftDeployment(db, asked, async (tx) => {
+        if (terms.plan !== null) requireSamePlace(place, placeOf((await findPlace(tx, workspaceId, place.id))!));
         const limits = known ? await withPromises(tx, where, known) : [];
         const inTheWay = obstacles(limits, takes);
         if (inTheWay.length > 0) throw noRoom(inTheWay);
@@ -299,9 +300,9 @@ export function addDeployments(app: App, options: ApiOptions): void {
         if (terms.dryRun) return c.json(await preview(options, place, row, change, making), 200);
         await add(options, place, row, change, { ...making, plan: terms.plan });
       } else {
-        const plan = await planNothing(options, row, terms);
+        const { plan, held } = await planNothing(options, row, change, terms);
         if (plan !== null) return c.json(plan, 200);
-        await changed(options, row.id, change, null);
+        await changed(options, row.id, change, null, { held });
       }
       return c.json(await answerOf(options, await deploymentOf(db, workspaceId, row.id)), 200);
     },

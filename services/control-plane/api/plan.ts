@@ -33,9 +33,11 @@ export function addPlan(app: App, options: ApiOptions): void {
       const given = c.req.valid('json') ?? {};
       const body = { ...given, secret_references: unlessEmpty(given.secret_references) };
       refuseImmutable(row, body);
-      if (!makesRevision(row.source as Source, body)) return c.json(await planPresent(options, row), 200);
+      const change = body.drift_policy ? { driftPolicy: body.drift_policy } : {};
+      if (!makesRevision(row.source as Source, body))
+        return c.json((await planPresent(options, row, change)).shown, 200);
       const { place, making } = await revising(options, row, body, false);
-      return c.json(await preview(options, place, row, {}, making), 200);
+      return c.json(await preview(options, place, row, change, making), 200);
     },
   );
 }

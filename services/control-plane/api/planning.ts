@@ -2,6 +2,7 @@
  * What a request would do in the account, told before it is done: the walk of a pass, writing nothing. A request that
  * names a plan's hash is refused unless it would do just that.
  */
+import { isDeepStrictEqual } from 'node:util';
 import type { z } from '@hono/zod-openapi';
 import { DEFAULT_POLICY } from '../../reconciler/drift.ts';
 import type { Place } from '../../reconciler/place.ts';
@@ -10,14 +11,9 @@ import { planText } from '../../reconciler/plan-text.ts';
 import { AS_OF, CURRENCY, NOT_INCLUDED, monthlyPrice } from '../../reconciler/prices.ts';
 import type { Owner } from '../cloud.ts';
 import { redact } from '../redact.ts';
-import {
-  revisionsBefore,
-  secretDigests,
-  type DeploymentChange,
-  type DeploymentRow,
-  type RevisionIntent,
-} from '../store/deployments.ts';
-import { peek, rowsOf, type Seen, type SeenRevision } from '../store/observed.ts';
+import type { Tx } from '../store/database.ts';
+import { secretDigests, type DeploymentChange, type DeploymentRow, type RevisionIntent } from '../store/deployments.ts';
+import { hold, peek, rowsOf, type Seen, type SeenRevision } from '../store/observed.ts';
 import { concluded, wanted } from '../target.ts';
 import type { ApiOptions } from './context.ts';
 import { ApiError, inAccount } from './errors.ts';
@@ -25,6 +21,15 @@ import { beingDeleted, placeAround } from './find.ts';
 import type * as schemas from './schemas.ts';
 
 export type ShownPlan = z.infer<typeof schemas.plan>;
+
+export interface Planned {
+  readonly shown: ShownPlan;
+  /** What the store had then, of which the plan was made. */
+  readonly of: Seen;
+}
+
+/** In the transaction that does what was planned. @throws ApiError 409 when the plan would be made of something else */
+export type Held = (tx: Tx) => Promise<void>;
 
 /** How a request wants what it asks for. */
 export interface Terms {
@@ -40,9 +45,10 @@ export const termsOf = (query: z.infer<typeof schemas.termsQuery>): Terms => ({
 });
 
 /** Of a deployment as it is asked for now: what others have changed, and what is under way. */
-export async function planPresent(options: ApiOptions, row: DeploymentRow): Promise<ShownPlan> {
+export async function planPresent(options: ApiOptions, row: DeploymentRow, change: DeploymentChange): Promise<Planned> {
   const place = await placeAround(options.db, row);
-  return planFor(options, place, await seenOf(options, row), null);
+  const seen = await seenOf(options, row);
+  return { shown: await planFor(options, place, withChange(seen, change), null), of: seen };
 }
 
 /**
@@ -50,12 +56,15 @@ export async function planPresent(options: ApiOptions, row: DeploymentRow): Prom
  * @returns its plan, when that is all that is asked for
  * @throws ApiError 409 when it is not what was planned
  */
-export async function planNothing(options: ApiOptions, row: DeploymentRow, terms: Terms): Promise<ShownPlan | null> {
-  if (!terms.dryRun && terms.plan === null) return null;
-  const plan = await planPresent(options, row);
-  if (terms.dryRun) return plan;
-  requirePlan(plan, terms.plan!);
-  return null;
+export async function planNothing(
+  options: ApiOptions,
+  row: DeploymentRow,
+  change: DeploymentChange,
+  terms: Terms,
+): Promise<{ readonly plan: ShownPlan | null; readonly held?: Held }> {
+  if (!terms.dryRun && terms.plan === null) return { plan: null };
+  const plan = await planPresent(options, row, change);
+  return terms.dryRun ? { plan: plan.shown } : { plan: null, held: requirePlan(plan, terms.plan!) };
 }
 
 /** Of a revision that a deployment would be given. */
@@ -65,25 +74,24 @@ export async function planRevision(
   row: DeploymentRow,
   change: DeploymentChange,
   intent: RevisionIntent,
-): Promise<ShownPlan> {
+): Promise<Planned> {
   const seen = await seenOf(options, row);
-  const { newest } = await revisionsBefore(options.db, row.id);
-  const deployment = {
-    ...seen.deployment,
-    ...(change.type ? { type: change.type } : {}),
-    ...(change.databaseTier ? { databaseTier: change.databaseTier } : {}),
-  };
-  const next = { ...seen, deployment };
-  return planFor(options, place, withRevision(next, intent, (newest?.number ?? 0) + 1), intent);
+  const next = withRevision(withChange(seen, change), intent, (seen.revisions[0]?.number ?? 0) + 1);
+  return { shown: await planFor(options, place, next, intent), of: seen };
+}
+
+function withChange(seen: Seen, { type, databaseTier, driftPolicy }: DeploymentChange): Seen {
+  const given = { ...(type && { type }), ...(databaseTier && { databaseTier }), ...(driftPolicy && { driftPolicy }) };
+  return { ...seen, deployment: { ...seen.deployment, ...given } };
 }
 
 /** Of a deployment that is not there yet. */
-export function planDeployment(
+export async function planDeployment(
   options: ApiOptions,
   place: Place,
   owner: Owner & { readonly workspaceId: string; readonly source: string; readonly type: 'dev' | 'prod' },
   intent: RevisionIntent,
-): Promise<ShownPlan> {
+): Promise<Planned> {
   const seen: Seen = {
     epoch: 0,
     asked: 0,
@@ -98,7 +106,7 @@ export function planDeployment(
     drifted: new Set(),
     revisions: [],
   };
-  return planFor(options, place, withRevision(seen, intent, 1), intent);
+  return { shown: await planFor(options, place, withRevision(seen, intent, 1), intent), of: seen };
 }
 
 async function seenOf({ db }: ApiOptions, row: DeploymentRow): Promise<Seen> {
@@ -137,6 +145,8 @@ async function planFor(
     observeOnly,
     kinds: cloud.kinds,
     rows: await rowsOf(db, deployment.id, seen.epoch).all(),
+    driftPolicy: deployment.driftPolicy,
+    drifted: seen.drifted,
     cx: (nodeId) => entered.cx(nodeId),
     conceal: (text) => redact(text, digestKey, secrets),
   });
@@ -209,9 +219,12 @@ const shownStep = ({ id, kind, what, changes, means, after, seconds, writes }: S
   writes,
 });
 
-/** @throws ApiError 409 unless the request would do just what was planned */
-export function requirePlan({ hash, text }: ShownPlan, planned: string): void {
-  if (hash === planned) return;
+/**
+ * @returns holds it to that until it is done
+ * @throws ApiError 409 unless the request would do just what was planned
+ */
+export function requirePlan({ shown: { hash, text }, of }: Planned, planned: string): Held {
+  if (hash === planned) return async (tx) => requireSame(of, await hold(tx, of.deployment.id));
   const [is, was] = [hash.split('.'), planned.split('.')];
   const why =
     was.length !== is.length
@@ -224,4 +237,22 @@ export function requirePlan({ hash, text }: ShownPlan, planned: string): void {
   throw planPassed(`${why}. It would be:\n${text}`);
 }
 
-export const planPassed = (why: string): ApiError => new ApiError(409, `The plan does not hold: ${why}`);
+/** What has gone, or is being deleted, is refused in other words. */
+function requireSame(was: Seen, is: Seen | undefined): void {
+  if (is === undefined || is.isDeleted) return;
+  if (was.revisions[0]?.id !== is.revisions[0]?.id) throw planPassed('another revision came in between');
+  if (!isDeepStrictEqual(was.deployment, is.deployment)) throw planPassed('the deployment was changed in between');
+  requireSamePlace(was.place, is.place);
+  const ends = ({ activeRevisionId, revisions }: Seen) => [
+    activeRevisionId,
+    revisions.map(({ id, isInterrupted, startedAt, verdict }) => [id, isInterrupted, startedAt, verdict]),
+  ];
+  if (!isDeepStrictEqual(ends(was), ends(is))) throw planPassed('a revision has begun or ended in between');
+}
+
+/** Of the transaction that holds it. @throws ApiError 409 when it was registered anew */
+export function requireSamePlace(was: Place | undefined, is: Place | undefined): void {
+  if (!isDeepStrictEqual(was, is)) throw planPassed('the place was registered anew in between');
+}
+
+const planPassed = (why: string): ApiError => new ApiError(409, `The plan does not hold: ${why}`);

@@ -32,7 +32,7 @@ import {
   type RevisionRequest,
   type Source,
 } from './intent.ts';
-import { planPassed, planRevision, requirePlan, type ShownPlan } from './planning.ts';
+import { planRevision, requirePlan, type ShownPlan } from './planning.ts';
 import { shownReference } from './shown.ts';
 import type { DeploymentType } from './sizes.ts';
 import {
@@ -74,15 +74,12 @@ export async function add(
   making: Making,
 ): Promise<string | null> {
   const { digestKey } = options;
-  const { make, intent, newest } = await prepare(options, place, row, making);
+  const { make, intent } = await prepare(options, place, row, making);
   const plan = making.plan ?? null;
-  if (plan !== null) requirePlan(await planRevision(options, place, row, change, intent), plan);
+  const held = plan === null ? undefined : requirePlan(await planRevision(options, place, row, change, intent), plan);
   const written = { versionId: await writeSecrets(options, place, row, making.secrets ?? []), digestKey };
-  const next: Parameters<typeof changed>[3] = (before, now) => {
-    if (plan !== null && before.newest?.id !== newest?.id) throw planPassed('another revision came in between');
-    return { ...make(before, now, written), plan };
-  };
-  return changed(options, row.id, change, next, making.noted);
+  const next: Parameters<typeof changed>[3] = (before, now) => ({ ...make(before, now, written), plan });
+  return changed(options, row.id, change, next, { held, noted: making.noted });
 }
 
 /** What `add` would do in the account. Nothing is written. */
@@ -94,7 +91,7 @@ export async function preview(
   making: Making,
 ): Promise<ShownPlan> {
   const { intent } = await prepare(options, place, row, making);
-  return planRevision(options, place, row, change, intent);
+  return (await planRevision(options, place, row, change, intent)).shown;
 }
 
 /** Sees whether it can be. */
@@ -120,7 +117,7 @@ async function prepare(
   const intent = make(before, row, notWritten(digestKey));
   await checkSize(options, intent);
   if (!isFresh) await checkThere(options, place, row, intent);
-  return { make, intent, newest: before.newest };
+  return { make, intent };
 }
 
 export interface Made {
@@ -272,5 +269,5 @@ export const changed = (
   id: string,
   change: DeploymentChange,
   next: Parameters<typeof changeDeployment>[4],
-  noted?: Making['noted'],
-): Promise<string | null> => orBeingDeleted(id, changeDeployment(db, looks, id, change, next, noted));
+  also?: Parameters<typeof changeDeployment>[5],
+): Promise<string | null> => orBeingDeleted(id, changeDeployment(db, looks, id, change, next, also));

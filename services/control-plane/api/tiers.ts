@@ -56,7 +56,7 @@ export function addTiers(app: App, options: ApiOptions): void {
         if (terms.dryRun) return c.json(await preview(options, place, row, change, { next }), 200);
         await add(options, place, row, change, { next, plan: terms.plan });
       } else {
-        const plan = await planNothing(options, row, terms);
+        const { plan } = await planNothing(options, row, {}, terms);
         if (plan !== null) return c.json(plan, 200);
       }
       return c.json(await answerOf(options, await deploymentOf(db, workspaceId, row.id)), 200);
@@ -101,7 +101,7 @@ export function addTiers(app: App, options: ApiOptions): void {
         if (terms.dryRun) return c.json(await preview(options, place, row, { type }, { next }), 200);
         await add(options, place, row, { type }, { next, plan: terms.plan });
       } else {
-        const plan = await planNothing(options, row, terms);
+        const { plan } = await planNothing(options, row, {}, terms);
         if (plan !== null) return c.json(plan, 200);
       }
       return c.json(await answerOf(options, await deploymentOf(db, workspaceId, row.id)), 200);

@@ -438,7 +438,7 @@ export async function requireAlive(db: Database, id: string): Promise<void> {
 /**
  * Changes a deployment, and adds the revision that `next` makes of what was asked before, if any. One at a time: two
  * requests at once each see the other's outcome.
- * @param noted is told of the new revision in the same transaction
+ * @param also in the same transaction: what is held first, and who is told of the new revision
  * @returns the new revision's id, if there is one
  * @throws BeingDeleted
  */
@@ -448,9 +448,13 @@ export async function changeDeployment(
   id: string,
   change: DeploymentChange,
   next: ((before: Before, now: Pick<DeploymentRow, 'type' | 'base'>) => RevisionIntent) | null,
-  noted: (tx: Tx, revisionId: string) => Promise<void> = () => Promise.resolve(),
+  also: {
+    readonly held?: ((tx: Tx) => Promise<void>) | undefined;
+    readonly noted?: ((tx: Tx, revisionId: string) => Promise<void>) | undefined;
+  } = {},
 ): Promise<string | null> {
   return db.transaction().execute(async (tx) => {
+    await also.held?.(tx);
     const row = await tx
       .selectFrom('deployments')
       .select(['deleted_at', 'type', 'base'])
@@ -474,7 +478,7 @@ export async function changeDeployment(
       .where('id', '=', id)
       .execute();
     const revision = intent && (await addIntent(tx, id, intent));
-    if (revision !== null) await noted(tx, revision);
+    if (revision !== null) await also.noted?.(tx, revision);
     const isNews = [intent ?? undefined, type, databaseTier, driftPolicy].some((given) => given !== undefined);
     if (isNews) await looks.ask(tx, id);
     return revision;

@@ -111,16 +111,25 @@ export async function begin(db: Database, deploymentId: string): Promise<Seen | 
 }
 
 /** The same without beginning anything: a pass that runs goes on. */
-export async function peek(db: Database, deploymentId: string): Promise<Seen | undefined> {
-  return db.transaction().execute(async (tx) => {
-    const found = await tx
-      .selectFrom('deployments as d')
-      .leftJoin('deployment_statuses as s', 's.deployment_id', 'd.id')
-      .select(['s.epoch', 's.active_revision_id', 's.known_status', 's.alarm'])
-      .where('d.id', '=', deploymentId)
-      .executeTakeFirst();
-    return found && seenOf(tx, deploymentId, { ...found, epoch: found.epoch ?? 0 });
-  });
+export const peek = (db: Database, deploymentId: string): Promise<Seen | undefined> =>
+  db.transaction().execute((tx) => seenNow(tx, deploymentId));
+
+/** The same, and until the transaction ends nothing of it changes. Locks in the order in which a pass does. */
+export async function hold(tx: Tx, deploymentId: string): Promise<Seen | undefined> {
+  const status = tx.selectFrom('deployment_statuses').select('epoch').where('deployment_id', '=', deploymentId);
+  await status.forShare().execute();
+  await tx.selectFrom('deployments').select('id').where('id', '=', deploymentId).forUpdate().execute();
+  return seenNow(tx, deploymentId);
+}
+
+async function seenNow(tx: Tx, deploymentId: string): Promise<Seen | undefined> {
+  const found = await tx
+    .selectFrom('deployments as d')
+    .leftJoin('deployment_statuses as s', 's.deployment_id', 'd.id')
+    .select(['s.epoch', 's.active_revision_id', 's.known_status', 's.alarm'])
+    .where('d.id', '=', deploymentId)
+    .executeTakeFirst();
+  return found && seenOf(tx, deploymentId, { ...found, epoch: found.epoch ?? 0 });
 }
 
 async function seenOf(

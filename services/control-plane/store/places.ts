@@ -87,7 +87,7 @@ const KINDS: Readonly<Record<string, string>> = Object.fromEntries(
   }),
 );
 
-export const findPlace = (db: Database, workspaceId: string, id: string): Promise<PlaceRow | undefined> =>
+export const findPlace = (db: Database | Tx, workspaceId: string, id: string): Promise<PlaceRow | undefined> =>
   db.selectFrom('places').selectAll().where('id', '=', id).where('workspace_id', '=', workspaceId).executeTakeFirst();
 
 /** Those of some deployments, by id. */
