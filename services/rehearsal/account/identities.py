@@ -6,6 +6,7 @@ allowed a call.
 """
 
 import copy
+import functools
 import json
 import threading
 from dataclasses import dataclass
@@ -18,6 +19,12 @@ from ministack.core.iam_evaluator import ParsedStatement
 
 def statements(document: Any, policy: str) -> list[ParsedStatement]:
     """A policy document's statements; `origin` of each is the policy and the statement's Sid, or its position."""
+    return list(_parsed(document if isinstance(document, str) else json.dumps(document), policy))
+
+
+@functools.lru_cache(maxsize=1000)
+def _parsed(document: str, policy: str) -> list[ParsedStatement]:
+    """Kept: the same few documents are asked about at every call."""
     parsed = iam_evaluator.parse_policy_document(document)
     for position, statement in enumerate(parsed, 1):
         statement.origin = f"{policy} / {statement.sid or f'statement {position}'}"
