@@ -1,19 +1,24 @@
 /** Waiting for the state of the world, never for an amount of time. */
 import { setTimeout as sleep } from 'node:timers/promises';
 
+/** Milliseconds between two looks: each costs processor time, which whoever is waited for needs, too. */
+const FIRST = 50;
+const LAST = 250;
+
 type Nothing = undefined | null | false | 0 | '';
 
 /**
  * Looks again and again until `look` answers something true, and returns that. A look that throws counts as "not yet".
+ * @param every milliseconds between looks @default fewer looks the longer it takes
  * @throws Error naming `what`, the limit, and what the last look said
  */
 export async function eventually<T>(
   what: string,
   look: () => T | Promise<T>,
-  { seconds = 30, every = 50 }: { seconds?: number; every?: number } = {},
+  { seconds = 30, every }: { seconds?: number; every?: number } = {},
 ): Promise<Exclude<T, Nothing>> {
   const deadline = performance.now() + seconds * 1000;
-  for (;;) {
+  for (let pause = every ?? FIRST; ; pause = every ?? Math.min(LAST, pause * 1.1)) {
     let last: unknown;
     try {
       const seen = await look();
@@ -24,7 +29,7 @@ export async function eventually<T>(
     }
     if (performance.now() > deadline)
       throw new Error(`not within ${seconds} s: ${what}; last seen: ${shown(last)}`, { cause: last });
-    await sleep(every);
+    await sleep(pause);
   }
 }
 
