@@ -19,13 +19,13 @@ import type { Json } from './stage.ts';
 
 const ACCOUNT = '470000000001';
 let on: stage.Stage;
-/** Of each test: a deployment, what the account held of it while revision 1 served, and that revision. */
+/** Of each test: a deployment, its revision 1, and what the account held of it when it was last at rest. */
 let id: string;
 let first: string;
-let original: State;
+let atRest: State;
 
 before(async () => {
-  on = await stage.open('rollback', [ACCOUNT], { FREEHOLD_POLL_SECONDS: '0.2' }, publishedStack, openQuickRehearsal);
+  on = await stage.open('rollback', [ACCOUNT], { FREEHOLD_POLL_SECONDS: '0.5' }, publishedStack, openQuickRehearsal);
   const secrets = new SecretsManagerClient(stage.customerClient(on.rehearsal, ACCOUNT));
   for (const Name of ['theirs', 'other'])
     await secrets.send(
@@ -48,7 +48,7 @@ before(async () => {
   });
   [id, first] = [made.id, made.latest_revision_id];
   await stage.deployed(on.api, id, first);
-  original = await quiet();
+  await quiet();
 });
 
 after(() => on?.close());
@@ -61,7 +61,7 @@ async function service(): Promise<Service> {
   return (await ecs.send(new DescribeServicesCommand({ cluster: 'freehold', services }))).services![0]!;
 }
 
-/** The account once nothing is under way in it. */
+/** The account once nothing is under way in it; kept, for the next test to go on from. */
 async function quiet(): Promise<State> {
   await eventually(
     'everything is settled',
@@ -74,7 +74,7 @@ async function quiet(): Promise<State> {
     { seconds: 60, every: 200 },
   );
   let last = '';
-  return eventually(
+  atRest = await eventually(
     'the account is at rest',
     async () => {
       const now = await state();
@@ -84,6 +84,7 @@ async function quiet(): Promise<State> {
     },
     { seconds: 30, every: 300 },
   );
+  return atRest;
 }
 
 /** Another image, size, number of servers, variables and references. */
@@ -143,6 +144,7 @@ async function halfReplaced(image: string): Promise<string> {
 }
 
 test('a rollout that fails after half of the servers were replaced is taken back, whole', async () => {
+  const was = atRest;
   const image = await on.push(ACCOUNT, '2', 'stub', { RELEASE: 'second' });
   const revision = await halfReplaced(image);
   // No further one can be started: its image is gone.
@@ -153,13 +155,13 @@ test('a rollout that fails after half of the servers were replaced is taken back
   const failed = await stage.ended(on.api, id, revision);
   assert.equal(failed.status, 'DEPLOY_FAILED', failed.status_message);
   assert.match(failed.status_message, /image cannot be pulled/);
-  assertAsBefore(original, await quiet(), VALUES);
+  assertAsBefore(was, await quiet(), VALUES);
   const now = await on.api.call('GET', `/v2/deployments/${id}`);
   assert.deepEqual([now.status, now.active_revision_id], ['READY', first]);
 });
 
 test('a rollout of more servers that fails leaves as many as there were', async () => {
-  const was = await quiet();
+  const was = atRest;
   const image = await on.push(ACCOUNT, 'crashes', 'stub', { CRASH: 'start' });
   const revision = await stage.newRevision(on.api, id, {
     source_revision_config: { image_uri: image },
@@ -193,7 +195,7 @@ const chosen = process.env['ROLLBACK_STAGES'] === 'all' ? STAGES : [STAGES[1]!, 
 
 for (const [where, at, body, may] of chosen)
   test(`interrupted when ${where}: what served serves on, and the account is as before`, async () => {
-    const was = await quiet();
+    const was = atRest;
     const image = await on.push(ACCOUNT, `interrupted-${where}`.replaceAll(/[^a-z]+/g, '-'));
     const hold = await on.rehearsal.hold({ ...at, account: ACCOUNT, times: 1 });
     const revision = await stage.newRevision(on.api, id, { ...everything(image), ...body });
@@ -205,7 +207,7 @@ for (const [where, at, body, may] of chosen)
   });
 
 test('interrupted when half of its servers have replaced others: what served serves on, and the account is as before', async () => {
-  const was = await quiet();
+  const was = atRest;
   const revision = await halfReplaced(await on.push(ACCOUNT, 'interrupted-half'));
   await interrupt(revision);
   await on.rehearsal.clearCapacity(ACCOUNT);
@@ -221,7 +223,7 @@ const ANOTHER_REVISION: [RegExp, string][] = [
 ];
 
 test('a revision that was deployed is not interrupted; redeploying an earlier one brings the account back, whole', async () => {
-  const was = await quiet();
+  const was = atRest;
   const image = await on.push(ACCOUNT, '3', 'stub', { RELEASE: 'third' });
   const more = { resource_spec: { cpu: 2, memory_mb: 4096, min_scale: 3, max_scale: 7 } };
   const revision = await stage.newRevision(on.api, id, { ...everything(image), source_config: more });
