@@ -40,15 +40,19 @@ function measureOnce(...given: Parameters<typeof measure>): Promise<Known | unde
   return begun;
 }
 
-/** A place's limits as they are about now; undefined when they cannot be read in time. */
+/**
+ * A place's limits as they are about now; undefined when they cannot be read in time.
+ * @param freshSeconds as old as they may be
+ */
 export async function currentLimits(
   db: Database,
   cloud: Pick<Cloud, 'limits'>,
   row: PlaceRow,
+  freshSeconds = FRESH_SECONDS,
 ): Promise<Known | undefined> {
   const { limits, limits_at: at } = row;
   const known = limits !== null && at !== null ? { limits, at } : undefined;
-  if (known && Date.now() - known.at.getTime() < FRESH_SECONDS * 1000) return known;
+  if (known && Date.now() - known.at.getTime() < freshSeconds * 1000) return known;
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<undefined>(
     (resolve) => (timer = setTimeout(() => resolve(undefined), PATIENCE_SECONDS * 1000)),
@@ -86,6 +90,18 @@ export async function obstaclesIn(
   return obstacles(await withPromises(db, row, known), takes, balancer).map((limit) =>
     sentence(limit, 'limit reached'),
   );
+}
+
+/** What is in the way of a deployment that comes back: of what it has lost since it was deleted, there must be room. */
+export async function obstaclesBack(
+  tx: Tx,
+  row: PlaceRow,
+  known: Known,
+  { id, balancer }: { readonly id: string; readonly balancer: string | null },
+): Promise<Limit[]> {
+  const lacks = await promised(tx, row.id, known.at, id);
+  const takes = Object.fromEntries(lacks.map((each) => [each.code, each.takes]));
+  return obstacles(await withPromises(tx, row, known), takes, balancer ?? row.outputs?.loadBalancerArn);
 }
 
 /**

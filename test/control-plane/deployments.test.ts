@@ -393,7 +393,16 @@ test('by itself, only a production deployment that has served can be undeleted; 
   assert.deepEqual(await status(made, '?retention_hours=0'), [204, 'AWAITING_DELETE']);
   assert.deepEqual(await status(made, '?retention_hours=5'), [204, 'AWAITING_DELETE'], 'what has begun is not stopped');
   const late = await api.call('POST', `/v2/deployments/${made.id}/undelete`);
-  assert.deepEqual([late.status, late.body.detail], [409, `Deployment ID ${made.id} is being deleted.`]);
+  const receipt = `GET /v2/deployments/${made.id}/receipt has all that stays.`;
+  const until = (await api.call('GET', `/v2/deployments/${made.id}`)).body.final_delete_at.slice(0, 19);
+  const over = `Deployment ID ${made.id} cannot be undeleted: that could be done until ${until}Z; `;
+  assert.deepEqual([late.status, late.body.detail], [409, `${over}${receipt}`]);
+  await sql`
+    insert into resources (deployment_id, id, kind, inputs, needs, state, message, generation, since, tries, outputs)
+    values (${made.id}, 'database', 'rds-postgres', '{"name": "db"}', '{}', 'ready', '', '1', now(), 0,
+      '{"finalSnapshot": "db-final-1"}')`.execute(db);
+  const known = await api.call('POST', `/v2/deployments/${made.id}/undelete`);
+  assert.equal(known.body.detail, `${over}its database ends in the final snapshot "db-final-1", and ${receipt}`);
   const there = await create();
   assert.equal((await api.call('POST', `/v2/deployments/${there.id}/undelete`)).status, 200, 'nothing to do');
 });

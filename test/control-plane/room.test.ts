@@ -144,6 +144,34 @@ test('what AWS has counted is not counted again', async () => {
   assert.equal((await create()).status, 201);
 });
 
+test('what comes back needs room for what it has lost, and for no more', async () => {
+  await measure(databases(38, 40), groups(at.loadBalancerArn, 98));
+  const { body: made } = await create();
+  const kind = 'rds-postgres';
+  const row = { deployment_id: made.id, id: 'database', kind, needs: [], state: 'ready', message: '', tries: 0 };
+  const seen = { generation: '1', since: new Date(), inputs: '{}', outputs: '{}' };
+  await plane.db
+    .insertInto('resources')
+    .values({ ...row, ...seen } as never)
+    .execute();
+  const path = `/v2/deployments/${made.id}`;
+  await plane.call('DELETE', `${path}?retention_hours=1`);
+  // Its database is one of these, and its target group has gone and left its place to others.
+  plane.cloud.known = [databases(40, 40), groups(at.loadBalancerArn, 100)];
+  const refused = await plane.call('POST', `${path}/undelete`);
+  assert.equal(refused.status, 409, JSON.stringify(refused.body));
+  assert.match(
+    refused.body.detail,
+    /^There is no room for Deployment ID \S+ any more: limit reached: "Target Groups per .*": 100 of 100 used: .*; DELETE it with retention_hours=72/,
+  );
+  assert.doesNotMatch(refused.body.detail, /DB instances/);
+  assert.equal((await plane.call('GET', path)).body.status, 'AWAITING_FINAL_DELETE');
+  plane.cloud.known = [databases(40, 40), groups(at.loadBalancerArn, 99)];
+  assert.equal((await plane.call('POST', `${path}/undelete`)).status, 200);
+  await measure(databases(30, 40), groups(at.loadBalancerArn, 99));
+  assert.match((await create()).body.detail, /Target Groups per .*: 100 of 100 used/, 'it counts again');
+});
+
 test('a limit that cannot be read refuses nobody, and neither does an account that does not answer', async () => {
   await measure(databases(40, 40, false));
   assert.equal((await create()).status, 201);

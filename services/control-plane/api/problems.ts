@@ -99,6 +99,8 @@ export const PROBLEMS: Readonly<Record<number, Problem>> = {
       'A deployment named "{name}" already exists in this workspace.',
       'Deployment ID {deployment_id} is being deleted.',
       'Deployment ID {deployment_id} is deleted: until {time} POST /v2/deployments/{deployment_id}/undelete brings it back; …',
+      'Deployment ID {deployment_id} cannot be undeleted: that could be done until {time}; …',
+      'There is no room for Deployment ID {deployment_id} any more: …',
       'Listener ID {listener_id} is being offboarded: …',
       'The plan does not hold: …',
       "Listener for LangSmith workspace ID '{workspace_id}' and compute ID '{compute_id}' already exists.",

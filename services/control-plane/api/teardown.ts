@@ -1,14 +1,18 @@
 /** The ends of things: deletes that are undone, their receipts, and customers who leave. */
 import { createRoute, z } from '@hono/zod-openapi';
+import { sentence, type Limit } from '../../reconciler/aws/limits.ts';
+import { instant } from '../../reconciler/status.ts';
+import { currentLimits, obstaclesBack } from '../room.ts';
 import type { Proof } from '../store/database.ts';
-import { undelete } from '../store/deployments.ts';
+import { undelete, type DeploymentRow } from '../store/deployments.ts';
 import { findOffboarding, offboard, waitingIn, type OffboardingRow, type Waiting } from '../store/offboardings.ts';
 import { endOffboarding, findPlace } from '../store/places.ts';
 import { findReceipt, listReceipts, type ReceiptRow } from '../store/receipts.ts';
+import { madeFor } from '../store/resources.ts';
 import { prove } from '../prove.ts';
 import { problems, type ApiOptions, type App } from './context.ts';
 import { ApiError, bad } from './errors.ts';
-import { beingDeleted, deploymentOf, noDeployment, noListener, offboarding } from './find.ts';
+import { deploymentOf, noDeployment, noListener, offboarding } from './find.ts';
 import * as schemas from './schemas.ts';
 import { answerOf, pricedOf } from './shown.ts';
 
@@ -26,7 +30,8 @@ export function addTeardown(app: App, options: ApiOptions): void {
       tags: ['deployments'],
       description:
         'Ours: while the status is AWAITING_FINAL_DELETE. The last good revision serves again, at the same address and ' +
-        'with the same data, as soon as its servers are made again. Of a deployment that is not deleted: nothing to do.',
+        'with the same data, as soon as its servers are made again. Of a deployment that is not deleted: nothing to do. ' +
+        'Refused when AWS has no room for them any more; and when its time is over, with what is still to be had.',
       request: { params: schemas.deploymentPath },
       responses: {
         200: { description: 'The deployment as it is now', content: schemas.json(schemas.deployment) },
@@ -35,10 +40,18 @@ export function addTeardown(app: App, options: ApiOptions): void {
     }),
     async (c) => {
       const [workspaceId, id] = [c.get('workspaceId'), c.req.valid('param').deployment_id];
-      const outcome = await undelete(db, looks, workspaceId, id);
+      const deleted = await deploymentOf(db, workspaceId, id);
+      const place = (await findPlace(db, workspaceId, deleted.place_id))!;
+      // What it had when they were last read may have gone since, and is what it needs room for.
+      const isAsked = deleted.status === 'AWAITING_FINAL_DELETE';
+      const known = isAsked ? await currentLimits(db, options.cloud, place, 0) : undefined;
+      const outcome = await undelete(db, looks, workspaceId, id, async (tx) => {
+        const inTheWay = known ? await obstaclesBack(tx, place, known, deleted) : [];
+        if (inTheWay.length > 0) throw noRoomFor(id, inTheWay);
+      });
       if (outcome === 'missing') throw new ApiError(404, noDeployment(id));
       const row = await deploymentOf(db, workspaceId, id);
-      if (outcome === 'over') throw beingDeleted(row.id, null);
+      if (outcome === 'over') throw over(row, await endsIn(db, workspaceId, id));
       if (outcome === 'offboarding') throw offboarding(row.place_id);
       return c.json(await answerOf(options, row), 200);
     },
@@ -165,6 +178,28 @@ export function addTeardown(app: App, options: ApiOptions): void {
       if (!(await endOffboarding(db, id))) throw new ApiError(404, notOffboarding(id));
       return c.json(await shown(workspaceId, id), 200);
     },
+  );
+}
+
+const noRoomFor = (id: string, limits: readonly Limit[]): ApiError =>
+  new ApiError(
+    409,
+    `There is no room for Deployment ID ${id} any more: ${limits.map((limit) => sentence(limit)).join('; ')}; ` +
+      'DELETE it with retention_hours=72 to have as long to mend that.',
+  );
+
+/** The final snapshots that its databases end in, as far as that is known. */
+async function endsIn(db: ApiOptions['db'], workspaceId: string, id: string): Promise<string[]> {
+  const made = (await findReceipt(db, workspaceId, id))?.made ?? (await madeFor(db, id));
+  return made.flatMap(({ snapshot }) => snapshot ?? []);
+}
+
+function over({ id, final_delete_at: at }: DeploymentRow, snapshots: readonly string[]): ApiError {
+  const had = snapshots.length === 0 ? '' : `its database ends in the final snapshot "${snapshots.join('", "')}", and `;
+  return new ApiError(
+    409,
+    `Deployment ID ${id} cannot be undeleted: that could be done until ${instant(at!)}; ` +
+      `${had}GET /v2/deployments/${id}/receipt has all that stays.`,
   );
 }
 

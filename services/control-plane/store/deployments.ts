@@ -614,6 +614,7 @@ export function deletion({ hours, production }: Retention) {
 
 /**
  * Brings a deployment back whose delete can still be undone: its last good revision is the target again.
+ * @param admit one deployment of the place at a time, as `draftDeployment`: what it throws leaves it deleted
  * @returns `over`: everything of it is being removed
  */
 export async function undelete(
@@ -621,18 +622,25 @@ export async function undelete(
   looks: Looks,
   workspaceId: string,
   id: string,
+  admit: (tx: Tx) => Promise<void> = () => Promise.resolve(),
 ): Promise<'back' | 'over' | 'missing' | 'offboarding'> {
   return db.transaction().execute(async (tx) => {
     const owned = tx.selectFrom('deployments').where('id', '=', id).where('workspace_id', '=', workspaceId);
     const accepted = owned.where('accepted_at', 'is not', null);
     const found = await accepted.select('place_id').executeTakeFirst();
     if (found === undefined) return 'missing';
-    // The place first, as whoever offboards it does: either sees the other.
+    // The place first, as whoever offboards it does, or adds to it: each sees the other.
+    await tx.selectFrom('places').select('id').where('id', '=', found.place_id).forUpdate().execute();
     const leaves = await isOffboarding(tx, found.place_id);
-    const row = await accepted.select('deleted_at').forUpdate().executeTakeFirst();
+    const row = await accepted
+      .select(['deleted_at', undoUntil.as('undo_until')])
+      .forUpdate()
+      .executeTakeFirst();
     if (row === undefined) return 'missing';
     if (row.deleted_at === null) return 'back';
     if (leaves) return 'offboarding';
+    if (row.undo_until === null) return 'over';
+    await admit(tx);
     const back = await tx
       .updateTable('deployments')
       .set({ deleted_at: null, final_delete_at: null, updated_at: now })

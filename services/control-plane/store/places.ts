@@ -61,17 +61,20 @@ export const placesToMeasure = (db: Database, minutes: number, count: number): P
 /**
  * What deployments there are to have and AWS did not count yet at that moment, by code and load balancer (null: the
  * first). What was not seen since may be counted twice for a minute; nothing is left out.
+ * @param deploymentId of this one alone, also while it is deleted: what it lacks. @default all that are not deleted
  */
 export async function promised(
   db: Database | Tx,
   placeId: string,
   at: Date,
+  deploymentId: string | null = null,
 ): Promise<readonly { readonly code: string; readonly balancer: string | null; readonly takes: number }[]> {
   const found = await sql<{ code: string; balancer: string | null; takes: number }>`
     select t.code, d.balancer, sum(t.takes::float)::float as takes
     from deployments d
       cross join lateral jsonb_each_text(d.takes) as t (code, takes)
-    where d.place_id = ${placeId} and d.deleted_at is null
+    where d.place_id = ${placeId}
+      and case when ${deploymentId}::uuid is null then d.deleted_at is null else d.id = ${deploymentId} end
       and not exists (
         select from resources r
         where r.deployment_id = d.id
