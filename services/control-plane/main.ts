@@ -25,7 +25,7 @@ import { startWorker } from './worker.ts';
 
 const ROOT = join(import.meta.dirname, '..', '..');
 const UPKEEP_SECONDS = 60;
-/** Between two looks whether a place that is left is empty, or was not found clean yet. */
+/** Between two looks whether a place that is left is empty, or is to be searched again. */
 const PROOF_SECONDS = 15;
 const ROLL_SECONDS = 2;
 const DRAFT_MINUTES = 15;

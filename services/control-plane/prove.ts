@@ -10,7 +10,7 @@ const NOTHING = { left: [], kept: [], notes: ['its stack was never registered'],
 
 /**
  * Said again, it searches again only where something was left, or the account could not be entered.
- * @param of this place. @default all
+ * @param of this place, at once. @default all that are due
  */
 export async function prove(
   { db, cloud, log }: { db: Database; cloud: Cloud; log: Logger },

@@ -104,6 +104,24 @@ test('whoever leaves waits for the search of the own account alone', async () =>
     assert.equal(offboarded.body.state, 'LEFT_OVER');
   }
   assert.deepEqual(searched, [place.id, other.id]);
-  await prove({ db: api.db, cloud: api.cloud, log: api.log }); // as upkeep does
-  assert.deepEqual(searched.slice(2).toSorted(), [place.id, other.id].toSorted());
+  const upkeep = () => prove({ db: api.db, cloud: api.cloud, log: api.log });
+  await upkeep();
+  assert.equal(searched.length, 2, 'none is due yet');
+  const later = (seconds: number) =>
+    sql`
+    update offboardings set search_after = search_after - ${seconds} * interval '1 second'`.execute(api.db);
+  for (const [i, seconds] of [15, 30, 60, 120, 240, 300, 300].entries()) {
+    await later(seconds - 5);
+    await upkeep();
+    assert.equal(searched.length, 2 + 2 * i, `not before ${seconds} seconds`);
+    await later(5);
+    await upkeep();
+    assert.deepEqual(searched.slice(2 + 2 * i).toSorted(), [place.id, other.id].toSorted());
+  }
+  const again = { confirm: place.compute_id, skip_retention: true };
+  await api.call('POST', `/v2/listeners/${place.id}/offboard`, again);
+  assert.equal(searched.at(-1), place.id, 'at once when somebody asks');
+  await later(15);
+  await upkeep();
+  assert.equal(searched.length, 2 + 14 + 1 + 1, 'and soon again');
 });

@@ -647,6 +647,10 @@ test('a place where nothing is left is searched at once, and again when somethin
   assert.deepEqual([(await offboard()).state, (await offboard()).failed], ['LEFT_OVER', 'the role is gone']);
   cloud.closed = null;
   cloud.leftovers = [];
+  await api.db
+    .updateTable('offboardings')
+    .set({ search_after: new Date(0) })
+    .execute(); // some time later
   await prove({ db: api.db, cloud, log: api.log }); // as upkeep does
   assert.equal((await api.call('GET', `/v2/listeners/${id}/offboard`)).body.state, 'CLEAN');
 });

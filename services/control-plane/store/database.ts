@@ -308,6 +308,9 @@ export interface Offboardings {
   began_at: Created;
   /** What the last search found. */
   proof: Json<Proof> | null;
+  /** Searches that left something open, and when the next one is due. */
+  searches: Generated<number>;
+  search_after: Date | null;
   /** When the account was found clean. */
   proven_at: Date | null;
   /** When the place was taken into use again, or deleted. */

@@ -379,6 +379,14 @@ const steps: Record<string, Migration> = {
         alter table roll_members add column unreachable_since timestamptz, add column asked_at timestamptz`.execute(db);
     },
   },
+  '0012_searches_back_off': {
+    async up(db: Kysely<unknown>) {
+      await sql`
+        alter table offboardings
+          add column searches int not null default 0,
+          add column search_after timestamptz`.execute(db);
+    },
+  },
 };
 
 /**

@@ -41,7 +41,11 @@ export async function offboard(
         conflict
           .column('place_id')
           .where('ended_at', 'is', null)
-          .doUpdateSet({ skips_retention: sql`offboardings.skips_retention or excluded.skips_retention` }),
+          .doUpdateSet({
+            skips_retention: sql`offboardings.skips_retention or excluded.skips_retention`,
+            searches: 0,
+            search_after: null,
+          }),
       )
       .execute();
     // What a request is about to make is given up by that request.
@@ -99,7 +103,10 @@ const isTroubled = sql`exists (
 const isOnlyWaiting = sql`(s.message is null or exists (
   select from resources r where r.deployment_id = d.id and r.state = 'waiting' and starts_with(s.message, r.id || ':')))`;
 
-/** Those where all deployments have gone, and that were not found clean yet. */
+/** Between two searches: doubled each time, for nobody may be there to remove what is left. */
+const SEARCH_SECONDS = [15, 300] as const;
+
+/** Those where all deployments have gone, and that were not found clean yet; of all places, those that are due. */
 export const unproven = (db: Database, placeId?: string): Promise<OffboardingRow[]> =>
   db
     .selectFrom('offboardings as o')
@@ -108,6 +115,9 @@ export const unproven = (db: Database, placeId?: string): Promise<OffboardingRow
     .where('o.ended_at', 'is', null)
     .where('o.proven_at', 'is', null)
     .$if(placeId !== undefined, (query) => query.where('o.place_id', '=', placeId!))
+    .$if(placeId === undefined, (query) =>
+      query.where((e) => e.or([e('o.search_after', 'is', null), e('o.search_after', '<=', now)])),
+    )
     .where((e) =>
       e.not(e.exists(e.selectFrom('deployments as d').select('d.id').whereRef('d.place_id', '=', 'o.place_id'))),
     )
@@ -130,9 +140,15 @@ export async function setProof(db: Database, id: string, found: Remaining | stri
   const { kept, notes, search } =
     typeof found === 'string' ? { kept: [], notes: [], search: null } : { ...found, search: searchOf(found) };
   const isClean = search !== null && search.left.length === 0;
+  const [first, most] = SEARCH_SECONDS;
   await db
     .updateTable('offboardings')
-    .set({ proof: json({ search, kept, notes, failed }), proven_at: isClean ? now : null })
+    .set({
+      proof: json({ search, kept, notes, failed }),
+      proven_at: isClean ? now : null,
+      searches: sql`searches + 1`,
+      search_after: sql<Date>`now() + least(${most}, ${first} * 2 ^ least(searches, 10)) * interval '1 second'`,
+    })
     .where('id', '=', id)
     .where('ended_at', 'is', null)
     .execute();
