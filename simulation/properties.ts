@@ -157,12 +157,11 @@ export class Properties {
     return since - (this.#tamperedAt.get(id) ?? -Infinity) < MOMENT_SECONDS * 1000;
   }
 
-  /** Somebody's hand has done what is in the history from here on. */
-  tampered(from: number): void {
+  /** Somebody's hand has done what is in the history from here on; it may have taken off the tag that says to whom. */
+  tampered(id: string, from: number): void {
     const { account, trace } = this.#in;
     for (const effect of account.history.slice(from)) {
-      const id = deploymentOf(effect);
-      if (effect.by !== 'hand' || id === undefined) continue;
+      if (effect.by !== 'hand') continue;
       this.#tamperedAt.set(id, this.#now);
       if (effect.type === DATABASE && effect.what !== 'made' && effect.what !== 'changed')
         if (this.#data.get(id) === effect.incarnation) this.#lost.add(id);

@@ -315,7 +315,7 @@ class World implements Surroundings {
     const { story, account } = this;
     const customer = this.#customers.find(({ id }) => id === deploymentOf(one))!;
     // A value that nobody here may read cannot be put right here: the tasks that cannot start say so.
-    const isValue = one.tags['freehold:resource'] === 'redis-secret';
+    const isValue = one.type === 'secretsmanager:secret' && one.name.endsWith('/redis');
     const changes = isValue ? [] : account.tamperings(one.arn);
     const effects = account.history.length;
     if (changes.length > 0 && story.happens(0.5)) {
@@ -332,7 +332,7 @@ class World implements Surroundings {
       account.tamper(one.arn, { act: 'delete' });
     }
     if (account.history.length > effects) customer.wasTampered = true;
-    this.properties.tampered(effects);
+    this.properties.tampered(customer.id, effects);
   }
 
   /** Ends the faults, waits for rest, and sees whether it is one. */
