@@ -27,6 +27,7 @@ import { securityGroup } from '../../services/reconciler/kinds/security-group.ts
 import { targetGroup } from '../../services/reconciler/kinds/target-group.ts';
 import { taskDefinition, type TaskDefinitionInputs } from '../../services/reconciler/kinds/task-definition.ts';
 import { uploadUrl, uploads, uploadsOf } from '../../services/reconciler/kinds/uploads.ts';
+import { Superseded } from '../../services/reconciler/pass.ts';
 import type { Cx } from '../../services/reconciler/resource.ts';
 import type { Rehearsal } from '../../services/rehearsal/index.ts';
 import { contractOf } from '../support/contract.ts';
@@ -143,12 +144,17 @@ describe('kinds', { timeout: 240_000 }, () => {
 
     const rule = { listenerArn: t.place.listenerArn, targetGroupArn: group.arn, match: { path: '/agent' } };
     const ruleCx = cxOf(d.id, 'listener-rule');
+    const elb = { account: ACCOUNT, service: 'elasticloadbalancing', times: 1 };
+    await rehearsal.fault({ ...elb, action: 'CreateRule', code: 'PriorityInUse' });
+    const older = { ...ruleCx, fence: () => Promise.reject(new Superseded()) };
+    await assert.rejects(listenerRule.converge(older, rule, undefined, []), Superseded);
+    assert.equal((await listenerRule.observe(ruleCx, rule)).is, 'absent', 'another pass makes it now');
     await keeps(listenerRule, ruleCx, {
       inputs: rule,
       other: { inputs: { ...rule, match: { host: 'agent.example.com' } }, fields: ['conditions'] },
       madeOnce: false, // a listener takes any number of rules; the pass makes one only after it saw none
     });
-    const gone = { account: ACCOUNT, service: 'elasticloadbalancing', action: 'DescribeTags', times: 1 };
+    const gone = { ...elb, action: 'DescribeTags' };
     await rehearsal.fault({ ...gone, code: 'RuleNotFound' });
     assert.equal((await listenerRule.observe(ruleCx, rule)).is, 'absent', 'still in the list for a moment');
     await rehearsal.fault({ ...gone, code: 'TargetGroupNotFound' });

@@ -91,7 +91,7 @@ export const listenerRule: Kind<ListenerRuleInputs, Live, { arn: string }> = {
 
   diff: (inputs, live) => compare({ conditions: conditions(inputs).map(words).sort() }, live),
 
-  async converge({ aws, tags }, inputs, live) {
+  async converge({ aws, tags, fence }, inputs, live) {
     if (live !== undefined) {
       await aws.elb.send(new ModifyRuleCommand({ RuleArn: live.arn, Conditions: conditions(inputs) }));
       return;
@@ -110,6 +110,7 @@ export const listenerRule: Kind<ListenerRuleInputs, Live, { arn: string }> = {
         return;
       } catch (error) {
         if (tries === TRIES || !hasCode(error, 'PriorityInUse', 'PriorityInUseException')) throw error;
+        await fence(); // while it was refused, another pass may have made the rule
       }
     }
   },
