@@ -26,7 +26,7 @@ export const MUTATIONS: readonly Mutation[] = [
     file: PASS,
     from: 'if (!isDeepStrictEqual(row, before)) await p.rows.put(row);\n\n  const cx',
     to: 'const cx',
-    also: { from: 'row.askedAt = p.now();\n      await p.rows.put(row);', to: 'row.askedAt = p.now();' },
+    also: { from: 'row.askedAt = p.now();\n    await p.rows.put(row);', to: 'row.askedAt = p.now();' },
   },
   {
     name: 'what is wanted is built without waiting for what it needs',
@@ -91,7 +91,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'what AWS showed before a change is taken for the change',
     file: PASS,
-    from: 'return waiting(NOT_SEEN_YET);',
+    from: 'if (isUnseen) return waiting(NOT_SEEN_YET);',
     to: 'row.outputs = seen.out;',
   },
   {

@@ -23,14 +23,17 @@ export interface Row {
   readonly kind: string;
   /** Null until AWS has been asked for anything; written before it is. */
   inputs: unknown;
-  /** Ids of what it needs and, until it is ready again, of what it needed before: AWS may still hold both. */
+  /**
+   * Ids of what it needs and, until it is ready again, of what it needed before: AWS may still hold both. In the order
+   * in which it came to need them.
+   */
   needs: string[];
   state: State;
   /** The generation that `state` is about. */
   generation: string;
   /** When it came into this state. A message that changes does not change it. */
   since: Date;
-  /** When its creation was last asked for, and not refused: for a moment, not every read of AWS's shows it. */
+  /** When it was last asked for, new or changed: for a moment, not every read of AWS's shows it. Null: refused. */
   askedAt: Date | null;
   /** Since when AWS has been at work on it without it becoming ready. */
   busySince: Date | null;
@@ -91,6 +94,8 @@ export interface Pass {
   conceal(text: string): string;
   /** Told of an error that is neither AWS's nor the user's but ours, with its stack. */
   defect(nodeId: string, error: unknown): void;
+  /** How long reads may show what was before a change that was taken back. @default a minute */
+  readonly lateSeconds?: number;
   now(): Date;
 }
 
@@ -221,16 +226,15 @@ async function buildOne(
     }
     changes = [];
   }
-  if (live === undefined || changes.length > 0) {
+  const isToAsk = live === undefined || changes.length > 0;
+  if (isToAsk) {
     if (gaveUp) return failed(gaveUp.message);
     if (p.observeOnly) return failed('not made or changed any more: its revision has failed');
     // A second creation would be refused at best; of what has no name there would be two.
     if (live === undefined && isNew(p, row) && !isAnother) return waiting(NOT_THERE_YET);
     await cx.fence();
-    if (live === undefined) {
-      row.askedAt = p.now();
-      await p.rows.put(row);
-    }
+    row.askedAt = p.now();
+    await p.rows.put(row);
     await p.say(node.id, live === undefined ? 'create' : `change ${changes.map((change) => change.field).join(', ')}`);
     await node.kind.converge(cx, inputs, live, changes).catch((error: unknown) => {
       if (live === undefined && !mayHaveMade(error)) row.askedAt = null;
@@ -242,14 +246,15 @@ async function buildOne(
     const left = seen.is === 'absent' || isLeft ? [] : node.kind.diff(inputs, seen.live, was);
     const isUnseen = seen.is === 'ready' ? left.length > 0 : left.some((change) => change.isAgain);
     if (isUnseen) return waiting(NOT_SEEN_YET);
-  } else if (seen.is === 'ready' && !isLeft && !p.memory.has(node.id)) {
-    p.memory.set(node.id, { generation: p.generation, inputs, seen, at: p.now() });
   }
+  if (seen.is === 'ready' && mayBePast(p, node, row)) return waiting(NOT_SEEN_YET);
   if (seen.is === 'ready') {
     got.set(node.id, seen.out);
     row.outputs = seen.out;
     row.needs = needsOf(node);
     row.gaveUp = null;
+    if (!isToAsk && !isLeft && !p.memory.has(node.id))
+      p.memory.set(node.id, { generation: p.generation, inputs, seen, at: p.now() });
   }
   const state = judge(p, node.kind, row, seen, gaveUp?.message);
   if (state.state === 'failed' && seen.is !== 'absent') await halt(p, node, row, seen.live, state.message);
@@ -454,8 +459,18 @@ export const outputsBefore = (row: Row, generation: string | undefined): unknown
   isReady(row) && row.generation === generation ? undefined : (row.outputs ?? undefined);
 /** What never was ready was never used, so it holds nothing. */
 const wasReady = (row: Row): boolean => row.outputs !== null;
+/** For a moment after it was asked for. */
 const isNew = (p: Pass, row: Row): boolean =>
   row.askedAt !== null && p.now().getTime() - row.askedAt.getTime() < APPEARS_SECONDS * 1000;
+/**
+ * What was asked for last is being left for what was there before it. For a moment AWS may call ready what it was
+ * before both, while it is at work on what then would be swept, or be taken for somebody else's change.
+ */
+function mayBePast(p: Pass, node: Node, { needs, askedAt }: Row): boolean {
+  const isBack = needs.length > 0 && !needsOf(node).includes(needs.at(-1)!);
+  const { lateSeconds = APPEARS_SECONDS } = p;
+  return isBack && askedAt !== null && p.now().getTime() - askedAt.getTime() < lateSeconds * 1000;
+}
 const isReady = (row: Row): boolean => row.state.state === 'ready';
 const isTrouble = (row: Row): boolean => row.state.state === 'failed' || row.state.state === 'retrying';
 const waiting = (message: string): State => ({ state: 'waiting', message });

@@ -521,6 +521,41 @@ describe('one at a time', () => {
     assert(await settle(world, rows, 'two', larger, 50));
   });
 
+  test('going back to what was, it is not taken for what was, nor is what was left removed from under it', async () => {
+    const { world, rows } = calm();
+    const of = (definition: string): Graph => {
+      const graph = new Graph();
+      add(world, graph, 'server', 'thing', { definition: add(world, graph, definition, 'thing') });
+      return graph;
+    };
+    assert(await settle(world, rows, 'one', of('first'), 50));
+    world.tick(600);
+    const thing = world.kinds.get('thing')!;
+    const { observe } = thing;
+    const old = structuredClone(world.things.get('server')!);
+    const late: Kind['observe'] = async (cx, inputs: Inputs) =>
+      inputs.name === 'server'
+        ? { is: 'ready', live: structuredClone(old), out: { arn: 'arn:server' } }
+        : observe(cx, inputs);
+    for (let looks = 0; looks < 20 && world.things.get('server')!.uses.join() !== 'arn:second'; looks += 1) {
+      await once(world, rows, 'two', of('second'));
+      world.tick(1);
+    }
+    // Neither at the first look, nor after AWS was asked to go back, as long as reads may be late.
+    for (const reads of [late, observe, late]) {
+      thing.observe = reads;
+      const { rows: seen, settled } = await once(world, rows, 'one', of('first'));
+      assert.equal(seen.find(({ id }) => id === 'server')!.state.state, 'waiting');
+      assert.equal(settled, false);
+      assert(world.things.has('second'));
+      world.tick(2);
+    }
+    thing.observe = observe;
+    assert(await settle(world, rows, 'one', of('first'), 100));
+    assert.deepEqual([...world.things.keys()].sort(), ['first', 'server']);
+    assert.deepEqual(world.broken, []);
+  });
+
   test('what AWS shows before its tags is waited for; what was there before is not ours', async () => {
     const { world, rows } = calm();
     const graph = new Graph();
