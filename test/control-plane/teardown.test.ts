@@ -4,6 +4,7 @@ import { afterEach, beforeEach, test } from 'node:test';
 import { sql } from 'kysely';
 import { prove } from '../../services/control-plane/prove.ts';
 import type { Tx } from '../../services/control-plane/store/database.ts';
+import { begin } from '../../services/control-plane/store/observed.ts';
 import { eventually } from '../support/eventually.ts';
 import { deployment, openControlPlane, type ControlPlane, type Json } from './open.ts';
 
@@ -63,6 +64,23 @@ test('what was undeleted is not forgotten by a forced delete that was asked for 
   assert.equal((await forced!).status, 400);
   assert.equal((await api.call('GET', path)).status, 200);
   assert.equal((await api.call('GET', `${path}/receipt`)).status, 404);
+});
+
+test('a forced delete that is asked for while a look begins waits for it, and comes to its end', async () => {
+  const { id } = await api.create();
+  const path = `/v2/deployments/${id}`;
+  await api.call('DELETE', `${path}?retention_hours=1`);
+  await begin(api.db, id);
+  let forced: ReturnType<ControlPlane['call']> | undefined;
+  await api.db.transaction().execute(async (tx) => {
+    const status = tx.updateTable('deployment_statuses').where('deployment_id', '=', id);
+    await status.set({ epoch: sql`epoch + 1` }).execute();
+    forced = api.call('DELETE', `${path}?force=true`);
+    await waiting(1);
+    await tx.selectFrom('deployments').select('id').where('id', '=', id).forShare().execute();
+  });
+  assert.equal((await forced!).status, 204);
+  assert.equal((await api.call('GET', path)).status, 404);
 });
 
 test('a create that its place was left during is refused, and what it had made by then goes', async () => {

@@ -686,6 +686,9 @@ export async function forgetDeployment(
   byRequest: readonly Pick<ResourceRow, 'id' | 'kind' | 'inputs'>[],
 ): Promise<boolean> {
   return db.transaction().execute(async (tx) => {
+    // In the order in which a look that begins takes them: neither holds what the other waits for.
+    const status = tx.selectFrom('deployment_statuses').select('epoch').where('deployment_id', '=', row.id);
+    await status.forUpdate().execute();
     const deleted = tx
       .selectFrom('deployments')
       .select('id')
