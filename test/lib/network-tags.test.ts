@@ -1,7 +1,8 @@
 /** The function that tags an existing network, run as it is against the emulated account. */
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { after, before, test } from 'node:test';
 import {
   CreateSubnetCommand,
@@ -25,8 +26,10 @@ before(async () => {
   rehearsal = await openPromptRehearsal();
   await rehearsal.quota(ACCOUNT, 'L-F678F1CE', 20); // VPCs
   ec2 = new EC2Client({ endpoint: rehearsal.endpoint, region: 'us-east-1', credentials: rehearsal.root(ACCOUNT) });
+  startLambda();
 });
 after(async () => {
+  lambda.kill();
   ec2.destroy();
   await rehearsal.stop();
 });
@@ -58,19 +61,21 @@ const properties = (prefix: string, VpcId: string, PrivateSubnetIds: string[], P
 });
 type Properties = ReturnType<typeof properties>;
 
-/** One event, as CloudFormation sends it. Answers the data, or throws with the reason. */
-function act(RequestType: string, ResourceProperties: Properties, OldResourceProperties?: Properties): unknown {
+/** The function, which is kept between events as Lambda does: an event a line, an answer a line. */
+let lambda: ChildProcessWithoutNullStreams;
+let answers: AsyncIterator<string>;
+
+function startLambda(): void {
   const program = `
 import importlib.util, json, sys
 spec = importlib.util.spec_from_file_location("tags", "lib/network-tags.py")
 tags = importlib.util.module_from_spec(spec); spec.loader.exec_module(tags)
-try: print(json.dumps({"data": tags.act(json.load(sys.stdin))}))
-except ValueError as error: print(json.dumps({"reason": str(error)}))`;
+for line in sys.stdin:
+  try: print(json.dumps({"data": tags.act(json.loads(line))}), flush=True)
+  except ValueError as error: print(json.dumps({"reason": str(error)}), flush=True)`;
   const root = rehearsal.root(ACCOUNT);
-  const output = execFileSync(join(ROOT, '.cache', 'python', 'rehearsal', 'bin', 'python'), ['-c', program], {
+  lambda = spawn(join(ROOT, '.cache', 'python', 'rehearsal', 'bin', 'python'), ['-c', program], {
     cwd: ROOT,
-    input: JSON.stringify({ RequestType, ResourceProperties, OldResourceProperties }),
-    encoding: 'utf8',
     env: {
       PYTHONDONTWRITEBYTECODE: '1',
       AWS_ENDPOINT_URL: rehearsal.endpoint,
@@ -79,7 +84,20 @@ except ValueError as error: print(json.dumps({"reason": str(error)}))`;
       AWS_SECRET_ACCESS_KEY: root.secretAccessKey,
     },
   });
-  const { data, reason } = JSON.parse(output) as { data?: unknown; reason?: string };
+  lambda.stderr.pipe(process.stderr);
+  answers = createInterface({ input: lambda.stdout })[Symbol.asyncIterator]();
+}
+
+/** One event, as CloudFormation sends it. Answers the data, or throws with the reason. */
+async function act(
+  RequestType: string,
+  ResourceProperties: Properties,
+  OldResourceProperties?: Properties,
+): Promise<unknown> {
+  lambda.stdin.write(`${JSON.stringify({ RequestType, ResourceProperties, OldResourceProperties })}\n`);
+  const { value, done } = await answers.next();
+  assert(!done, 'the function has ended');
+  const { data, reason } = JSON.parse(value) as { data?: unknown; reason?: string };
   if (reason !== undefined) throw new Error(reason);
   return data;
 }
@@ -97,15 +115,15 @@ test('create tags, a repeat changes nothing, delete takes off what was put on an
     }),
   );
   const own = properties('one', VpcId, [a, b], [c]);
-  assert.deepEqual(act('Create', own), { CidrBlock: '10.9.0.0/16' });
-  act('Create', own); // CloudFormation may ask twice
+  assert.deepEqual(await act('Create', own), { CidrBlock: '10.9.0.0/16' });
+  await act('Create', own); // CloudFormation may ask twice
   assert.deepEqual(await tagsOf(VpcId), { [ENABLED]: '1', team: 'net' });
   assert.deepEqual(await tagsOf(a), { [ENABLED]: '1', [PRIVATE]: '1', team: 'net', 'freehold:network:one': PRIVATE });
   const both = `${ENABLED} ${PRIVATE}`;
   assert.deepEqual(await tagsOf(b), { [ENABLED]: '1', [PRIVATE]: '1', 'freehold:network:one': both });
   assert.deepEqual(await tagsOf(c), { [ENABLED]: '1', [PRIVATE]: '0', 'freehold:network:one': both });
-  act('Delete', own);
-  act('Delete', own);
+  await act('Delete', own);
+  await act('Delete', own);
   assert.deepEqual(await tagsOf(VpcId), { [ENABLED]: '1', team: 'net' });
   assert.deepEqual(await tagsOf(a), { [ENABLED]: '1', team: 'net' });
   assert.deepEqual(await tagsOf(b), {});
@@ -116,9 +134,9 @@ test('two stacks share a network: the tags stay until the last has gone', async 
   const { VpcId, subnets } = await network();
   const [a, b, c] = subnets;
   const [one, two] = [properties('one', VpcId, [a, b]), properties('two', VpcId, [b, c])];
-  act('Create', one);
-  act('Create', two);
-  act('Delete', one);
+  await act('Create', one);
+  await act('Create', two);
+  await act('Delete', one);
   assert.deepEqual(await tagsOf(a), {});
   assert.deepEqual(await tagsOf(b), {
     [ENABLED]: '1',
@@ -126,7 +144,7 @@ test('two stacks share a network: the tags stay until the last has gone', async 
     'freehold:network:two': `${ENABLED} ${PRIVATE}`,
   });
   assert.deepEqual(await tagsOf(VpcId), { [ENABLED]: '1', 'freehold:network:two': ENABLED });
-  act('Delete', two);
+  await act('Delete', two);
   for (const id of [VpcId, a, b, c]) assert.deepEqual(await tagsOf(id), {});
 });
 
@@ -135,14 +153,14 @@ test('update: what left the list loses its tags, what moved changes its tag, and
   const [a, b, c, d] = subnets;
   const old = properties('one', VpcId, [a, b, c]);
   const now = properties('one', VpcId, [b, a], [d]);
-  act('Create', old);
-  act('Update', now, old);
+  await act('Create', old);
+  await act('Update', now, old);
   assert.deepEqual(await tagsOf(c), {});
   assert.equal((await tagsOf(d))[PRIVATE], '0');
   const moved = properties('one', VpcId, [b, a, d]);
-  act('Update', moved, now);
+  await act('Update', moved, now);
   assert.equal((await tagsOf(d))[PRIVATE], '1');
-  act('Update', old, moved);
+  await act('Update', old, moved);
   assert.deepEqual(await tagsOf(d), {});
   assert.equal((await tagsOf(c))[PRIVATE], '1');
 });
@@ -151,15 +169,15 @@ test('refused in words, and nothing is tagged', async () => {
   const { VpcId, subnets } = await network();
   const other = await network();
   const [a, b, c] = subnets;
-  assert.throws(
+  await assert.rejects(
     () => act('Create', properties('one', VpcId, [a, c])),
     /all private subnets are in one availability zone/,
   );
-  assert.throws(
+  await assert.rejects(
     () => act('Create', properties('one', VpcId, [a, other.subnets[1]])),
     new RegExp(`${other.subnets[1]} is in ${other.VpcId}, not in ${VpcId}`),
   );
-  assert.throws(
+  await assert.rejects(
     () => act('Create', properties('one', VpcId, [a, b, 'subnet-00000000'])),
     /not in this account and region: subnet-00000000/,
   );
@@ -171,9 +189,9 @@ test('refused: a subnet that the customer, or another stack, has as the opposite
   const [a, b, c] = subnets;
   await ec2.send(new CreateTagsCommand({ Resources: [a], Tags: [{ Key: PRIVATE, Value: '0' }] }));
   const said = new RegExp(`${a} is tagged ${PRIVATE}=0, this stack needs 1: mend one of them`);
-  assert.throws(() => act('Create', properties('one', VpcId, [a, b])), said);
-  act('Delete', properties('one', VpcId, [a, b])); // the rollback
+  await assert.rejects(() => act('Create', properties('one', VpcId, [a, b])), said);
+  await act('Delete', properties('one', VpcId, [a, b])); // the rollback
   assert.deepEqual(await tagsOf(a), { [PRIVATE]: '0' });
-  act('Create', properties('two', VpcId, [b, c]));
-  assert.throws(() => act('Create', properties('one', VpcId, [b, c], [b])), /this stack needs/);
+  await act('Create', properties('two', VpcId, [b, c]));
+  await assert.rejects(() => act('Create', properties('one', VpcId, [b, c], [b])), /this stack needs/);
 });
