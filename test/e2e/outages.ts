@@ -41,7 +41,7 @@ async function endsWell(on: stage.Stage, id: string, revision: string): Promise<
 export async function storeRestarted(seconds: number): Promise<void> {
   const directory = mkdtempSync(join(tmpdir(), 'freehold-outage-'));
   let postgres = await startPostgres({ directory, durable: false });
-  const env = { DATABASE_URL: postgres.url, FREEHOLD_POLL_SECONDS: '0.5', FREEHOLD_LOOK_EXPIRES_SECONDS: '10' };
+  const env = { DATABASE_URL: postgres.url, FREEHOLD_POLL_SECONDS: '0.2', FREEHOLD_LOOK_EXPIRES_SECONDS: '10' };
   const on = await stage.open('store', [ACCOUNT], env, publishedStack, openQuickRehearsal);
   try {
     const { id, revision, go } = await rolling(on);
@@ -93,7 +93,7 @@ async function doorTo(endpoint: string) {
 export async function awsGone(seconds: number): Promise<void> {
   const rehearsal = await openQuickRehearsal();
   const door = await doorTo(rehearsal.endpoint);
-  const env = { FREEHOLD_POLL_SECONDS: '0.5', AWS_ENDPOINT_URL: door.url };
+  const env = { FREEHOLD_POLL_SECONDS: '0.2', AWS_ENDPOINT_URL: door.url };
   const on = await stage.open('gone', [ACCOUNT], env, publishedStack, () => Promise.resolve(rehearsal));
   try {
     const { id, revision, go } = await rolling(on);

@@ -102,7 +102,7 @@ export class Lane {
   }
 
   static async open(account: string): Promise<Lane> {
-    const env = { FREEHOLD_POLL_SECONDS: '0.5' };
+    const env = { FREEHOLD_POLL_SECONDS: '0.2' };
     const on = await stage.open('crash', [account], env, publishedStack, openQuickRehearsal);
     const images = {
       first: await on.push(account, '1'),

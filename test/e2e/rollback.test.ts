@@ -25,7 +25,7 @@ let first: string;
 let atRest: State;
 
 before(async () => {
-  on = await stage.open('rollback', [ACCOUNT], { FREEHOLD_POLL_SECONDS: '0.5' }, publishedStack, openQuickRehearsal);
+  on = await stage.open('rollback', [ACCOUNT], { FREEHOLD_POLL_SECONDS: '0.2' }, publishedStack, openQuickRehearsal);
   const secrets = new SecretsManagerClient(stage.customerClient(on.rehearsal, ACCOUNT));
   for (const Name of ['theirs', 'other'])
     await secrets.send(
@@ -71,7 +71,7 @@ async function quiet(): Promise<State> {
       const isSettled = resources.every((one: Json) => one.state === 'ready');
       return isSettled && deployments!.length === 1 && runningCount === desiredCount;
     },
-    { seconds: 60, every: 200 },
+    { seconds: 60, every: 500 },
   );
   let last = '';
   atRest = await eventually(
