@@ -42,7 +42,7 @@ function measureOnce(...given: Parameters<typeof measure>): Promise<Known | unde
 
 /**
  * A place's limits as they are about now; undefined when they cannot be read in time.
- * @param freshSeconds as old as they may be
+ * @param freshSeconds as old as they may be; while AWS does not answer older ones serve, too, but not if this is 0
  */
 export async function currentLimits(
   db: Database,
@@ -58,7 +58,7 @@ export async function currentLimits(
     (resolve) => (timer = setTimeout(() => resolve(undefined), PATIENCE_SECONDS * 1000)),
   );
   try {
-    return (await Promise.race([measureOnce(db, cloud, row), late])) ?? known;
+    return (await Promise.race([measureOnce(db, cloud, row), late])) ?? (freshSeconds > 0 ? known : undefined);
   } finally {
     clearTimeout(timer);
   }

@@ -405,6 +405,17 @@ test('by itself, only a production deployment that has served can be undeleted; 
   assert.equal(known.body.detail, `${over}its database ends in the final snapshot "db-final-1", and ${receipt}`);
   const there = await create();
   assert.equal((await api.call('POST', `/v2/deployments/${there.id}/undelete`)).status, 200, 'nothing to do');
+  const [small, now, old] = [await served(await create(dev)), await served(await create()), await create()];
+  await status(small);
+  await status(now, '?retention_hours=0');
+  // As of a release that could not undo deletes.
+  await status(old);
+  await sql`update deployments set final_delete_at = null where id = ${old.id}`.execute(db);
+  for (const { id } of [small, now, old]) {
+    const never = await api.call('POST', `/v2/deployments/${id}/undelete`);
+    const why = `Deployment ID ${id} is being deleted and cannot be undeleted; GET /v2/deployments/${id}/receipt`;
+    assert.deepEqual([never.status, never.body.detail], [409, `${why} has all that stays.`]);
+  }
 });
 
 test('deletes at once: all, some, none', async () => {

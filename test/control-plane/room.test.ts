@@ -172,6 +172,21 @@ test('what comes back needs room for what it has lost, and for no more', async (
   assert.match((await create()).body.detail, /Target Groups per .*: 100 of 100 used/, 'it counts again');
 });
 
+test('what comes back is held against no count of what it had before it was deleted', async () => {
+  await measure(groups(at.loadBalancerArn, 99));
+  const { body: made } = await create();
+  // Counted again: with its own, which the delete then removes.
+  await measure(groups(at.loadBalancerArn, 100));
+  await plane.call('DELETE', `/v2/deployments/${made.id}?retention_hours=1`);
+  plane.cloud.limits = () => Promise.reject(new Error('away'));
+  try {
+    const back = await plane.call('POST', `/v2/deployments/${made.id}/undelete`);
+    assert.equal(back.status, 200, JSON.stringify(back.body));
+  } finally {
+    delete (plane.cloud as Partial<typeof plane.cloud>).limits; // the class's own again
+  }
+});
+
 test('a limit that cannot be read refuses nobody, and neither does an account that does not answer', async () => {
   await measure(databases(40, 40, false));
   assert.equal((await create()).status, 201);

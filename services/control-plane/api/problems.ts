@@ -102,6 +102,7 @@ export const PROBLEMS: Readonly<Record<number, Problem>> = {
       'Deployment ID {deployment_id} is being deleted.',
       'Deployment ID {deployment_id} is deleted: until {time} POST /v2/deployments/{deployment_id}/undelete brings it back; …',
       'Deployment ID {deployment_id} cannot be undeleted: that could be done until {time}; …',
+      'Deployment ID {deployment_id} is being deleted and cannot be undeleted; …',
       'There is no room for Deployment ID {deployment_id} any more: …',
       'Listener ID {listener_id} is being offboarded: …',
       'The plan does not hold: …',

@@ -594,15 +594,18 @@ export async function deleteDeployment(
 
 /**
  * Of rows that the transaction has locked: whether their time is over is judged by the clock itself, after whatever was
- * waited for, as a look does that is about to begin with what is final.
+ * waited for, as a look does that is about to begin with what is final. The time of a first delete counts from `deleted_at`:
+ * with none, both are the same.
  */
 export function deletion({ hours, production }: Retention) {
-  const after = (amount: number) => sql`clock_timestamp() + ${amount}::float8 * interval '1 hour'`;
+  const from = (start: typeof now, amount: number) => sql`${start} + ${amount}::float8 * interval '1 hour'`;
   const served = sql`exists (
     select from deployment_statuses s where s.deployment_id = deployments.id and s.active_revision_id is not null)`;
   const first =
-    hours === null ? sql`case when type = 'prod' and ${served} then ${after(production)} else now() end` : after(hours);
-  const again = hours === null ? sql`final_delete_at` : after(hours);
+    hours === null
+      ? sql`case when type = 'prod' and ${served} then ${from(now, production)} else ${now} end`
+      : from(now, hours);
+  const again = hours === null ? sql`final_delete_at` : from(sql`clock_timestamp()`, hours);
   return {
     deleted_at: sql<Date>`coalesce(deleted_at, now())`,
     final_delete_at: sql<Date>`
