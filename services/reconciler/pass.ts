@@ -221,7 +221,9 @@ async function buildOne(
   const later = gaveUp || p.observeOnly || changes.length === 0 ? undefined : node.kind.refuses?.(live, changes);
   if (later !== undefined) {
     if (seen.is === 'ready') {
-      got.set(node.id, seen.out);
+      row.busySince = null;
+      // What is to restart does so before what needs it is made for what it then is; nothing else holds anybody up.
+      if (node.kind.effect?.(inputs, changes) === undefined) got.set(node.id, seen.out);
       return waiting(later);
     }
     changes = [];

@@ -134,8 +134,8 @@ export interface Kind<In = any, Live = any, Out = any> {
    */
   diff(inputs: In, live: Live, was?: Out): Change[];
   /**
-   * Pure. Why AWS would refuse all of these changes just now, for a cause that passes by itself: it is looked at again,
-   * and what needs it goes on. @default it would not
+   * Pure. Why AWS would refuse all of these changes just now, for a cause that passes by itself: it is looked at again.
+   * What needs it goes on, unless the changes have an `effect`. @default it would not
    */
   refuses?(live: Live, changes: readonly Change[]): string | undefined;
   /** Creates it (`live` undefined), or applies the changes. */

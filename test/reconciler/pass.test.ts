@@ -662,6 +662,46 @@ describe('one at a time', () => {
     }
   });
 
+  test('what AWS refuses just now is asked for later, and only what would restart it is waited for', async () => {
+    const { world, rows } = calm();
+    const graph = (size: number): Graph => {
+      const made = new Graph();
+      add(world, made, 'server', 'thing', { store: add(world, made, 'store', 'store', {}, size) });
+      return made;
+    };
+    assert(await settle(world, rows, 'one', graph(1), 50));
+    const store = world.kinds.get('store')!;
+    const { observe } = store;
+    const look = async (generation: string, more: { observeOnly?: boolean } = {}) => {
+      const { rows: seen, nextLookSeconds } = await once(world, rows, generation, graph(2), more);
+      return [...seen.map(({ state }) => `${state.state}: ${state.message}`), nextLookSeconds];
+    };
+    const busy: Kind['observe'] = async () => ({ is: 'busy', live: world.things.get('store')!, why: 'modifying' });
+    store.refuses = () => 'backing up';
+    assert.deepEqual(await look('two'), ['waiting: backing up', 'ready: ', 1]);
+    Object.assign(store, { effect: () => ({ is: 'restart', means: 'a minute without it' }) });
+    assert.deepEqual(await look('three'), ['waiting: backing up', 'waiting: needs store', 1]);
+    const over = 'failed: not made or changed any more: its revision has failed';
+    assert.deepEqual((await look('four', { observeOnly: true }))[0], over);
+
+    store.observe = busy;
+    assert.deepEqual((await look('five'))[0], 'waiting: modifying');
+    store.observe = observe;
+    assert.deepEqual((await look('five'))[0], 'waiting: backing up');
+    world.tick(11_000);
+    store.observe = busy;
+    assert.deepEqual((await look('five'))[0], 'waiting: modifying', 'what was usable in between has its time again');
+    world.tick(11_000);
+    assert.deepEqual((await look('five'))[0], 'failed: not ready after 167 minutes: modifying');
+    store.observe = observe;
+    assert.deepEqual((await look('five'))[0], 'failed: not ready after 167 minutes: modifying', 'it had its time');
+    assert.equal(world.things.get('store')!.size, 1, 'never asked for');
+
+    store.refuses = () => undefined;
+    assert(await settle(world, rows, 'six', graph(2), 50));
+    assert.equal(world.things.get('store')!.size, 2);
+  });
+
   test('while one thing takes its time, the others are looked at once a minute; when all is settled, each time', async () => {
     const { world, rows } = calm();
     const graph = new Graph();

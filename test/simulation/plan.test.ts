@@ -265,7 +265,10 @@ test('what AWS does not change just now is changed when it does, and is not take
   // What is asked for meanwhile is not left for later either, and the revision waits for it.
   assert(stage.account.tamper(arn, { act: 'change', change: 'back it up' }));
   stage.spec = { ...stage.spec, databaseTier: 'DEDICATED_L', revision: { id: 'r2', number: 2 } };
+  stage.writes = [];
   await stage.settle();
+  const order = [...new Set(stage.writes)].filter((id) => ['database', 'task-r2', 'service'].includes(id));
+  assert.deepEqual(order, ['database', 'task-r2', 'service'], 'more connections are not used before there are more');
   const { DBInstances } = await aws.rds.send(new DescribeDBInstancesCommand({ DBInstanceIdentifier }));
   assert.equal(DBInstances![0]!.DBInstanceClass, 'db.m7g.2xlarge');
 });
