@@ -193,6 +193,24 @@ test('a plan that does not hold any more: the request, the account, another revi
   assert.deepEqual(both.map(({ status }) => status).sort(), [200, 409], 'one of two carries it out');
 });
 
+test('a plan for one drift_policy is none for another', async () => {
+  const asked = deployment({ drift_policy: 'report' });
+  const create = await planned(() => api.call('POST', '/v2/deployments?dry_run=true', asked));
+  const as = (policy: string) => ({ ...asked, drift_policy: policy });
+  const refused = await api.call('POST', `/v2/deployments?plan=${create.hash}`, as('ignore'));
+  assert.equal(refused.status, 409, JSON.stringify(refused.body));
+  const made = await api.call('POST', `/v2/deployments?plan=${create.hash}`, as('report'));
+  assert.equal(made.status, 201, JSON.stringify(made.body));
+  await deployed(made.body.id);
+  const path = `/v2/deployments/${made.body.id}`;
+  const { hash } = await planned(() => api.call('POST', `${path}/plan`, { drift_policy: 'repair' }));
+  const other = await api.call('PATCH', `${path}?plan=${hash}`, { drift_policy: 'ignore' });
+  assert.equal(other.status, 409, JSON.stringify(other.body));
+  assert.match(other.body.detail, /asks for something else than was planned/);
+  assert.equal((await api.call('GET', path)).body.drift_policy, 'report');
+  assert.equal((await api.call('PATCH', `${path}?plan=${hash}`, { drift_policy: 'repair' })).status, 200);
+});
+
 test('what is left as it is under a drift_policy is not planned; the next revision brings it, and so does another policy', async () => {
   for (const policy of ['report', 'ignore']) {
     const made = await make({ drift_policy: policy });
@@ -263,6 +281,7 @@ test('a plan is held to what it was made of until the request is done', async ()
         await sql`update places set outputs = outputs || '{"scheme": "https"}'::jsonb`.execute(api.db);
     });
     const answer = await api.call('PATCH', `${path}?plan=${hash}`, body);
+    if (what === 'place') await sql`update places set outputs = outputs || '{"scheme": "http"}'::jsonb`.execute(api.db);
     assert.equal(answer.status, 409, JSON.stringify(answer.body));
     assert.match(answer.body.detail, why);
     assert.equal((await api.call('GET', `${path}/revisions`)).body.resources.length, 1, 'nothing was done');

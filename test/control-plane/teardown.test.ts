@@ -117,29 +117,40 @@ test('whoever leaves waits for the search of the own account alone', async () =>
     return remainingIn.call(api.cloud);
   };
   api.cloud.leftovers = ['arn:sim:forgotten'];
-  for (const { id, compute_id: confirm } of [place, other]) {
-    const offboarded = await api.call('POST', `/v2/listeners/${id}/offboard`, { confirm, skip_retention: true });
-    assert.equal(offboarded.body.state, 'LEFT_OVER');
-  }
-  assert.deepEqual(searched, [place.id, other.id]);
+  const leave = async ({ id, compute_id: confirm }: Json): Promise<void> => {
+    const { body } = await api.call('POST', `/v2/listeners/${id}/offboard`, { confirm, skip_retention: true });
+    assert.equal(body.state, 'LEFT_OVER');
+    assert.match(
+      body.next.join(' '),
+      /by itself within five minutes, and at once when the offboarding is asked for again/,
+    );
+  };
+  /** Of what is searched meanwhile, the next search comes so long after. */
+  const restsAfter = async (seconds: number, places: readonly Json[], act: () => Promise<unknown>): Promise<void> => {
+    const before = Date.now();
+    const done = searched.length;
+    await act();
+    const after = Date.now();
+    const ids = places.map(({ id }) => id);
+    assert.deepEqual(searched.slice(done).toSorted(), ids.toSorted());
+    const rows = await api.db.selectFrom('offboardings').select('search_after').where('place_id', 'in', ids).execute();
+    for (const { search_after } of rows) {
+      const from = search_after!.getTime() - seconds * 1000;
+      assert(from >= before && from <= after, `${seconds} seconds: ${(from - before) / 1000} s off`);
+    }
+  };
   const upkeep = () => prove({ db: api.db, cloud: api.cloud, log: api.log });
-  await upkeep();
-  assert.equal(searched.length, 2, 'none is due yet');
-  const later = (seconds: number) =>
-    sql`
-    update offboardings set search_after = search_after - ${seconds} * interval '1 second'`.execute(api.db);
-  for (const [i, seconds] of [15, 30, 60, 120, 240, 300, 300].entries()) {
-    await later(seconds - 5);
+  const due = (at: Date) => api.db.updateTable('offboardings').set({ search_after: at }).execute();
+
+  await restsAfter(15, [place], () => leave(place));
+  await restsAfter(15, [other], () => leave(other));
+  for (const seconds of [30, 60, 120, 240, 300, 300]) {
+    await due(new Date(Date.now() + 3_600_000));
+    const done = searched.length;
     await upkeep();
-    assert.equal(searched.length, 2 + 2 * i, `not before ${seconds} seconds`);
-    await later(5);
-    await upkeep();
-    assert.deepEqual(searched.slice(2 + 2 * i).toSorted(), [place.id, other.id].toSorted());
+    assert.equal(searched.length, done, 'none is due yet');
+    await due(new Date(Date.now()));
+    await restsAfter(seconds, [place, other], upkeep);
   }
-  const again = { confirm: place.compute_id, skip_retention: true };
-  await api.call('POST', `/v2/listeners/${place.id}/offboard`, again);
-  assert.equal(searched.at(-1), place.id, 'at once when somebody asks');
-  await later(15);
-  await upkeep();
-  assert.equal(searched.length, 2 + 14 + 1 + 1, 'and soon again');
+  await restsAfter(15, [place], () => leave(place));
 });

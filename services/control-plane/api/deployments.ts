@@ -152,8 +152,9 @@ export function addDeployments(app: App, options: ApiOptions): void {
       if (isRunnable(wanted)) checkRunnable(wanted);
       await checkSize(options, wanted);
       const terms = termsOf(c.req.valid('query'));
+      const driftPolicy = body.drift_policy ?? null;
       if (terms.dryRun || terms.plan !== null) {
-        const plan = await planDeployment(options, place, { ...owner, workspaceId, source, type }, wanted);
+        const plan = await planDeployment(options, place, { ...owner, workspaceId, source, type, driftPolicy }, wanted);
         if (terms.dryRun) return c.json(plan.shown, 200);
         requirePlan(plan, terms.plan!);
       }
@@ -167,7 +168,7 @@ export function addDeployments(app: App, options: ApiOptions): void {
         source,
         type,
         customUrl,
-        driftPolicy: body.drift_policy ?? null,
+        driftPolicy,
         k8sNamespace: config.listener_config?.k8s_namespace ?? null,
         takes,
       };

@@ -4,7 +4,7 @@
  */
 import { isDeepStrictEqual } from 'node:util';
 import type { z } from '@hono/zod-openapi';
-import { DEFAULT_POLICY } from '../../reconciler/drift.ts';
+import { DEFAULT_POLICY, type DriftPolicy } from '../../reconciler/drift.ts';
 import type { Place } from '../../reconciler/place.ts';
 import { digest, plan as planOf, type Obstacle, type Plan, type Step } from '../../reconciler/plan.ts';
 import { planText } from '../../reconciler/plan-text.ts';
@@ -89,13 +89,24 @@ function withChange(seen: Seen, { type, databaseTier, driftPolicy }: DeploymentC
 export async function planDeployment(
   options: ApiOptions,
   place: Place,
-  owner: Owner & { readonly workspaceId: string; readonly source: string; readonly type: 'dev' | 'prod' },
+  owner: Owner & {
+    readonly workspaceId: string;
+    readonly source: string;
+    readonly type: 'dev' | 'prod';
+    readonly driftPolicy: DriftPolicy | null;
+  },
   intent: RevisionIntent,
 ): Promise<Planned> {
   const seen: Seen = {
     epoch: 0,
     asked: 0,
-    deployment: { ...owner, placeId: place.id, databaseTier: null, driftPolicy: DEFAULT_POLICY, base: null },
+    deployment: {
+      ...owner,
+      placeId: place.id,
+      databaseTier: null,
+      driftPolicy: owner.driftPolicy ?? DEFAULT_POLICY,
+      base: null,
+    },
     isDeleted: false,
     undo: null,
     isDraft: true,
@@ -172,11 +183,11 @@ async function planFor(
 
 /** What a hash means of what is asked: the values of secrets by their digests, and nothing that comes at random. */
 function wish({ deployment }: Seen, intent: RevisionIntent | null, place: Place): unknown {
-  const { name, type, databaseTier, source } = deployment;
+  const { name, type, databaseTier, driftPolicy, source } = deployment;
   const variables = intent?.environment.map(({ name, digest }) => [name, digest]);
   const references = intent?.references.map(({ name, arn, secretKey }) => [name, arn, secretKey]);
   const runs = intent && [intent.source, intent.image, intent.build, intent.resources, intent.agentAuth];
-  return [place.id, name, type, databaseTier, source, runs, variables, references];
+  return [place.id, name, type, databaseTier, driftPolicy, source, runs, variables, references];
 }
 
 function shownPlan(plan: Plan, region: string) {

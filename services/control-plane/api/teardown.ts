@@ -274,7 +274,10 @@ function nextOf({ place, place_id, ended_at }: OffboardingRow, state: State, kep
     return [
       'Keep the stack and its role until the state is CLEAN: without the role nothing can be removed, and nothing searched.',
       ...(state === 'LEFT_OVER'
-        ? ['Mend what `failed` says, or remove what `search.left` names: the search is made again by itself.']
+        ? [
+            'Mend what `failed` says, or remove what `search.left` names: the search is made again by itself within five ' +
+              'minutes, and at once when the offboarding is asked for again.',
+          ]
         : []),
     ];
   return [

@@ -594,7 +594,7 @@ export async function deleteDeployment(
 
 /**
  * Of rows that the transaction has locked: whether their time is over is judged by the clock itself, after whatever was
- * waited for, as a look does that is about to begin with what is final. The time of a first delete counts from `deleted_at`:
+ * waited for, as a look does that is about to begin with what is final. A first delete's time counts from `deleted_at`:
  * with none, both are the same.
  */
 export function deletion({ hours, production }: Retention) {

@@ -114,7 +114,10 @@ export async function begin(db: Database, deploymentId: string): Promise<Seen | 
 export const peek = (db: Database, deploymentId: string): Promise<Seen | undefined> =>
   db.transaction().execute((tx) => seenNow(tx, deploymentId));
 
-/** The same, and until the transaction ends nothing of it changes. Locks in the order in which a pass does. */
+/**
+ * The same, and until the transaction ends nothing of it changes but its place, which is not locked. Locks in the order
+ * in which a pass does.
+ */
 export async function hold(tx: Tx, deploymentId: string): Promise<Seen | undefined> {
   const status = tx.selectFrom('deployment_statuses').select('epoch').where('deployment_id', '=', deploymentId);
   await status.forShare().execute();
