@@ -16,6 +16,7 @@ import {
   failures,
   leaseRoll,
   noteEnds,
+  notePatience,
   noteRevision,
   noteTrouble,
   noteUnreachable,
@@ -30,10 +31,15 @@ import {
 /** Between two looks at a roll, and for how long a process has it for itself. */
 const LOOK_SECONDS = 3;
 const LEASE_SECONDS = 120;
-/** Tried by one look: each takes a call or two to the account. */
+/** Tried by one look, one after another: each takes a call or two to the account. */
 const TRIED_A_LOOK = 20;
-/** An account that never answered for so long is a failure, as a Kubernetes rollout without progress is. */
-const UNREACHABLE_SECONDS = 600;
+/** The last is begun so early that it ends within the lease, also when its account takes long. */
+const TRYING_SECONDS = LEASE_SECONDS / 2;
+/**
+ * An account that never answered for so long is a failure, as a Kubernetes rollout without progress is. Of many, each
+ * is asked rarely: that it did not answer twice, long apart, says nothing of the time in between.
+ */
+const UNREACHABLE = { seconds: 600, tries: 3 } as const;
 
 /** A rollout usually takes so long: as `ecs-service` says it. */
 const ROLLOUT_SECONDS = [120, 300] as const;
@@ -103,9 +109,13 @@ export async function advanceRolls(options: ApiOptions): Promise<void> {
   }
 }
 
-/** One step: what has ended is noted, then the next may begin. */
-export async function advance(options: ApiOptions, roll: RollRow): Promise<void> {
+/**
+ * One step: what has ended is noted, then the next may begin.
+ * @param seconds after so long no further one begins
+ */
+export async function advance(options: ApiOptions, roll: RollRow, seconds = TRYING_SECONDS): Promise<void> {
   const { db } = options;
+  const end = performance.now() + seconds * 1000;
   await noteEnds(db, roll.id);
   if (roll.state !== 'RUNNING' || (await halted(options, roll))) return;
   const counts = (await ringCounts(db, [roll.id])).filter(({ ring }) => ring === roll.ring);
@@ -113,8 +123,10 @@ export async function advance(options: ApiOptions, roll: RollRow): Promise<void>
   if (of('PENDING') + of('ROLLING') === 0) return ended(options, roll);
   let room = roll.at_once - of('ROLLING');
   // Those whose account does not answer hold up none of the others.
-  for (const member of room > 0 ? await pendingMembers(db, roll, TRIED_A_LOOK) : [])
+  for (const member of room > 0 ? await pendingMembers(db, roll, TRIED_A_LOOK) : []) {
     if ((await begin(options, roll, member)) && ((room -= 1) <= 0 || (await halted(options, roll)))) break;
+    if (performance.now() >= end) break;
+  }
   const message = waitsFor(await unreachable(db, roll));
   if (message !== roll.message) await changeRoll(db, roll.id, ['RUNNING'], { message });
 }
@@ -176,8 +188,11 @@ async function begin(options: ApiOptions, roll: RollRow, member: MemberRow): Pro
       return true;
     }
     if (!(error instanceof ApiError)) throw error;
-    if (error.status >= 500)
-      return noteUnreachable(db, roll.id, member.deployment_id, error.message, UNREACHABLE_SECONDS);
+    if (error.status === 503) {
+      await notePatience(db, roll.id, member.deployment_id, error.message);
+      return false;
+    }
+    if (error.status >= 500) return noteUnreachable(db, roll.id, member.deployment_id, error.message, UNREACHABLE);
     // Its delete came first: that is nobody's failure.
     const isGone = error.status === 404 || error.status === 409;
     await endMember(db, roll.id, member.deployment_id, isGone ? 'SKIPPED' : 'FAILED', error.message);

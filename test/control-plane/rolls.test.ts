@@ -227,14 +227,14 @@ test('what is to be tried again and is not any more is taken back as well', asyn
   assert.deepEqual(await Promise.all(ids.map(image)), ['repo/agent:1']);
 });
 
-/** Of these deployments alone: they are behind a load balancer of their own, whose account does not answer. */
-async function away(ids: readonly string[]): Promise<() => void> {
+/** Of these deployments alone: they are behind a load balancer of their own, whose account answers with this. */
+async function away(ids: readonly string[], error: Error = new PlaceUnavailable('away', 'arn:sim:role')) {
   const { image: find } = api.cloud;
   const more = { moreBalancers: [{ loadBalancerArn: 'away', loadBalancerDnsName: 'away', listenerArn: 'away' }] };
   await sql`update places set outputs = outputs || ${JSON.stringify(more)}::jsonb`.execute(api.db);
   await api.db.updateTable('deployments').set({ balancer: 'away' }).where('id', 'in', ids).execute();
   api.cloud.image = function (place, uri) {
-    if (place.loadBalancerArn === 'away') return Promise.reject(new PlaceUnavailable('away', 'arn:sim:role'));
+    if (place.loadBalancerArn === 'away') return Promise.reject(error);
     return find.call(this, place, uri);
   };
   return () => {
@@ -292,6 +292,53 @@ test('more that do not answer than are tried in a look hold up nobody; after ten
     answers();
     await api.db.updateTable('deployments').set({ balancer: null }).where('id', 'in', ids).execute();
   }
+});
+
+test('an account that did not answer twice, long apart, has not failed; one that asks for patience never does', async () => {
+  const [id1, id2] = (await fleet(2)) as [string, string];
+  const id = await begin([id1, id2], { rings: ['100%'] });
+  const throttled = Object.assign(new Error('Rate exceeded'), { name: 'ThrottlingException' });
+  const longAgo = () =>
+    api.db
+      .updateTable('roll_members')
+      .set({ unreachable_since: new Date(Date.now() - 601_000) })
+      .where('unreachable_since', 'is not', null)
+      .execute();
+  let answers = await away([id1], throttled);
+  try {
+    for (let tries = 0; tries < 4; tries++) {
+      await step(id);
+      await longAgo();
+    }
+    const { state, message, rings } = await roll(id);
+    assert.deepEqual([state, message, rings[0].pending, rings[0].unreachable], ['RUNNING', null, 1, 0]);
+    assert.deepEqual(
+      (await members(id, 'PENDING')).map((one: Json) => [one.deployment_id, one.message]),
+      [[id1, 'AWS asks us to slow down']],
+    );
+    answers();
+    answers = await away([id1]);
+    for (let tries = 1; tries <= 2; tries++) {
+      await step(id);
+      await longAgo();
+      assert.equal((await roll(id)).state, 'RUNNING', `after ${tries}`);
+    }
+    await step(id);
+    assert.match((await roll(id)).message, /not reachable for 10 minutes: away$/);
+  } finally {
+    answers();
+    await api.db.updateTable('deployments').set({ balancer: null }).where('id', '=', id1).execute();
+  }
+  await api.call('POST', `/v2/rolls/${id}/cancel`);
+});
+
+test('a look begins with none any more when half of its lease is over: each may take long to answer', async () => {
+  const ids = await fleet(3);
+  const id = await begin(ids, { rings: ['100%'] });
+  const row = await findRoll(api.db, api.workspaceId, id);
+  await advance(options, row!, 0);
+  assert.deepEqual((await Promise.all(ids.map(revisions))).toSorted(), [1, 1, 2]);
+  await until(id, 'DONE');
 });
 
 test('a roll brings in nothing that has failed before, and leaves out nothing that is under way', async () => {

@@ -410,8 +410,9 @@ export interface RollMembers {
   revision_id: string | null;
   started_at: Date | null;
   ended_at: Date | null;
-  /** Of one that is pending: since when its account did not answer, and when it was asked last. */
+  /** Of one that is pending: since when its account did not answer, how often in a row, and when it was asked last. */
   unreachable_since: Date | null;
+  unreachable_tries: Generated<number>;
   asked_at: Date | null;
 }
 

@@ -387,6 +387,11 @@ const steps: Record<string, Migration> = {
           add column search_after timestamptz`.execute(db);
     },
   },
+  '0013_tries_of_unreachable_members': {
+    async up(db: Kysely<unknown>) {
+      await sql`alter table roll_members add column unreachable_tries int not null default 0`.execute(db);
+    },
+  },
 };
 
 /**

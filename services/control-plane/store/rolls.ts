@@ -252,8 +252,20 @@ export async function unreachable(
   return first && { first, count: first.count };
 }
 
+/** AWS was asked too often for now: it is tried again, after all others. */
+export async function notePatience(db: Database, rollId: string, deploymentId: string, message: string): Promise<void> {
+  await db
+    .updateTable('roll_members')
+    .set({ asked_at: now, message })
+    .where('roll_id', '=', rollId)
+    .where('deployment_id', '=', deploymentId)
+    .where('state', '=', 'PENDING')
+    .execute();
+}
+
 /**
- * Its account did not answer. It is tried again, and has failed when the account never answered for so long.
+ * Its account did not answer. It is tried again, and has failed when the account never answered for so long, at as many
+ * tries or more.
  * @returns whether it has
  */
 export async function noteUnreachable(
@@ -261,17 +273,19 @@ export async function noteUnreachable(
   rollId: string,
   deploymentId: string,
   why: string,
-  seconds: number,
+  { seconds, tries }: { readonly seconds: number; readonly tries: number },
 ): Promise<boolean> {
   const { rows } = await sql<{ state: RollMemberState }>`
     update roll_members m
     set asked_at = now(), unreachable_since = coalesce(m.unreachable_since, now()),
+      unreachable_tries = m.unreachable_tries + 1,
       state = case when given_up then 'FAILED' else m.state end,
       ended_at = case when given_up then now() end,
       message = case when given_up then ${`not reachable for ${Math.round(seconds / 60)} minutes: ${why}`}::text
         else ${why}::text end
     from (
-      select deployment_id, coalesce(unreachable_since <= now() - ${seconds} * interval '1 second', false) as given_up
+      select deployment_id, unreachable_tries + 1 >= ${tries}::int
+        and coalesce(unreachable_since <= now() - ${seconds} * interval '1 second', false) as given_up
       from roll_members where roll_id = ${rollId} and deployment_id = ${deploymentId}
     ) so_far
     where m.roll_id = ${rollId} and m.deployment_id = so_far.deployment_id and m.state = 'PENDING'
@@ -306,7 +320,8 @@ export async function noteRevision(tx: Tx, roll: RollRow, deploymentId: string, 
   if (roll.takes_back !== null && (await isReplaced(tx, roll, deploymentId, revisionId))) throw new ChangedSince();
   const { rows } = await sql`
     update roll_members m
-    set state = 'ROLLING', revision_id = ${revisionId}, started_at = now(), message = null, unreachable_since = null,
+    set state = 'ROLLING', revision_id = ${revisionId}, started_at = now(), message = null,
+      unreachable_since = null, unreachable_tries = 0,
       before_id = coalesce(m.before_id,
         (select active_revision_id from deployment_statuses where deployment_id = ${deploymentId}))
     from (select id from rolls where id = ${roll.id} and state = 'RUNNING' for share) r
@@ -418,7 +433,7 @@ export async function resumeRoll(db: Database, id: string, failed: 'retry' | 'sk
   return db.transaction().execute(async (tx) => {
     if (!(await changeRoll(tx, id, ['HALTED'], { state: 'RUNNING', message: null, rolled_at: null }))) return false;
     // It may still run the revision that the roll made: that one is taken back unless another one follows.
-    const none = { started_at: null, ended_at: null, unreachable_since: null, asked_at: null };
+    const none = { started_at: null, ended_at: null, unreachable_since: null, unreachable_tries: 0, asked_at: null };
     await tx
       .updateTable('roll_members')
       .set(
