@@ -462,10 +462,16 @@ test('what is being deleted is listed as such, and refuses changes without an in
 
 test('a list costs the same queries however many it shows', async () => {
   const sent = countQueries();
-  const cost = async (path: string): Promise<number> => {
+  const once = async (path: string): Promise<number> => {
     const before = sent();
     assert.equal((await api.call('GET', path)).status, 200);
     return sent() - before;
+  };
+  // What is done in the background meanwhile, such as counting what AWS limits, only adds to it.
+  const cost = async (path: string): Promise<number> => {
+    const each: number[] = [];
+    for (let n = 0; n < 5; n += 1) each.push(await once(path));
+    return Math.min(...each);
   };
   const made = await create();
   await cost('/v2/deployments?limit=1'); // what is written down once a minute of the key
