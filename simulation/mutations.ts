@@ -43,7 +43,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'it is forgotten that a creation was asked for',
     file: PASS,
-    from: 'if (live === undefined && isNew(p, row) && !isAnother) return waiting(NOT_THERE_YET);',
+    from: 'if (isLate && (!isAnother || lost(node, inputs, row) !== undefined)) return waiting(NOT_THERE_YET);',
     to: '',
   },
   {
@@ -85,8 +85,8 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'a row is dropped although AWS may only not show its resource yet',
     file: PASS,
-    from: 'return isNew(p, row) ? waiting(NOT_THERE_YET) : { state:',
-    to: 'return false ? waiting(NOT_THERE_YET) : { state:',
+    from: 'return isNew(p, row) ? waiting(MAY_APPEAR) : { state:',
+    to: 'return false ? waiting(MAY_APPEAR) : { state:',
   },
   {
     name: 'what AWS showed before a change is taken for the change',
@@ -127,7 +127,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'what ECS took back is asked for again, for ever',
     file: PASS,
-    from: 'if (isItsFailure) changes = changes.filter((change) => !change.isAgain);',
+    from: 'if (isItsFailure || p.observeOnly) changes = changes.filter((change) => !change.isAgain);',
     to: '',
   },
   {

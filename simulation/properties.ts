@@ -233,7 +233,11 @@ export class Properties {
     const row = rows.get(resource);
     this.#require(row !== undefined && row.inputs !== null, 'a row is written before the first call', () => which);
     for (const need of NEEDS[resource] ?? []) {
-      const state = rows.get(need)?.state.state;
+      const needed = rows.get(need);
+      // As it is it can be used: what AWS does not change just now, and nobody waits for.
+      const isLater =
+        needed !== undefined && needed.outputs !== null && needed.state.message.endsWith(' will be changed');
+      const state = isLater ? 'ready' : needed?.state.state;
       const exists = there.some((one) => resourceOf(one) === need && !one.isGoing);
       this.#require(state === 'ready', 'nothing is built before its needs', () => `${which}: ${need} is ${state}`);
       if (!this.#wasTampered(given.id))

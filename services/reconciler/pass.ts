@@ -5,7 +5,16 @@
 import { isDeepStrictEqual } from 'node:util';
 import { NotOurs, Terminal, explain, mayHaveMade } from './aws/errors.ts';
 import { DEFAULT_POLICY, driftsOf, wordsOf, type Drift, type DriftPolicy } from './drift.ts';
-import { inWords, type Cx, type Graph, type Kind, type Node, type Observed, type Seconds } from './resource.ts';
+import {
+  inWords,
+  type Change,
+  type Cx,
+  type Graph,
+  type Kind,
+  type Node,
+  type Observed,
+  type Seconds,
+} from './resource.ts';
 
 export type State =
   /** Usable and in sync; with a message: what differs, and is left as it is. Of what is being removed: gone. */
@@ -94,7 +103,7 @@ export interface Pass {
   conceal(text: string): string;
   /** Told of an error that is neither AWS's nor the user's but ours, with its stack. */
   defect(nodeId: string, error: unknown): void;
-  /** How long reads may show what was before a change that was taken back. @default a minute */
+  /** How long AWS's reads may show what was before a change. @default a minute */
   readonly lateSeconds?: number;
   now(): Date;
 }
@@ -131,6 +140,7 @@ const APPEARS_SECONDS = 60;
 const NEEDS = 'needs ';
 const NOT_THERE_YET = 'asked for, not there yet';
 const NOT_SEEN_YET = 'changed, not seen yet';
+const MAY_APPEAR = 'not there, but asked for a moment ago';
 
 export async function pass(p: Pass): Promise<Outcome> {
   const rows = new Map((await p.rows.all()).map((row) => [row.id, row]));
@@ -197,9 +207,11 @@ async function buildOne(
   const live = seen.is === 'absent' ? undefined : seen.live;
   const was = outputsBefore(before, p.generation);
   let changes = live === undefined ? [] : node.kind.diff(inputs, live, was);
-  // What this generation has waited for, and saw given up, is its failure.
-  const isItsFailure = seen.is === 'broken' && (gaveUp !== null || row.busySince !== null);
-  if (isItsFailure) changes = changes.filter((change) => !change.isAgain);
+  // What this generation has waited for, or asked for again, and saw given up, is its failure.
+  const isItsFailure =
+    seen.is === 'broken' && (gaveUp !== null || (row.busySince !== null && before.generation === p.generation));
+  if (isItsFailure && gaveUp === null && isNew(p, row, p.lateSeconds) && isAgain(changes)) return waiting(NOT_SEEN_YET);
+  if (isItsFailure || p.observeOnly) changes = changes.filter((change) => !change.isAgain);
   // What was just made may be seen and then not be seen once more.
   const isLate = live === undefined && isNew(p, row);
   const loss = isLoss(seen) && !isLate ? lost(node, inputs, row) : undefined;
@@ -232,8 +244,8 @@ async function buildOne(
   if (isToAsk) {
     if (gaveUp) return failed(gaveUp.message);
     if (p.observeOnly) return failed('not made or changed any more: its revision has failed');
-    // A second creation would be refused at best; of what has no name there would be two.
-    if (live === undefined && isNew(p, row) && !isAnother) return waiting(NOT_THERE_YET);
+    // A second creation would be refused at best; of what has no name there would be two; and an empty one is no help.
+    if (isLate && (!isAnother || lost(node, inputs, row) !== undefined)) return waiting(NOT_THERE_YET);
     await cx.fence();
     row.askedAt = p.now();
     await p.rows.put(row);
@@ -242,11 +254,13 @@ async function buildOne(
       if (live === undefined && !mayHaveMade(error)) row.askedAt = null;
       throw error;
     });
-    if (live === undefined || seen.is !== 'busy') row.busySince = null;
+    // Its time begins now, seen at work or not: it is asked for again once.
+    if (isAgain(changes)) row.busySince = row.askedAt;
+    else if (live === undefined || seen.is !== 'busy') row.busySince = null;
     seen = await node.kind.observe(cx, inputs);
     // What AWS calls ready, or given up, may be what was before the change: nothing is known of the change yet.
     const left = seen.is === 'absent' || isLeft ? [] : node.kind.diff(inputs, seen.live, was);
-    const isUnseen = seen.is === 'ready' ? left.length > 0 : left.some((change) => change.isAgain);
+    const isUnseen = seen.is === 'ready' ? left.length > 0 : isAgain(left);
     if (isUnseen) return waiting(NOT_SEEN_YET);
   }
   if (seen.is === 'ready' && mayBePast(p, node, row)) return waiting(NOT_SEEN_YET);
@@ -374,7 +388,7 @@ async function removeOne(p: Pass, row: Row): Promise<State> {
     why = await kind.remove(cx, row.inputs, seen.live);
     seen = await kind.observe(cx, row.inputs);
   }
-  if (seen.is === 'absent') return isNew(p, row) ? waiting(NOT_THERE_YET) : { state: 'ready', message: '' };
+  if (seen.is === 'absent') return isNew(p, row) ? waiting(MAY_APPEAR) : { state: 'ready', message: '' };
   row.busySince ??= p.now();
   const minutes = Math.floor((p.now().getTime() - row.busySince.getTime()) / 60_000);
   const said = why ?? 'being removed';
@@ -462,17 +476,16 @@ export const outputsBefore = (row: Row, generation: string | undefined): unknown
 /** What never was ready was never used, so it holds nothing. */
 const wasReady = (row: Row): boolean => row.outputs !== null;
 /** For a moment after it was asked for. */
-const isNew = (p: Pass, row: Row): boolean =>
-  row.askedAt !== null && p.now().getTime() - row.askedAt.getTime() < APPEARS_SECONDS * 1000;
+const isNew = (p: Pass, { askedAt }: Row, seconds = APPEARS_SECONDS): boolean =>
+  askedAt !== null && p.now().getTime() - askedAt.getTime() < seconds * 1000;
 /**
  * What was asked for last is being left for what was there before it. For a moment AWS may call ready what it was
- * before both, while it is at work on what then would be swept, or be taken for somebody else's change.
+ * before both, while it is at work on what then would be swept, or be taken for somebody else's change. (A version of
+ * Freehold whose graph only lacks the last need looks the same: what was just changed waits that moment, too.)
  */
-function mayBePast(p: Pass, node: Node, { needs, askedAt }: Row): boolean {
-  const isBack = needs.length > 0 && !needsOf(node).includes(needs.at(-1)!);
-  const { lateSeconds = APPEARS_SECONDS } = p;
-  return isBack && askedAt !== null && p.now().getTime() - askedAt.getTime() < lateSeconds * 1000;
-}
+const mayBePast = (p: Pass, node: Node, row: Row): boolean =>
+  row.needs.length > 0 && !needsOf(node).includes(row.needs.at(-1)!) && isNew(p, row, p.lateSeconds);
+const isAgain = (changes: readonly Change[]): boolean => changes.some((change) => change.isAgain);
 const isReady = (row: Row): boolean => row.state.state === 'ready';
 const isTrouble = (row: Row): boolean => row.state.state === 'failed' || row.state.state === 'retrying';
 const waiting = (message: string): State => ({ state: 'waiting', message });

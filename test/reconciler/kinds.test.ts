@@ -145,7 +145,6 @@ describe('kinds', { timeout: 240_000 }, () => {
     const rule = { listenerArn: t.place.listenerArn, targetGroupArn: group.arn, match: { path: '/agent' } };
     const ruleCx = cxOf(d.id, 'listener-rule');
     const elb = { account: ACCOUNT, service: 'elasticloadbalancing', times: 1 };
-    await rehearsal.fault({ ...elb, action: 'CreateRule', code: 'PriorityInUse' });
     const older = { ...ruleCx, fence: () => Promise.reject(new Superseded()) };
     await assert.rejects(listenerRule.converge(older, rule, undefined, []), Superseded);
     assert.equal((await listenerRule.observe(ruleCx, rule)).is, 'absent', 'another pass makes it now');

@@ -352,6 +352,26 @@ describe('one at a time', () => {
     assert.equal(world.writes, 0);
   });
 
+  test('nor in the moment after a change, when AWS may only not show it, by a revision that asks for something else', async () => {
+    const { world, rows } = calm();
+    const graph = (size: number): Graph => {
+      const made = new Graph();
+      add(world, made, 'store', 'store', {}, size);
+      return made;
+    };
+    assert(await settle(world, rows, 'one', graph(0), 50));
+    world.tick(600);
+    assert(await settle(world, rows, 'two', graph(1), 50));
+    world.things.delete('store');
+    world.writes = 0;
+    const early = await once(world, rows, 'three', graph(2));
+    assert.deepEqual(early.rows[0]!.state, { state: 'waiting', message: 'asked for, not there yet' });
+    world.tick(60);
+    const late = await once(world, rows, 'three', graph(2));
+    assert.deepEqual([late.rows[0]!.state.state, late.alarms.map(({ name }) => name)], ['failed', ['STORE_LOST']]);
+    assert.equal(world.writes, 0);
+  });
+
   // https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html
   test('what AWS has made and does not show yet is asked for once', async () => {
     const { world, rows } = calm();
@@ -647,19 +667,37 @@ describe('one at a time', () => {
     thing.diff = () =>
       seen.is === 'broken' ? [{ field: 'rollout', from: 'given up', to: 'another', isAgain: true }] : [];
     thing.converge = async () => void (tries += 1);
-    const look = async (generation: string, is: 'broken' | 'busy') => {
+    const look = async (generation: string, is: 'broken' | 'busy', more: { observeOnly?: boolean } = {}) => {
       seen = { is, live, why: is };
-      const { rows: states } = await once(world, rows, generation, graph);
+      const { rows: states } = await once(world, rows, generation, graph, more);
       return `${states[0]!.state.state}: ${states[0]!.state.message}`;
     };
     for (const generation of ['one', 'two']) {
       tries = 0;
       assert.equal(await look(generation, 'broken'), 'waiting: changed, not seen yet');
+      assert.equal(await look(generation, 'broken'), 'waiting: changed, not seen yet', 'a read may be late');
       assert.equal(await look(generation, 'busy'), 'waiting: busy');
+      world.tick(60);
       assert.equal(await look(generation, 'broken'), 'failed: broken');
       assert.equal(await look(generation, 'broken'), 'failed: broken');
       assert.equal(tries, 1);
     }
+
+    // Also when looks are so rare, or so late, that nobody has seen it at work.
+    assert.equal(await look('three', 'broken'), 'waiting: changed, not seen yet');
+    for (; world.now < 1000; world.tick(100)) assert.match(await look('three', 'broken'), /^(waiting|failed): /);
+    assert.equal(await look('three', 'broken'), 'failed: broken');
+    assert.equal(tries, 2);
+
+    // What another generation has waited for is that one's.
+    assert.equal(await look('four', 'busy'), 'waiting: busy');
+    assert.equal(await look('five', 'broken'), 'waiting: changed, not seen yet');
+    assert.equal(tries, 3);
+
+    const halted: string[] = [];
+    thing.halt = async () => void halted.push('halted');
+    assert.equal(await look('six', 'broken', { observeOnly: true }), 'failed: broken', 'why it is not as asked');
+    assert.deepEqual([tries, halted], [3, ['halted']]);
   });
 
   test('what AWS refuses just now is asked for later, and only what would restart it is waited for', async () => {

@@ -97,11 +97,13 @@ export const listenerRule: Kind<ListenerRuleInputs, Live, { arn: string }> = {
       return;
     }
     for (let tries = 1; ; tries += 1) {
+      const Priority = freePriority(await list(aws, inputs.listenerArn));
+      await fence(); // while that was read, or refused, another pass may have made the rule
       try {
         await aws.elb.send(
           new CreateRuleCommand({
             ListenerArn: inputs.listenerArn,
-            Priority: freePriority(await list(aws, inputs.listenerArn)),
+            Priority,
             Conditions: conditions(inputs),
             Actions: [{ Type: 'forward', TargetGroupArn: inputs.targetGroupArn }],
             Tags: tagList(tags),
@@ -110,7 +112,6 @@ export const listenerRule: Kind<ListenerRuleInputs, Live, { arn: string }> = {
         return;
       } catch (error) {
         if (tries === TRIES || !hasCode(error, 'PriorityInUse', 'PriorityInUseException')) throw error;
-        await fence(); // while it was refused, another pass may have made the rule
       }
     }
   },
