@@ -116,6 +116,7 @@ async function start(
       concurrency: settings.looks,
       perPlace: settings.looksPerPlace,
       sweepSeconds: settings.sweepSeconds,
+      lateSeconds: settings.lateSeconds,
       ...(settings.pollSeconds === null ? {} : { pollSeconds: settings.pollSeconds }),
     });
   closers.push(every(UPKEEP_SECONDS, log, () => keepUp({ db, looks, accounts, cloud, settings, log })));

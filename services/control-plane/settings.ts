@@ -49,6 +49,8 @@ export interface Settings {
   readonly sweepSeconds: number;
   /** `FREEHOLD_POLL_SECONDS`: the longest wait between looks while AWS is at work @default what each kind asks for */
   readonly pollSeconds: number | null;
+  /** `FREEHOLD_LATE_SECONDS`: how long AWS's reads may show what was before a change @default 60 */
+  readonly lateSeconds: number;
   /** `FREEHOLD_LOOK_EXPIRES_SECONDS`: silence after which a process counts as dead, at least 10 @default 30 */
   readonly lookExpiresSeconds: number;
   /** `FREEHOLD_EVENT_DAYS`: how long events are kept @default 30 */
@@ -153,6 +155,7 @@ export function settingsFrom(env: Environment, root: string): Settings {
     worker: text('FREEHOLD_WORKER') !== '0',
     sweepSeconds: number('FREEHOLD_SWEEP_SECONDS', 900),
     pollSeconds: text('FREEHOLD_POLL_SECONDS') === null ? null : number('FREEHOLD_POLL_SECONDS', 0),
+    lateSeconds: number('FREEHOLD_LATE_SECONDS', 60),
     lookExpiresSeconds: number('FREEHOLD_LOOK_EXPIRES_SECONDS', 30),
     eventDays: number('FREEHOLD_EVENT_DAYS', 30),
     receiptDays: number('FREEHOLD_RECEIPT_DAYS', 400),

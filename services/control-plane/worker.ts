@@ -64,11 +64,11 @@ export interface WorkerOptions {
   readonly sweepSeconds: number;
   /** The longest that one waits to look again at what AWS is at work on. @default what each kind asks for */
   readonly pollSeconds?: number;
+  /** As of the pass. */
+  readonly lateSeconds?: number;
   readonly now?: () => Date;
 }
 
-/** An AWS that is looked at sooner than its own pace asks for is a faster one: its reads are late for so many looks. */
-const LATE_POLLS = 12;
 /** Resources that a look asks about: who changed them. */
 const EXPLAINED = 3;
 /** How long a place that cannot be entered, or a delete that found leftovers, is left alone. */
@@ -266,7 +266,7 @@ class OneLook {
     generation: string,
     more: Pick<Pass, 'observeOnly' | 'complete' | 'keeps'> = {},
   ): Promise<Outcome> {
-    const { db, cloud, pollSeconds } = this.#o;
+    const { db, cloud, lateSeconds } = this.#o;
     const { deployment, epoch } = this.#seen;
     const revisionId = this.#seen.revisions.some((each) => each.id === generation) ? generation : null;
     return pass({
@@ -288,7 +288,7 @@ class OneLook {
         const found = { deploymentId: deployment.id, epoch, generation };
         await addDrifts(db, found, deployment.driftPolicy, drifts);
       },
-      ...(pollSeconds !== undefined && { lateSeconds: LATE_POLLS * pollSeconds }),
+      ...(lateSeconds !== undefined && { lateSeconds }),
       now: this.#now,
     });
   }

@@ -102,6 +102,7 @@ async function launch(
       FREEHOLD_DATA_DIR: join(directory, 'store'),
       FREEHOLD_EXIT_WITH_STDIN: '1',
       FREEHOLD_POLL_SECONDS: '1', // AWS is faster here, so it is looked at sooner
+      FREEHOLD_LATE_SECONDS: '3', // and shows sooner what has changed
       FREEHOLD_LOOKS: '4', // a few deployments: each that it could work on asks the store twice a second
       ...(options.databaseUrl ? { DATABASE_URL: options.databaseUrl } : {}),
       ...options.env,

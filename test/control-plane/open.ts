@@ -129,7 +129,17 @@ export async function openControlPlane(): Promise<ControlPlane> {
     fetch: app.fetch,
     call,
     startWorker: ({ sweepSeconds = 3600, concurrency = 4 } = {}) =>
-      startWorker({ db, looks, cloud, log, digestKey: secretsKey, concurrency, sweepSeconds, pollSeconds: 0.2 }),
+      startWorker({
+        db,
+        looks,
+        cloud,
+        log,
+        digestKey: secretsKey,
+        concurrency,
+        sweepSeconds,
+        pollSeconds: 0.2,
+        lateSeconds: 0,
+      }),
     async place(name = 'production') {
       const made = await call('POST', '/v2/listeners', { compute_type: 'ecs', compute_id: name, compute_config: {} });
       const patch = { compute_config: { place: outputs() } };
