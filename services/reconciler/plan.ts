@@ -18,6 +18,8 @@ export interface Walk {
   /** As of the pass. */
   readonly driftPolicy?: DriftPolicy;
   readonly drifted?: ReadonlySet<string>;
+  /** The graph's revision has failed: nothing is made or changed for it any more. */
+  readonly observeOnly?: boolean;
   cx(nodeId: string): Omit<Cx, 'fence'>;
 }
 
@@ -27,7 +29,7 @@ export interface Sight {
   readonly kind: Kind;
   /**
    * - `absent`: not there, and would be made.
-   * - `in sync`, `changed`: usable; `changes` says what would be changed.
+   * - `in sync`, `changed`: usable; `changes` says what would be changed, and `why` until when AWS refuses that.
    * - `busy`: AWS is at work on it; what is in `changes` can be asked for already.
    * - `broken`: AWS has given it up.
    * - `lost`: it held what cannot be made again, and is gone.
@@ -41,7 +43,7 @@ export interface Sight {
   /** What it needs, and that is not there, or not as it will be. */
   readonly after: readonly string[];
   readonly changes: readonly Change[];
-  /** In a sentence; empty for what is well. */
+  /** In a sentence; empty for what is well, and can be changed now. */
   readonly why: string;
   /** What there is of it now; undefined when there is nothing, or that is not known. */
   readonly live?: unknown;
@@ -122,12 +124,14 @@ function judge(
   if (drifts.length > 0) return { is: 'left', changes, why: `${wordsOf(drifts)}: left as it is, as drift_policy says` };
   if (seen.is === 'absent') return { is: 'absent', changes: [], why: '' };
   if (seen.is !== 'ready') return { is: seen.is, changes, why: seen.why };
-  return { is: changes.length > 0 ? 'changed' : 'in sync', changes, why: '' };
+  if (changes.length === 0) return { is: 'in sync', changes, why: '' };
+  return { is: 'changed', changes, why: node.kind.refuses?.(seen.live, changes) ?? '' };
 }
 
 /** Whether the pass would leave what differs: it is somebody else's doing. */
 const isLeft = (w: Walk, inputs: unknown, row: Row): boolean =>
   (w.driftPolicy ?? DEFAULT_POLICY) !== 'repair' &&
+  !w.observeOnly &&
   row.gaveUp?.generation !== w.generation &&
   wasInSync(w, inputs, row);
 
@@ -144,8 +148,6 @@ const notYet = (id: string, foreseen: object = {}): object =>
 
 export interface Planning extends Walk {
   readonly kinds: ReadonlyMap<string, Kind>;
-  /** The graph's revision has failed: nothing is made or changed for it any more. */
-  readonly observeOnly?: boolean;
   /** As of the pass. */
   conceal(text: string): string;
 }
@@ -231,7 +233,8 @@ export async function plan(p: Planning): Promise<Plan> {
       const isTold = sight.is === 'left' && p.driftPolicy === 'report';
       if (isTold || isStuck(sight)) return [told('resource', sight.id, sight.why)];
       const gaveUp = stopped(sight.id) && stepOf(sight).length > 0 ? rows.get(sight.id)?.gaveUp : undefined;
-      return gaveUp ? [told('resource', sight.id, gaveUp.message)] : [];
+      if (gaveUp) return [told('resource', sight.id, gaveUp.message)];
+      return sight.is === 'changed' && sight.why !== '' ? [told('resource', sight.id, sight.why)] : [];
     }),
     ...gone.flatMap(({ row, is, why }) => (is === 'unseen' ? [told('resource', row.id, why)] : [])),
   ];

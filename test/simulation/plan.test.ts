@@ -10,7 +10,7 @@ import { ownerTags } from '../../services/reconciler/aws/tags.ts';
 import { UNWRITTEN, writeEnvironment } from '../../services/reconciler/kinds/environment.ts';
 import { kinds } from '../../services/reconciler/kinds/index.ts';
 import { pass, type Memory, type Outcome, type Row } from '../../services/reconciler/pass.ts';
-import { plan, type Plan } from '../../services/reconciler/plan.ts';
+import { plan, type Plan, type Planning } from '../../services/reconciler/plan.ts';
 import { planText } from '../../services/reconciler/plan-text.ts';
 import { ecs } from '../../services/reconciler/platforms/ecs.ts';
 import { monthlyPrice } from '../../services/reconciler/prices.ts';
@@ -73,7 +73,7 @@ class Stage {
     return { aws, tags: ownerTags(this.place, ID, id), fence: () => Promise.resolve() };
   }
 
-  async plan(spec = this.spec): Promise<Plan> {
+  async plan(spec = this.spec, more: Partial<Planning> = {}): Promise<Plan> {
     const before = structuredClone([...this.rows.values()]);
     this.writes = [];
     const told = await plan({
@@ -83,6 +83,7 @@ class Stage {
       rows: [...this.rows.values()],
       cx: (id) => this.cx(id),
       conceal: (text) => text,
+      ...more,
     });
     assert.deepEqual(this.writes, [], 'a plan writes nothing in AWS');
     assert.deepEqual([...this.rows.values()], before, 'nor among the rows');
@@ -227,6 +228,10 @@ test('what others have done is planned away, and what cannot be is told', async 
   };
   hand('logs:log-group', 'change');
   assert.deepEqual(whats(await stage.plan()), ['change log-group']);
+  const obstaclesOf = async (more: Partial<Planning>) =>
+    (await stage.plan(stage.spec, { driftPolicy: 'report', ...more })).obstacles.map(({ what }) => what);
+  assert.deepEqual(await obstaclesOf({}), ['resource']);
+  assert.deepEqual(await obstaclesOf({ observeOnly: true }), ['revision'], 'a failed revision has no drift');
   await stage.change({});
   hand('ecs:service', 'delete');
   stage.now += 600_000;
@@ -258,7 +263,10 @@ test('what AWS does not change just now is changed when it does, and is not take
   await aws.rds.send(new ModifyDBInstanceCommand({ DBInstanceIdentifier, ...left }));
   assert(stage.account.tamper(arn, { act: 'change', change: 'back it up' }));
   assert.deepEqual(await settings(), ['backing-up', false, false, true]);
-  assert.deepEqual(fieldsOf(await stage.plan(), 'database').toSorted(), ['copiesTags', 'protected']);
+  const told = await stage.plan();
+  assert.deepEqual(fieldsOf(told, 'database').toSorted(), ['copiesTags', 'protected']);
+  const message = 'the database is backing up: after that, copiesTags, protected will be changed';
+  assert.deepEqual(told.obstacles, [{ what: 'resource', id: 'database', message }]);
   await stage.settle();
   assert.deepEqual(await settings(), ['available', true, true, true]);
 
