@@ -19,10 +19,10 @@ import type { Json } from './stage.ts';
 
 const ACCOUNT = '470000000001';
 let on: stage.Stage;
-/** Of each test: a deployment, its revision 1, and what the account held of it when it was last at rest. */
+/** Of each test: a deployment, its revision 1, and what the account held of it when the test before left it at rest. */
 let id: string;
 let first: string;
-let atRest: State;
+let atRest: State | undefined;
 
 before(async () => {
   on = await stage.open('rollback', [ACCOUNT], { FREEHOLD_POLL_SECONDS: '0.2' }, publishedStack, openQuickRehearsal);
@@ -87,6 +87,13 @@ async function quiet(): Promise<State> {
   return atRest;
 }
 
+/** What a test begins with. One that fails before it is quiet again leaves nothing to the next. */
+async function rested(): Promise<State> {
+  const was = atRest ?? (await quiet());
+  atRest = undefined;
+  return was;
+}
+
 /** Another image, size, number of servers, variables and references. */
 const everything = (image: string): Json => ({
   source_revision_config: { image_uri: image },
@@ -144,7 +151,7 @@ async function halfReplaced(image: string): Promise<string> {
 }
 
 test('a rollout that fails after half of the servers were replaced is taken back, whole', async () => {
-  const was = atRest;
+  const was = await rested();
   const image = await on.push(ACCOUNT, '2', 'stub', { RELEASE: 'second' });
   const revision = await halfReplaced(image);
   // No further one can be started: its image is gone.
@@ -161,7 +168,7 @@ test('a rollout that fails after half of the servers were replaced is taken back
 });
 
 test('a rollout of more servers that fails leaves as many as there were', async () => {
-  const was = atRest;
+  const was = await rested();
   const image = await on.push(ACCOUNT, 'crashes', 'stub', { CRASH: 'start' });
   const revision = await stage.newRevision(on.api, id, {
     source_revision_config: { image_uri: image },
@@ -195,7 +202,7 @@ const chosen = process.env['ROLLBACK_STAGES'] === 'all' ? STAGES : [STAGES[1]!, 
 
 for (const [where, at, body, may] of chosen)
   test(`interrupted when ${where}: what served serves on, and the account is as before`, async () => {
-    const was = atRest;
+    const was = await rested();
     const image = await on.push(ACCOUNT, `interrupted-${where}`.replaceAll(/[^a-z]+/g, '-'));
     const hold = await on.rehearsal.hold({ ...at, account: ACCOUNT, times: 1 });
     const revision = await stage.newRevision(on.api, id, { ...everything(image), ...body });
@@ -207,7 +214,7 @@ for (const [where, at, body, may] of chosen)
   });
 
 test('interrupted when half of its servers have replaced others: what served serves on, and the account is as before', async () => {
-  const was = atRest;
+  const was = await rested();
   const revision = await halfReplaced(await on.push(ACCOUNT, 'interrupted-half'));
   await interrupt(revision);
   await on.rehearsal.clearCapacity(ACCOUNT);
@@ -223,7 +230,7 @@ const ANOTHER_REVISION: [RegExp, string][] = [
 ];
 
 test('a revision that was deployed is not interrupted; redeploying an earlier one brings the account back, whole', async () => {
-  const was = atRest;
+  const was = await rested();
   const image = await on.push(ACCOUNT, '3', 'stub', { RELEASE: 'third' });
   const more = { resource_spec: { cpu: 2, memory_mb: 4096, min_scale: 3, max_scale: 7 } };
   const revision = await stage.newRevision(on.api, id, { ...everything(image), source_config: more });
