@@ -195,7 +195,7 @@ test('a plan that does not hold any more: the request, the account, another revi
 
 test('a plan for one drift_policy is none for another', async () => {
   const asked = deployment({ drift_policy: 'report' });
-  const create = await planned(() => api.call('POST', '/v2/deployments?dry_run=true', asked));
+  const { body: create } = await api.call('POST', '/v2/deployments?dry_run=true', asked);
   const as = (policy: string) => ({ ...asked, drift_policy: policy });
   const refused = await api.call('POST', `/v2/deployments?plan=${create.hash}`, as('ignore'));
   assert.equal(refused.status, 409, JSON.stringify(refused.body));
@@ -203,7 +203,7 @@ test('a plan for one drift_policy is none for another', async () => {
   assert.equal(made.status, 201, JSON.stringify(made.body));
   await deployed(made.body.id);
   const path = `/v2/deployments/${made.body.id}`;
-  const { hash } = await planned(() => api.call('POST', `${path}/plan`, { drift_policy: 'repair' }));
+  const { hash } = (await api.call('POST', `${path}/plan`, { drift_policy: 'repair' })).body;
   const other = await api.call('PATCH', `${path}?plan=${hash}`, { drift_policy: 'ignore' });
   assert.equal(other.status, 409, JSON.stringify(other.body));
   assert.match(other.body.detail, /asks for something else than was planned/);
