@@ -195,12 +195,14 @@ async function endsIn(db: ApiOptions['db'], workspaceId: string, id: string): Pr
 }
 
 function over({ id, deleted_at, final_delete_at: at }: DeploymentRow, snapshots: readonly string[]): ApiError {
-  const why =
-    at === null || at <= deleted_at!
-      ? 'is being deleted and cannot be undeleted'
-      : `cannot be undeleted: that could be done until ${instant(at)}`;
   const had = snapshots.length === 0 ? '' : `its database ends in the final snapshot "${snapshots.join('", "')}", and `;
-  return new ApiError(409, `Deployment ID ${id} ${why}; ${had}GET /v2/deployments/${id}/receipt has all that stays.`);
+  const stays = `${had}GET /v2/deployments/${id}/receipt has all that stays.`;
+  return new ApiError(
+    409,
+    at === null || at <= deleted_at!
+      ? `Deployment ID ${id} is being deleted and cannot be undeleted; ${stays}`
+      : `Deployment ID ${id} cannot be undeleted: that could be done until ${instant(at)}; ${stays}`,
+  );
 }
 
 const notOffboarding = (id: string): string => `Listener ID ${id} is not being offboarded.`;
