@@ -383,9 +383,9 @@ async function removeOne(p: Pass, row: Row): Promise<State> {
   let seen = await kind.observe(cx, row.inputs);
   let why: string | void = undefined;
   if (seen.is !== 'absent') {
-    row.askedAt = null;
     await cx.fence();
     why = await kind.remove(cx, row.inputs, seen.live);
+    if (why === undefined) row.askedAt = null; // until it is being removed, a read may only not show it
     seen = await kind.observe(cx, row.inputs);
   }
   if (seen.is === 'absent') return isNew(p, row) ? waiting(MAY_APPEAR) : { state: 'ready', message: '' };

@@ -522,6 +522,27 @@ describe('one at a time', () => {
     assert.equal(world.writes, 2);
   });
 
+  test('what was just made, and AWS would not remove yet, is not gone when a read does not show it', async () => {
+    const { world, rows } = calm();
+    const graph = new Graph();
+    add(world, graph, 'server', 'thing');
+    assert(await settle(world, rows, 'one', graph, 50));
+    const thing = world.kinds.get('thing')!;
+    const { observe, remove } = thing;
+    for (const refuses of [() => Promise.reject(new Error('internal failure')), async () => 'still used']) {
+      thing.remove = refuses;
+      await once(world, rows, 'deleted', new Graph());
+      world.tick(5);
+      thing.observe = () => Promise.resolve({ is: 'absent' });
+      const { settled } = await once(world, rows, 'deleted', new Graph());
+      assert.deepEqual([settled, ...rows.map.keys()], [false, 'server']);
+      thing.observe = observe;
+    }
+    thing.remove = remove;
+    assert(await settle(world, rows, 'deleted', new Graph(), 50));
+    assert.deepEqual([...world.things.keys(), ...rows.map.keys()], []);
+  });
+
   test('a change that AWS does not show yet is waited for: what was ready before it says nothing', async () => {
     const { world, rows } = calm();
     const graph = new Graph();
