@@ -11,13 +11,13 @@ const ROOT = join(import.meta.dirname, '..');
 const USAGE = `npm run mutate -- [options]
 
   --only <text>   only those with this in their name
-  --seeds N       each is given up after so many seeds (default 600)
+  --seeds N       each is given up after so many seeds (default 1000)
   --list          their names
   --json          one line of JSON at the end, and nothing else`;
 
 const values = optionsOf(USAGE, {
   only: { type: 'string', default: '' },
-  seeds: { type: 'string', default: '600' },
+  seeds: { type: 'string', default: '1000' },
   list: { type: 'boolean', default: false },
   json: { type: 'boolean', default: false },
 });
