@@ -65,22 +65,10 @@ export const MUTATIONS: readonly Mutation[] = [
     to: "row.state.state === 'failed' || row.inputs === null",
   },
   {
-    name: 'how long an earlier generation waited counts against the next',
-    file: PASS,
-    from: 'if (isAnother || isOver) row.busySince = null;',
-    to: '',
-  },
-  {
     name: 'a database that is gone is made anew',
     file: PASS,
     from: 'if (live === undefined) throw new LeftAlone(loss);',
     to: '',
-  },
-  {
-    name: 'what holds data goes with the revision that no longer wants it',
-    file: PASS,
-    from: 'const kept = p.graph.nodes.length > 0 || p.keeps !== undefined ? keptOf(p, unwanted) : new Set<string>();',
-    to: 'const kept = new Set<string>();',
   },
   {
     name: 'a row is dropped although AWS may only not show its resource yet',
@@ -101,12 +89,6 @@ export const MUTATIONS: readonly Mutation[] = [
     to: "row.generation = p.generation;\n  row.since = p.now();\n  if (row.state.state === 'failed' && !isLeft)",
   },
   {
-    name: 'the backoff has no limit',
-    file: PASS,
-    from: 'Math.min(BACKOFF_LIMIT_SECONDS, 2 ** tries)',
-    to: '60 * 2 ** tries',
-  },
-  {
     name: 'an older pass writes its rows over those of a newer one',
     file: 'simulation/store.ts',
     from: "if (found === undefined || found.epoch !== epoch) throw new Superseded('another pass has begun');",
@@ -117,12 +99,6 @@ export const MUTATIONS: readonly Mutation[] = [
     file: 'services/reconciler/aws/tags.ts',
     from: 'if (isOurs(found, ours)) return;',
     to: 'if (isOurs(found, ours) || true) return;',
-  },
-  {
-    name: 'a security group that exists already is an error',
-    file: `${KINDS}/security-group.ts`,
-    from: "if (!hasCode(error, 'InvalidGroup.Duplicate')) throw error;",
-    to: 'throw error;',
   },
   {
     name: 'what ECS took back is asked for again, for ever',
