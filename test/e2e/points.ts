@@ -434,8 +434,8 @@ export class Lane {
 }
 
 /**
- * Between a password's secret and its tag a crash means another password (ARCHITECTURE.md): AWS keeps the one before it,
- * which opens nothing any more, as AWSPREVIOUS.
+ * Between a password's secret and its tag a crash means another password (ARCHITECTURE.md): AWS keeps the one before
+ * it, which opens nothing any more, as AWSPREVIOUS.
  */
 function withoutFormerPassword(state: State): State {
   const isFormer = ({ stages }: { stages: readonly string[] }): boolean => stages.join() === 'AWSPREVIOUS';
