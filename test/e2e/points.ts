@@ -57,7 +57,10 @@ export interface Survey {
   readonly calls: Readonly<Record<Flow, number>>;
   readonly points: readonly Point[];
   /** What the account holds in the end. */
-  readonly usual: Readonly<Record<'create' | 'roll', readonly string[]>>;
+  readonly usual: {
+    readonly create: readonly string[];
+    readonly roll: Readonly<Record<'first' | 'second', readonly string[]>>;
+  };
 }
 
 /** The longest that one flow may take, with its crash. */
@@ -138,8 +141,11 @@ export class Lane {
     };
     await listed('create', () => this.#create());
     const create = linesOf(await this.#state());
+    const rolled = async (): Promise<string[]> => linesOf(await this.#state()).filter((line) => !isEnvironment(line));
     await listed('roll', () => this.#roll());
-    const roll = linesOf(await this.#state()).filter((line) => !isEnvironment(line));
+    const second = await rolled();
+    await this.#roll(); // and back: each roll of a deployment goes to the other one
+    const roll = { second, first: await rolled() };
     await listed('failed-roll', () => this.#failToRoll());
     await listed('delete', () => this.#delete());
     return { calls, points, usual: { create, roll } };
@@ -243,7 +249,7 @@ export class Lane {
   }
 
   /** Another image, another value of its variable, more room to scale. */
-  async #roll(usual?: readonly string[]): Promise<void> {
+  async #roll(usual?: Survey['usual']['roll']): Promise<void> {
     const standing = this.#standing!;
     const before = await this.#state();
     standing.image = standing.image === 'first' ? 'second' : 'first';
@@ -256,7 +262,7 @@ export class Lane {
     await this.#ends(revision, 'DEPLOYED');
     standing.serving = revision;
     await this.#settles(revision);
-    await this.#looksLike(usual, (line) => !isEnvironment(line));
+    await this.#looksLike(usual?.[standing.image], (line) => !isEnvironment(line));
     // The data, and what leads to it, are what they were.
     const after = await this.#state();
     const kept = (state: State): State =>
