@@ -188,7 +188,7 @@ from the task's end that left no doubt, which is the second one where a retry mi
 breaker trips for a twin of the same service. A look every ${POLL_SECONDS} seconds. The emulated AWS, its timers and our
 looks are ${PACE} times faster here, and the seconds multiplied back: what processes take to start counts ${PACE}-fold.
 
-What may only be a slow start (503, a port that is not open yet, a database that is not reached) is left to ECS's breaker
+What may be a slow start (503, a port that is not open yet, a database that is not reached) is left to ECS's breaker
 on purpose (docs/adr/0023): there the ratio is near 1, and the message has the cause from the first task's end on. Not
 measured: a secret that is missing, an organization's policy, no capacity, no addresses (docs/control-plane.md has what
 they do).
