@@ -228,11 +228,13 @@ export const listMembers = (
     .offset(page.offset)
     .execute();
 
+/** Of the ring at hand. */
+const pendingIn = (db: Database, roll: RollRow) =>
+  members(db, roll.id).where('m.state', '=', 'PENDING').where('m.ring', '=', roll.ring);
+
 /** Those whose turn it is, as many as may begin. Whose account did not answer comes after all others. */
 export const pendingMembers = (db: Database, roll: RollRow, limit: number): Promise<MemberRow[]> =>
-  members(db, roll.id)
-    .where('m.state', '=', 'PENDING')
-    .where('m.ring', '=', roll.ring)
+  pendingIn(db, roll)
     .orderBy('m.asked_at', (order) => order.asc().nullsFirst())
     .orderBy('m.position')
     .limit(limit)
@@ -243,9 +245,7 @@ export async function unreachable(
   db: Database,
   roll: RollRow,
 ): Promise<{ readonly first: MemberRow; readonly count: number } | undefined> {
-  const found = members(db, roll.id)
-    .where('m.state', '=', 'PENDING')
-    .where('m.ring', '=', roll.ring)
+  const found = pendingIn(db, roll)
     .where('m.unreachable_since', 'is not', null)
     .select((e) => e.fn.countAll<number>().over().as('count'));
   const first = await found.orderBy('m.position').limit(1).executeTakeFirst();
