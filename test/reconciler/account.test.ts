@@ -3,7 +3,7 @@ import { DeleteRoleCommand, IAMClient, SimulatePrincipalPolicyCommand } from '@a
 import { GetCallerIdentityCommand } from '@aws-sdk/client-sts';
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { Accounts } from '../../services/reconciler/aws/account.ts';
+import { Accounts, isWrite } from '../../services/reconciler/aws/account.ts';
 import { PlaceUnavailable, explain } from '../../services/reconciler/aws/errors.ts';
 import type { Rehearsal } from '../../services/rehearsal/index.ts';
 import { eventually } from '../support/eventually.ts';
@@ -11,6 +11,21 @@ import { makePlace, type TestPlace } from '../support/place.ts';
 import { openRehearsal } from '../support/rehearsal.ts';
 
 const ACCOUNT = '350000000006';
+
+test('a call that is not known to only read is a write', () => {
+  const reads = ['DescribeServices', 'ListTasks', 'GetResources', 'FilterLogEvents', 'SimulatePrincipalPolicy'];
+  assert.deepEqual(reads.filter(isWrite), []);
+  assert.equal(isWrite('AssumeRole'), false);
+  const writes = [
+    'CreateService',
+    'AssumeRoleWithSAML',
+    'DeregisterTaskDefinition',
+    'PutObject',
+    'StartQuery',
+    'RunTask',
+  ];
+  assert.deepEqual(writes.filter(isWrite), writes);
+});
 
 describe('entering an account', { timeout: 60_000 }, () => {
   let rehearsal: Rehearsal;

@@ -434,6 +434,10 @@ interface Watchable {
   };
 }
 
+/** Of no call that is known to only read; assuming the role is how one comes in, and changes nothing there. */
+export const isWrite = (operation: string): boolean => !READS.test(operation);
+const READS = /^(AssumeRole$|BatchCheck|BatchGet|Describe|Filter|Get|Head|List|Lookup|Simulate)/;
+
 const operationOf = ({ commandName = '' }: { commandName?: string }): string => commandName.replace(/Command$/, '');
 
 const partitionOf = (arn: string): string => arn.split(':')[1]!;
