@@ -68,6 +68,38 @@ test('an unknown path is 404 and a wrong method 405, with or without a key', asy
     }
 });
 
+test('every answer is closed to other sites: no cookie, no other origin, no frame, no copy kept', async () => {
+  const origin = { Origin: 'https://elsewhere.example', 'Sec-Fetch-Site': 'cross-site' };
+  for (const [method, path, headers] of [
+    ['GET', '/ok', {}],
+    ['GET', '/v2/deployments', {}],
+    ['GET', '/v2/deployments', { 'X-Api-Key': '', Cookie: 'key=1' }],
+    ['POST', '/v2/deployments', { 'X-Api-Key': '' }],
+    ['OPTIONS', '/v2/deployments', { 'Access-Control-Request-Method': 'POST' }],
+    ['GET', '/nothing', {}],
+    ['GET', '/docs', {}],
+    ['GET', '/o/w/host/deployments/d', {}],
+  ] as const) {
+    const answer = await api.request(path, { method, headers: { ...origin, 'X-Api-Key': api.key, ...headers } });
+    await answer.arrayBuffer();
+    const all = Object.fromEntries(answer.headers);
+    const of = (name: string): string => all[name] ?? '';
+    assert.deepEqual(
+      Object.keys(all).filter((name) => /^(access-control-|set-cookie|x-powered-by|server$)/.test(name)),
+      [],
+      path,
+    );
+    assert.match(of('content-security-policy'), /^default-src 'none'.*frame-ancestors 'none'/, path);
+    assert.match(of('cache-control'), /^no-(store|cache)$/, path);
+    assert.deepEqual(
+      ['x-content-type-options', 'x-frame-options', 'referrer-policy', 'cross-origin-resource-policy'].map(of),
+      ['nosniff', 'DENY', 'no-referrer', 'same-origin'],
+      path,
+    );
+    assert.match(of('strict-transport-security'), /^max-age=\d+$/, path);
+  }
+});
+
 test('HEAD answers as GET does, without the body', async () => {
   assert.deepEqual([(await api.call('HEAD', '/ok')).status, (await api.call('HEAD', '/ok')).body], [200, null]);
   assert.equal((await api.call('HEAD', '/v2/deployments', undefined, NO_KEY)).status, 401);

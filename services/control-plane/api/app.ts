@@ -2,6 +2,7 @@
 import { OpenAPIHono, createRoute, z } from '@hono/zod-openapi';
 import { Hono, type Context } from 'hono';
 import { createMiddleware } from 'hono/factory';
+import { secureHeaders } from 'hono/secure-headers';
 import { randomUUID } from 'node:crypto';
 import type { Logger } from 'pino';
 import { isAway } from '../store/database.ts';
@@ -79,6 +80,7 @@ export function routes(options: ApiOptions): App {
 export function api(options: ApiOptions): Hono<Env> {
   const app = new Hono<Env>({ strict: false });
   app.use('*', observe(options.log));
+  app.use('*', closed, headers);
   mount(app, routes(options));
   app.onError((error, c) => {
     const known = failure(error, c);
@@ -100,6 +102,29 @@ export function api(options: ApiOptions): Hono<Env> {
   });
   return app;
 }
+
+/**
+ * OWASP's list for APIs. Nobody is let in by a cookie, and no other site's page may read an answer: so none can be made
+ * to ask for something in its reader's name, and there is no token against that.
+ */
+const headers = secureHeaders({
+  xFrameOptions: 'DENY',
+  strictTransportSecurity: 'max-age=31536000', // heeded only where a proxy speaks HTTPS for us
+  xXssProtection: false,
+  xDownloadOptions: false,
+  xDnsPrefetchControl: false,
+  xPermittedCrossDomainPolicies: false,
+  originAgentCluster: false,
+});
+
+/** An answer is for whoever asked, and no page; the pages that there are say what they may load themselves. */
+const closed = createMiddleware(async (c, next) => {
+  await next();
+  const { headers } = c.res;
+  if (!headers.has('content-security-policy'))
+    c.header('content-security-policy', "default-src 'none'; frame-ancestors 'none'");
+  if (!headers.has('cache-control')) c.header('cache-control', 'no-store');
+});
 
 /** What the caller is told; undefined: it is a defect of ours. */
 function failure(error: Error, c: Context<Env>): ApiError | undefined {
