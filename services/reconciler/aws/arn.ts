@@ -2,6 +2,7 @@
  * ARNs and conditions that permissions are cut with. Scopes may hold CDK tokens: strings are only ever put together.
  */
 import type { Scope } from './grant.ts';
+import { shortId } from './names.ts';
 import { TAG } from './tags.ts';
 
 type Where = Pick<Scope, 'partition' | 'region' | 'account'>;
@@ -9,8 +10,28 @@ type Where = Pick<Scope, 'partition' | 'region' | 'account'>;
 export const arn = (scope: Where, service: string, resource: string): string =>
   `arn:${scope.partition}:${service}:${scope.region}:${scope.account}:${resource}`;
 
-/** Whatever is created must carry this place's tag from the same call. */
-export const createsOurs = (scope: Scope) => ({ StringEquals: { [`aws:RequestTag/${TAG.place}`]: scope.prefix } });
+/** What the names of deployments' things are, as `names` makes them: of all in the place, or of the scope's one. */
+export function ours({ prefix, deployment }: Pick<Scope, 'prefix' | 'deployment'>) {
+  const short = deployment && shortId(deployment.id);
+  return {
+    /** After the place's prefix. */
+    named: short === undefined ? `${prefix}-*` : `${prefix}-${short}*`,
+    /** The last part of a path. */
+    slug: short === undefined ? '*' : `*-${short}*`,
+    /** A part of a path, and all below it. */
+    folder: deployment === undefined ? '*' : `${deployment.id}/*`,
+  };
+}
 
-/** Only what carries this place's tag is read in detail, changed or removed. */
-export const changesOurs = (scope: Scope) => ({ StringEquals: { [`aws:ResourceTag/${TAG.place}`]: scope.prefix } });
+const tagged = (kind: 'RequestTag' | 'ResourceTag', { prefix, deployment }: Scope) => ({
+  StringEquals: {
+    [`aws:${kind}/${TAG.place}`]: prefix,
+    ...(deployment && { [`aws:${kind}/${TAG.deployment}`]: deployment.id }),
+  },
+});
+
+/** Whatever is created must carry this place's tag, and the deployment's, from the same call. */
+export const createsOurs = (scope: Scope) => tagged('RequestTag', scope);
+
+/** Only what carries this place's tag, and the deployment's, is read in detail, changed or removed. */
+export const changesOurs = (scope: Scope) => tagged('ResourceTag', scope);

@@ -18,6 +18,8 @@ export interface Scope {
   readonly logGroupRoot: string;
   /** None in a place whose stack was deployed before there was one. */
   readonly uploadBucket: string | undefined;
+  /** Given, all that AWS can tell apart is cut to this one's. @default every deployment of the place */
+  readonly deployment?: { readonly id: string };
 }
 
 /** One permission, as an IAM policy statement that allows it, with its reason. */

@@ -4,7 +4,7 @@
  */
 import { isDeepStrictEqual } from 'node:util';
 import { kinds } from '../kinds/index.ts';
-import { arn } from './arn.ts';
+import { arn, ours } from './arn.ts';
 import type { PlaceOutputs } from '../place.ts';
 import type { Grant, Scope } from './grant.ts';
 import { injectedGrants } from './injected.ts';
@@ -40,7 +40,7 @@ const looking = (scope: Scope): Grant[] => [
   },
   {
     actions: ['logs:FilterLogEvents'],
-    resources: [arn(scope, 'logs', `log-group:${scope.logGroupRoot}/*`)],
+    resources: [arn(scope, 'logs', `log-group:${scope.logGroupRoot}/${ours(scope).slug}`)],
     why: "shows deployments' logs to those who ask for them",
   },
   {

@@ -11,7 +11,7 @@ import {
   type ServiceDeploymentBrief,
 } from '@aws-sdk/client-ecs';
 import type { Account } from '../aws/account.ts';
-import { arn, changesOurs, createsOurs } from '../aws/arn.ts';
+import { arn, changesOurs, createsOurs, ours } from '../aws/arn.ts';
 import { hasCode, isDenied } from '../aws/errors.ts';
 import { ecsTagList, requireOurs, tagRecord } from '../aws/tags.ts';
 import type { Change, Kind, Observed } from '../resource.ts';
@@ -98,7 +98,8 @@ const GOES_BACK = /^ROLLBACK_(REQUESTED|IN_PROGRESS|SUCCESSFUL)$/;
 export const ecsService: Kind<EcsServiceInputs, Live, Out> = {
   kind: 'ecs-service',
   iam: (scope) => {
-    const services = [arn(scope, 'ecs', `service/${scope.prefix}/${scope.prefix}-*`)];
+    const { named, slug } = ours(scope);
+    const services = [arn(scope, 'ecs', `service/${scope.prefix}/${named}`)];
     const inCluster = { ArnEquals: { 'ecs:cluster': scope.clusterArn } };
     return [
       {
@@ -108,7 +109,7 @@ export const ecsService: Kind<EcsServiceInputs, Live, Out> = {
       },
       {
         actions: ['ecs:DescribeServiceRevisions'],
-        resources: [...services, arn(scope, 'ecs', `service-revision/${scope.prefix}/${scope.prefix}-*/*`)],
+        resources: [...services, arn(scope, 'ecs', `service-revision/${scope.prefix}/${named}/*`)],
         why: 'sees which task definition a rollout was for',
       },
       {
@@ -131,7 +132,7 @@ export const ecsService: Kind<EcsServiceInputs, Live, Out> = {
       },
       {
         actions: ['ecs:StopServiceDeployment'],
-        resources: [arn(scope, 'ecs', `service-deployment/${scope.prefix}/${scope.prefix}-*/*`)],
+        resources: [arn(scope, 'ecs', `service-deployment/${scope.prefix}/${named}/*`)],
         conditions: inCluster,
         why: 'the rollouts of those services: ECS gives them no tags',
       },
@@ -148,7 +149,7 @@ export const ecsService: Kind<EcsServiceInputs, Live, Out> = {
       },
       {
         actions: ['logs:GetLogEvents'],
-        resources: [arn(scope, 'logs', `log-group:${scope.logGroupRoot}/*`)],
+        resources: [arn(scope, 'logs', `log-group:${scope.logGroupRoot}/${slug}`)],
         why: 'reads the last log lines of a task that failed',
       },
     ];

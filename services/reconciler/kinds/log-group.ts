@@ -6,7 +6,7 @@ import {
   PutRetentionPolicyCommand,
   type LogGroup,
 } from '@aws-sdk/client-cloudwatch-logs';
-import { arn, changesOurs, createsOurs } from '../aws/arn.ts';
+import { arn, changesOurs, createsOurs, ours } from '../aws/arn.ts';
 import { hasCode } from '../aws/errors.ts';
 import { requireOurs } from '../aws/tags.ts';
 import type { Cx, Kind } from '../resource.ts';
@@ -28,18 +28,18 @@ export const logGroup: Kind<LogGroupInputs, Live, { name: string; arn: string }>
     { actions: ['logs:DescribeLogGroups'], resources: ['*'], why: 'CloudWatch Logs has no narrower scope for listing' },
     {
       actions: ['logs:ListTagsForResource'],
-      resources: [arn(scope, 'logs', `log-group:${scope.logGroupRoot}/*`)],
+      resources: [arn(scope, 'logs', `log-group:${scope.logGroupRoot}/${ours(scope).slug}`)],
       why: 'sees whose a log group is',
     },
     {
       actions: ['logs:CreateLogGroup', 'logs:TagResource'],
-      resources: [arn(scope, 'logs', `log-group:${scope.logGroupRoot}/*`)],
+      resources: [arn(scope, 'logs', `log-group:${scope.logGroupRoot}/${ours(scope).slug}`)],
       conditions: createsOurs(scope),
       why: "makes a deployment's log group, tagged from the start",
     },
     {
       actions: ['logs:PutRetentionPolicy', 'logs:DeleteLogGroup'],
-      resources: [arn(scope, 'logs', `log-group:${scope.logGroupRoot}/*`)],
+      resources: [arn(scope, 'logs', `log-group:${scope.logGroupRoot}/${ours(scope).slug}`)],
       conditions: changesOurs(scope),
       why: 'sets how long logs are kept, and removes those of a deleted deployment',
     },

@@ -9,7 +9,7 @@ import {
   type PendingModifiedValues,
 } from '@aws-sdk/client-rds';
 import { randomBytes } from 'node:crypto';
-import { arn, changesOurs, createsOurs } from '../aws/arn.ts';
+import { arn, changesOurs, createsOurs, ours } from '../aws/arn.ts';
 import type { Account } from '../aws/account.ts';
 import { Terminal, hasCode } from '../aws/errors.ts';
 import type { Grant, Scope } from '../aws/grant.ts';
@@ -113,7 +113,7 @@ const RESCUES_NAMED = 5;
 const isGone = (error: unknown) => hasCode(error, 'DBInstanceNotFound', 'DBInstanceNotFoundFault');
 
 export function databaseGrants(scope: Scope): Grant[] {
-  const databases = arn(scope, 'rds', `db:${scope.prefix}-*`);
+  const databases = arn(scope, 'rds', `db:${ours(scope).named}`);
   return [
     { actions: ['rds:DescribeDBInstances'], resources: [databases], why: "sees a deployment's database" },
     {
@@ -135,7 +135,7 @@ export const rdsPostgres: Kind<RdsPostgresInputs, Live, Made> = {
     {
       actions: ['rds:CreateDBInstance'],
       resources: [
-        arn(scope, 'rds', `db:${scope.prefix}-*`),
+        arn(scope, 'rds', `db:${ours(scope).named}`),
         arn(scope, 'rds', `subgrp:${scope.databaseSubnetGroup}`),
         arn(scope, 'rds', 'pg:default.postgres*'),
         arn(scope, 'rds', 'og:default:postgres-*'),
@@ -145,20 +145,20 @@ export const rdsPostgres: Kind<RdsPostgresInputs, Live, Made> = {
     },
     {
       actions: ['rds:AddTagsToResource'],
-      resources: [arn(scope, 'rds', `db:${scope.prefix}-*`)],
+      resources: [arn(scope, 'rds', `db:${ours(scope).named}`)],
       conditions: createsOurs(scope),
       why: 'needed to make a database with its tags',
     },
     {
       actions: ['rds:DeleteDBInstance'],
-      resources: [arn(scope, 'rds', `db:${scope.prefix}-*`)],
+      resources: [arn(scope, 'rds', `db:${ours(scope).named}`)],
       conditions: changesOurs(scope),
       why: "removes a deleted deployment's database, in production with a final snapshot",
     },
     {
       actions: ['rds:DescribeDBSnapshots'],
       // Without the second, AWS's list of what the action is about allows it to be refused; alone it shows nothing.
-      resources: [arn(scope, 'rds', `snapshot:${scope.prefix}-*`), arn(scope, 'rds', 'db:*')],
+      resources: [arn(scope, 'rds', `snapshot:${ours(scope).named}`), arn(scope, 'rds', 'db:*')],
       why: 'sees the final snapshot of a removed database, for the receipt of the delete',
     },
     {
@@ -171,7 +171,7 @@ export const rdsPostgres: Kind<RdsPostgresInputs, Live, Made> = {
     {
       actions: ['rds:DescribeDBSnapshots', 'rds:DescribeDBInstanceAutomatedBackups'],
       resources: [
-        arn(scope, 'rds', `db:${scope.prefix}-*`),
+        arn(scope, 'rds', `db:${ours(scope).named}`),
         arn(scope, 'rds', 'auto-backup:*'),
         arn(scope, 'rds', 'snapshot:*'),
       ],

@@ -7,7 +7,7 @@ import {
   type Repository,
 } from '@aws-sdk/client-ecr';
 import type { Accounts } from '../aws/account.ts';
-import { arn, changesOurs, createsOurs } from '../aws/arn.ts';
+import { arn, changesOurs, createsOurs, ours } from '../aws/arn.ts';
 import { hasCode } from '../aws/errors.ts';
 import { names, shortId } from '../aws/names.ts';
 import { ownerTags, requireOurs, tagList, tagRecord } from '../aws/tags.ts';
@@ -43,7 +43,7 @@ const TOKEN = ['ecr:GetAuthorizationToken'];
 export const repository: Kind<RepositoryInputs, Record<never, never>, { arn: string; uri: string }> = {
   kind: 'repository',
   iam: (scope) => {
-    const resources = [arn(scope, 'ecr', `repository/${scope.prefix}/*`)];
+    const resources = [arn(scope, 'ecr', `repository/${scope.prefix}/${ours(scope).slug}`)];
     return [
       {
         actions: ['ecr:DescribeRepositories', 'ecr:ListTagsForResource'],

@@ -8,7 +8,7 @@ import {
 } from '@aws-sdk/client-secrets-manager';
 import { randomUUID } from 'node:crypto';
 import type { Account } from '../aws/account.ts';
-import { arn, changesOurs, createsOurs } from '../aws/arn.ts';
+import { arn, changesOurs, createsOurs, ours } from '../aws/arn.ts';
 import { explain, hasCode } from '../aws/errors.ts';
 import type { Grant, Scope } from '../aws/grant.ts';
 import { requireOurs, tagList, tagRecord } from '../aws/tags.ts';
@@ -77,7 +77,7 @@ export async function remove(aws: Account, name: string): Promise<string | void>
 }
 
 export function secretGrants(scope: Scope): Grant[] {
-  const resources = [arn(scope, 'secretsmanager', `secret:${scope.prefix}/*`)];
+  const resources = [arn(scope, 'secretsmanager', `secret:${scope.prefix}/${ours(scope).folder}`)];
   return [
     {
       actions: ['secretsmanager:DescribeSecret', 'secretsmanager:ListSecretVersionIds'],

@@ -8,7 +8,7 @@ import {
   ModifyTargetGroupCommand,
   type TargetGroup,
 } from '@aws-sdk/client-elastic-load-balancing-v2';
-import { arn, changesOurs, createsOurs } from '../aws/arn.ts';
+import { arn, changesOurs, createsOurs, ours } from '../aws/arn.ts';
 import { hasCode } from '../aws/errors.ts';
 import { requireOurs, tagList, tagRecord } from '../aws/tags.ts';
 import type { Change, Kind } from '../resource.ts';
@@ -45,7 +45,7 @@ const DRAIN = 'deregistration_delay.timeout_seconds';
 export const targetGroup: Kind<TargetGroupInputs, Live, { arn: string }> = {
   kind: 'target-group',
   iam: (scope) => {
-    const groups = [arn(scope, 'elasticloadbalancing', `targetgroup/${scope.prefix}-*`)];
+    const groups = [arn(scope, 'elasticloadbalancing', `targetgroup/${ours(scope).named}`)];
     return [
       {
         actions: [

@@ -4,7 +4,7 @@ import {
   ListTaskDefinitionsCommand,
   RegisterTaskDefinitionCommand,
 } from '@aws-sdk/client-ecs';
-import { arn, createsOurs } from '../aws/arn.ts';
+import { arn, createsOurs, ours } from '../aws/arn.ts';
 import { codeOf, hasCode } from '../aws/errors.ts';
 import { ecsTagList, requireOurs, tagRecord } from '../aws/tags.ts';
 import type { Kind } from '../resource.ts';
@@ -58,13 +58,13 @@ export const taskDefinition: Kind<TaskDefinitionInputs, Live, { arn: string; fam
   iam: (scope) => [
     {
       actions: ['ecs:RegisterTaskDefinition'],
-      resources: [arn(scope, 'ecs', `task-definition/${scope.prefix}-*:*`)],
+      resources: [arn(scope, 'ecs', `task-definition/${ours(scope).named}:*`)],
       conditions: createsOurs(scope),
       why: "registers a revision's task definition, tagged from the start",
     },
     {
       actions: ['ecs:TagResource'],
-      resources: [arn(scope, 'ecs', `task-definition/${scope.prefix}-*:*`)],
+      resources: [arn(scope, 'ecs', `task-definition/${ours(scope).named}:*`)],
       conditions: {
         StringEquals: { ...createsOurs(scope).StringEquals, 'ecs:CreateAction': 'RegisterTaskDefinition' },
       },

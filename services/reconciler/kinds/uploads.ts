@@ -1,6 +1,7 @@
 import { DeleteObjectsCommand, ListObjectsV2Command, type ListObjectsV2CommandOutput } from '@aws-sdk/client-s3';
 import { randomUUID } from 'node:crypto';
 import type { Account, Accounts } from '../aws/account.ts';
+import { ours } from '../aws/arn.ts';
 import { NotOurs, Terminal, hasCode, noteCall } from '../aws/errors.ts';
 import type { Scope } from '../aws/grant.ts';
 import { shortId } from '../aws/names.ts';
@@ -38,12 +39,12 @@ export const uploads: Kind<UploadsInputs, { keys: string[] }, Record<never, neve
           {
             actions: ['s3:ListBucket'],
             resources: [bucketArn(scope, scope.uploadBucket)],
-            conditions: { StringLike: { 's3:prefix': 'uploads/*' }, ...inThisAccount(scope) },
+            conditions: { StringLike: { 's3:prefix': `uploads/${ours(scope).folder}` }, ...inThisAccount(scope) },
             why: 'sees which archives were uploaded, and how large they are',
           },
           {
             actions: ['s3:DeleteObject', 's3:PutObject'],
-            resources: [`${bucketArn(scope, scope.uploadBucket)}/uploads/*`],
+            resources: [`${bucketArn(scope, scope.uploadBucket)}/uploads/${ours(scope).folder}`],
             conditions: inThisAccount(scope),
             why: 'signs the URL of each upload, and removes the archives of a deleted deployment; none can be read',
           },
