@@ -90,13 +90,16 @@ export function templates(): Record<string, string> {
 
 const LINE = 120;
 
-/** With one line for all that fits into one: a request has room for so many bytes, and a reader for so many lines. */
-export function json(value: unknown, indent = ''): string {
+/**
+ * With one line for all that fits into one, and no indentation: a request has room for so many bytes, of which that would
+ * be a sixth.
+ */
+export function json(value: unknown): string {
   const flat = JSON.stringify(value);
-  if (typeof value !== 'object' || value === null || indent.length + flat.length <= LINE) return flat;
+  if (typeof value !== 'object' || value === null || flat.length <= LINE) return flat;
   const lines = Array.isArray(value)
-    ? value.map((item) => json(item, `${indent} `))
-    : Object.entries(value).map(([key, item]) => `${JSON.stringify(key)}: ${json(item, `${indent} `)}`);
+    ? value.map(json)
+    : Object.entries(value).map(([key, item]) => `${JSON.stringify(key)}: ${json(item)}`);
   const [open, close] = Array.isArray(value) ? '[]' : '{}';
-  return `${open}\n${lines.map((line) => `${indent} ${line}`).join(',\n')}\n${indent}${close}`;
+  return `${open}\n${lines.join(',\n')}\n${close}`;
 }
