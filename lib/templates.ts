@@ -91,7 +91,7 @@ export function templates(): Record<string, string> {
 const LINE = 120;
 
 /**
- * With one line for all that fits into one, and no indentation: a request has room for so many bytes, of which that would
+ * With one line for all that fits into one, and no indentation: a request has room for so many bytes, and that would
  * be a sixth.
  */
 export function json(value: unknown): string {
