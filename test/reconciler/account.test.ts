@@ -1,9 +1,11 @@
+import { CreateLogGroupCommand, DescribeLogGroupsCommand } from '@aws-sdk/client-cloudwatch-logs';
 import { DescribeClustersCommand, ListClustersCommand } from '@aws-sdk/client-ecs';
 import { DeleteRoleCommand, IAMClient, SimulatePrincipalPolicyCommand } from '@aws-sdk/client-iam';
 import { GetCallerIdentityCommand } from '@aws-sdk/client-sts';
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { Accounts, isWrite } from '../../services/reconciler/aws/account.ts';
+import { Accounts, isWrite, type Write, type Written } from '../../services/reconciler/aws/account.ts';
+import { subjectOf } from '../../services/reconciler/aws/subject.ts';
 import { PlaceUnavailable, explain } from '../../services/reconciler/aws/errors.ts';
 import type { Rehearsal } from '../../services/rehearsal/index.ts';
 import { eventually } from '../support/eventually.ts';
@@ -105,6 +107,65 @@ describe('entering an account', { timeout: 60_000 }, () => {
     // It may be back for who waits.
     await assert.rejects(urgent.ecs.send(new DescribeClustersCommand({ clusters: [t.place.clusterArn] })));
     await eventually('the urgent call was made', async () => (await asked()) > one);
+    accounts.close();
+  });
+
+  test('a write is told before it is made, and after, with each of its tries; untold it is not made', async () => {
+    const told: { write: Write; written?: Written }[] = [];
+    let isRefused = false;
+    const accounts = new Accounts({
+      credentials: t.credentials,
+      endpoint: rehearsal.endpoint,
+      rates: { pace: rehearsal.pace },
+      timeoutSeconds: 0.5,
+      async onWrite(write) {
+        if (isRefused) throw new Error('not now');
+        const one: (typeof told)[number] = { write };
+        told.push(one);
+        await Promise.resolve();
+        return (written) => {
+          one.written = written;
+          return Promise.resolve();
+        };
+      },
+    });
+    const session = { name: 'told', actor: 'ada' };
+    const { logs } = await accounts.enter(t.place, session, { isUrgent: true });
+    const [made, lost] = ['/aws/ecs/freehold/made', '/aws/ecs/freehold/lost'];
+    const create = (logGroupName: string) =>
+      logs.send(new CreateLogGroupCommand({ logGroupName, tags: { 'freehold:place': 'freehold' } }));
+    const mine = { account: ACCOUNT, service: 'logs', action: 'CreateLogGroup', times: 1 };
+    await rehearsal.fault({ ...mine, throttle: true });
+    const answer = await create(made);
+    await rehearsal.fault({ ...mine, timeout: true });
+    await create(lost);
+    await assert.rejects(create(made));
+    await logs.send(new DescribeLogGroupsCommand({ logGroupNamePrefix: made }));
+    await accounts.lend(t.place, session, [{ actions: ['ecr:PutImage'], resources: ['*'] }]);
+
+    const shown = told.map(({ write, written }) => [
+      `${write.service}:${write.operation}`,
+      subjectOf(write.input),
+      written?.requests.map(({ error }) => error ?? 'done'),
+      written?.unanswered,
+    ]);
+    assert.deepEqual(shown, [
+      ['logs:CreateLogGroup', made, ['ThrottlingException', 'done'], 0],
+      ['logs:CreateLogGroup', lost, ['done'], 1],
+      ['logs:CreateLogGroup', made, ['ResourceAlreadyExistsException'], 0],
+      ['sts:AssumeRole', t.place.roleArn, [], 0],
+    ]);
+    assert.equal(told[0]!.written!.requests[1]!.id, answer.$metadata.requestId);
+    assert.deepEqual([told[0]!.write.session, told[0]!.write.place.id], [session, t.place.id]);
+    assert.equal(told[2]!.written!.error, 'ResourceAlreadyExistsException');
+    assert.match(told[3]!.written!.lentKey!, /^ASIA/);
+
+    isRefused = true;
+    await assert.rejects(create('/aws/ecs/freehold/untold'), /not now/);
+    const { logGroups } = await logs.send(
+      new DescribeLogGroupsCommand({ logGroupNamePrefix: '/aws/ecs/freehold/untold' }),
+    );
+    assert.deepEqual(logGroups, []);
     accounts.close();
   });
 

@@ -69,6 +69,38 @@ export interface AccountsOptions {
   readonly timeoutSeconds?: number;
   /** Told of every call, after it ended. `service` and `operation` as in an IAM action. */
   readonly onCall?: (call: Call) => void;
+  /**
+   * Told of every call that may change something, and of every session that is lent to somebody: before it is made, and
+   * by what this answers with, which may not throw, what came of it. The call is not made when this throws.
+   */
+  readonly onWrite?: (write: Write) => Promise<(written: Written) => Promise<void>>;
+}
+
+export interface Write {
+  readonly place: Entrance;
+  readonly session: Session;
+  readonly account: string;
+  readonly region: string;
+  /** As in an IAM action, and so is `operation`. */
+  readonly service: string;
+  readonly operation: string;
+  /** The call's parameters, as the SDK takes them. There may be secrets in them. */
+  readonly input: object;
+  /** Of a session that is lent: what may be done with it. */
+  readonly lent?: readonly Lent[];
+}
+
+export interface Written {
+  /** AWS's error code; undefined when the call succeeded. */
+  readonly error: string | undefined;
+  /** The tries that AWS has answered, in order: its request id, and the error's code. */
+  readonly requests: readonly { readonly id: string; readonly error?: string }[];
+  /** Tries that it did not answer, and may have carried out. */
+  readonly unanswered: number;
+  /** Undefined of a call that failed. There may be secrets in it. */
+  readonly answer: object | undefined;
+  /** Id of the key of a session that was lent. */
+  readonly lentKey?: string;
 }
 
 export interface Call {
@@ -86,6 +118,8 @@ export interface Call {
 
 /** What entering needs to know of a place. */
 export interface Entrance {
+  /** Of a place that is registered. */
+  readonly id?: string;
   readonly accountId: string;
   readonly region: string;
   readonly roleArn: string;
@@ -96,6 +130,10 @@ export interface Entrance {
 export interface Session {
   /** 2-64 characters of `[A-Za-z0-9_=,.@-]`. Sessions of one name share their turns where calls have to wait. */
   readonly name: string;
+  /** For which deployment, by its id; for what; and on whose behalf. */
+  readonly deployment?: string;
+  readonly operation?: string;
+  readonly actor?: string;
 }
 
 export interface EnterOptions {
@@ -131,10 +169,15 @@ interface Entered {
 interface Caller {
   /** Whose credentials sign it. */
   readonly session: RoleSession;
+  /** Undefined while a role is assumed. */
+  readonly entered?: { readonly place: Entrance; readonly session: Session };
   readonly who: string;
   readonly isUrgent: boolean;
   /** Whatever one call waited, its retries included. */
   waitedSeconds: number;
+  /** Of one call, as `Written` has them. */
+  requests: Written['requests'][number][];
+  unanswered: number;
 }
 const calling = new AsyncLocalStorage<Caller>();
 
@@ -166,8 +209,9 @@ export class Accounts {
       this.#forgetUnused();
       const role = this.#session(place, session);
       const [who, clients] = [session.name, this.#clientsOf(place)];
-      const urgent = as({ session: role, who, isUrgent: true }, clients);
-      const background = as({ session: role, who, isUrgent: false }, clients);
+      const caller = { session: role, entered: { place, session }, who };
+      const urgent = as({ ...caller, isUrgent: true }, clients);
+      const background = as({ ...caller, isUrgent: false }, clients);
       entered = { urgent, background, session: role, usedAt: 0 };
       this.#sessions.set(key, entered);
     }
@@ -182,9 +226,10 @@ export class Accounts {
    * @throws PlaceUnavailable as `enter`
    */
   async lend(place: Entrance, session: Session, lent: readonly Lent[]): Promise<Account> {
-    const credentials = await this.#assume(place, session, lent);
+    const credentials = await this.#lent(place, session, lent);
     const lost = Object.assign(() => Promise.resolve(credentials), { lost: () => {} });
-    return as({ session: lost, who: session.name, isUrgent: true }, this.#clientsOf(place));
+    const caller = { session: lost, entered: { place, session }, who: session.name, isUrgent: true };
+    return as(caller, this.#clientsOf(place));
   }
 
   /**
@@ -200,12 +245,28 @@ export class Accounts {
     seconds: number,
   ): Promise<string> {
     const resources = [`arn:${partitionOf(place.roleArn)}:s3:::${bucket}/${key}`];
-    const credentials = await this.#assume(place, session, [{ actions: ['s3:PutObject'], resources }]);
+    const credentials = await this.#lent(place, session, [{ actions: ['s3:PutObject'], resources }]);
     const s3 = new S3Client({ region: place.region, credentials, ...this.#s3() });
     const put = new PutObjectCommand({ Bucket: bucket, Key: key, ContentType: contentType });
     // A header that is not signed could be any.
     const signed = { expiresIn: seconds, signableHeaders: new Set(['content-type']) };
     return getSignedUrl(s3, put, signed).finally(() => s3.destroy());
+  }
+
+  /** Credentials that leave us: what is done with them is done in our name. */
+  async #lent(place: Entrance, session: Session, lent: readonly Lent[]): Promise<Credentials> {
+    const { accountId: account, region, roleArn } = place;
+    const call = { account, region, service: 'sts', operation: 'AssumeRole', input: { RoleArn: roleArn } };
+    const end = await this.#options.onWrite?.({ ...call, place, session, lent });
+    const nothing = { requests: [], unanswered: 0, answer: undefined };
+    try {
+      const credentials = await this.#assume(place, session, lent);
+      await end?.({ ...nothing, error: undefined, lentKey: credentials.accessKeyId });
+      return credentials;
+    } catch (error) {
+      await end?.({ ...nothing, error: codeOf(error instanceof PlaceUnavailable ? error.cause : error) });
+      throw error;
+    }
   }
 
   close(): void {
@@ -354,13 +415,23 @@ export class Accounts {
     const { rates } = this;
     const around: Middleware = (next, context) => (args) => {
       const asked = calling.getStore();
-      const caller = { session: asked?.session, who: '', isUrgent: true, ...asked, waitedSeconds: 0 } as Caller;
+      const mine = { waitedSeconds: 0, requests: [], unanswered: 0 };
+      const caller = { session: asked?.session, who: '', isUrgent: true, ...asked, ...mine } as Caller;
       return calling.run(caller, async () => {
         const operation = operationOf(context);
+        const call = { account, region, service, operation };
+        const { entered } = caller;
+        const end =
+          entered && isRecorded(operation)
+            ? await this.#options.onWrite?.({ ...call, ...entered, input: args.input })
+            : undefined;
         const started = performance.now();
         let failure: unknown;
+        let answer: object | undefined;
         try {
-          return await next(args);
+          const answered = await next(args);
+          answer = answered.output;
+          return answered;
         } catch (error) {
           failure = error;
           if (isSessionLost(error)) caller.session?.lost();
@@ -369,8 +440,9 @@ export class Accounts {
         } finally {
           const seconds = (performance.now() - started) / 1000;
           const error = failure === undefined ? undefined : codeOf(failure);
-          const { waitedSeconds } = caller;
-          this.#options.onCall?.({ account, region, service, operation, seconds, waitedSeconds, error });
+          const { waitedSeconds, requests, unanswered } = caller;
+          this.#options.onCall?.({ ...call, seconds, waitedSeconds, error });
+          await end?.({ error, requests, unanswered, answer });
         }
       });
     };
@@ -386,9 +458,18 @@ export class Accounts {
       await rates.take({ ...call, who, isUrgent, seconds });
       const end = await turns.take();
       caller.waitedSeconds += (performance.now() - started) / 1000;
+      caller.unanswered += 1;
+      const answered = (id: string | undefined, error?: string): void => {
+        if (id === undefined) return;
+        caller.unanswered -= 1;
+        caller.requests.push({ id, ...(error !== undefined && { error }) });
+      };
       try {
-        return await next(args);
+        const answer = await next(args);
+        answered(answer.output?.$metadata?.requestId);
+        return answer;
       } catch (error) {
+        answered((error as { $metadata?: { requestId?: string } }).$metadata?.requestId, codeOf(error));
         if (isThrottled(error)) rates.slowDown(call);
         if (!isUrgent && codeOf(error) === 'ETIMEDOUT') this.#away.set(key, performance.now() + AWAY_SECONDS * 1000);
         throw error;
@@ -438,6 +519,10 @@ interface Watchable {
 export const isWrite = (operation: string): boolean => !READS.test(operation);
 const READS = /^(AssumeRole$|BatchCheck|BatchGet|Describe|Filter|Get|Head|List|Lookup|Simulate)/;
 
+/** To append to the customer's copy of the audit log is no entry of it, or there would be no end. */
+const COPIES = ['CreateLogStream', 'PutLogEvents'];
+const isRecorded = (operation: string): boolean => isWrite(operation) && !COPIES.includes(operation);
+
 const operationOf = ({ commandName = '' }: { commandName?: string }): string => commandName.replace(/Command$/, '');
 
 const partitionOf = (arn: string): string => arn.split(':')[1]!;
@@ -480,11 +565,11 @@ function lazy<T extends object>(makers: { [K in keyof T]: () => T[K] }): T {
 }
 
 /** The same clients, with every call made by this caller. */
-function as(caller: Omit<Caller, 'waitedSeconds'>, clients: Account): Account {
+function as(caller: Omit<Caller, 'waitedSeconds' | 'requests' | 'unanswered'>, clients: Account): Account {
   const view = <K extends Exclude<keyof Account, 'id' | 'region'>>(name: K) => {
     const client = clients[name];
     const send = (...call: unknown[]): unknown =>
-      calling.run({ ...caller, waitedSeconds: 0 }, () =>
+      calling.run({ ...caller, waitedSeconds: 0, requests: [], unanswered: 0 }, () =>
         (client.send as (...call: unknown[]) => unknown).apply(client, call),
       );
     return Object.assign(Object.create(client) as Account[K], { send });

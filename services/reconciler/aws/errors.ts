@@ -22,6 +22,9 @@ export class PlaceUnavailable extends Error {
   }
 }
 
+/** Before the call, that it will be made could not be written down: it was not made. */
+export class Unrecorded extends Error {}
+
 /** AWS refused what was asked for itself: asking the same again gives the same answer. */
 const TERMINAL = new Set([
   'ClientException',
@@ -115,6 +118,7 @@ export interface Explained {
 export function explain(error: unknown): Explained {
   if (error instanceof Terminal) return { terminal: true, message: error.message };
   if (error instanceof PlaceUnavailable) return { terminal: false, message: error.message };
+  if (error instanceof Unrecorded) return { terminal: false, message: error.message };
   if (error instanceof RateWait) return { terminal: false, waits: true, message: error.message };
   const text = clean(error instanceof Error ? error.message : String(error));
   const code = codeOf(error);
