@@ -115,7 +115,7 @@ test('stopping its Redis makes the server fail, and the sweep starts it again', 
 
 for (const [title, env] of [
   ['a second revision replaces the first under load without a failed request', {}],
-  // With its imports longer than the failed checks that end a task; within the grace period also on a busy machine.
+  // With its imports longer than the failed checks that end a task, and within the grace period.
   ['so does one whose task takes long to become healthy', { STARTUP_DELAY_SECONDS: '2' }],
 ] as const)
   test(title, async () => {
@@ -131,7 +131,7 @@ for (const [title, env] of [
     );
 
     const revision = await stage.newRevision(api, id, { source_revision_config: { image_uri: image } });
-    await stage.deployed(api, id, revision, 120);
+    await stage.deployed(api, id, revision);
     await eventually(
       'the old tasks have gone',
       async () => {
@@ -212,7 +212,7 @@ test('a secret that the server prints with its last words is in no message, no e
   const canary = `CANARY-${randomBytes(8).toString('hex')}`;
   // Of a wrong length: the server refuses to start, and says with which value.
   const revision = await stage.newRevision(api, id, { secrets: [{ name: 'LANGGRAPH_AES_KEY', value: canary }] });
-  const failed = await stage.ended(api, id, revision, 120);
+  const failed = await stage.ended(api, id, revision);
   assert.equal(failed.status, 'DEPLOY_FAILED');
   assert.match(failed.status_message, /LANGGRAPH_AES_KEY/);
   const timeline = await api.call('GET', `/v2/deployments/${id}/timeline`);

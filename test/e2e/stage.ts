@@ -96,7 +96,7 @@ export async function newRevision(api: ControlPlane, id: string, body: Json): Pr
 }
 
 /** The revision once it has come to an end, whichever. */
-export async function ended(api: ControlPlane, id: string, revisionId: string, seconds = 90): Promise<Json> {
+export async function ended(api: ControlPlane, id: string, revisionId: string, seconds = 180): Promise<Json> {
   try {
     return await scene.ended(api, id, revisionId, { seconds });
   } catch (error) {
@@ -105,7 +105,7 @@ export async function ended(api: ControlPlane, id: string, revisionId: string, s
   }
 }
 
-export async function deployed(api: ControlPlane, id: string, revisionId: string, seconds = 90): Promise<Json> {
+export async function deployed(api: ControlPlane, id: string, revisionId: string, seconds = 180): Promise<Json> {
   const revision = await ended(api, id, revisionId, seconds);
   if (revision.status !== 'DEPLOYED') throw new Error(`${revision.status}: ${revision.status_message}`);
   return revision;
@@ -166,7 +166,7 @@ export async function run(
       const { values } = await json(await rehearsal.fetch(`${url}/threads/${thread.thread_id}/state`, options));
       return values?.log?.length > 0 && values;
     },
-    { seconds: 5, every: 200 },
+    { seconds: 30, every: 200 },
   );
 }
 

@@ -272,6 +272,17 @@ describe('load balancers', { timeout: 120_000 }, () => {
     for (let i = 0; i < 6; i++) assert.equal((await get(one, '/three')).text, 'good');
   });
 
+  test('a health check waits for an answer as long as it was told to, whatever the pace', async () => {
+    const slow = createServer((_request, response) => void setTimeout(() => response.end(), 1000));
+    await new Promise<void>((resolve) => slow.listen(0, '127.0.0.1', resolve));
+    servers.push(slow);
+    const { port } = slow.address() as AddressInfo;
+    const to = await group(one, 'slow', { HealthCheckTimeoutSeconds: 4 });
+    await route(one, '/slow', to);
+    await register(one, to, port);
+    await becomes(one, to, port, 'healthy');
+  });
+
   test('requests go in turn to the healthy, to all when none is healthy, and get 503 where nobody is registered', async () => {
     const [a, b] = [await up(names('a')), await up(names('b'))];
     const to = await group(one, 'turns');

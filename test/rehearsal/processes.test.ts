@@ -1,7 +1,7 @@
 /** No process of the emulated account outlives it, however it ends. */
 import assert from 'node:assert/strict';
-import { spawn, type ChildProcess } from 'node:child_process';
-import { readdirSync, readFileSync } from 'node:fs';
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test, type TestContext } from 'node:test';
 import { RunTaskCommand } from '@aws-sdk/client-ecs';
@@ -57,6 +57,28 @@ describe('processes', { concurrency: 2, timeout: 90_000 }, () => {
     await eventually('its three processes run', () => marked(mark).length === 3);
     return { child, ended, rehearsal };
   }
+
+  const counted = { skip: !existsSync('/proc/self/schedstat') && 'nobody counts here how long threads wait' };
+  test('a limit passes for a process that sleeps, and not for one that waits for a processor', counted, () => {
+    const script = `
+import json, os, sys, time
+from account import processes
+spin = f"import os; os.sched_setaffinity(0, {{{min(os.sched_getaffinity(0))}}})\\nwhile True: pass"
+for n in range(4):
+    processes.start([sys.executable, "-c", spin], {}, "/", f"127.1.0.{n}")
+processes.start(["sleep", "60"], dict(os.environ), "/", "127.1.0.9")
+spans = [processes.Span(address) for address in ("127.1.0.1", "127.1.0.9", "127.1.0.10")]
+time.sleep(2)
+print(json.dumps([[span.exceeds(limit) for limit in (0.05, 1.5, 30)] for span in spans]))
+processes.stop()
+`;
+    const python = join(ROOT, '.cache/python/rehearsal/bin/python');
+    const said = execFileSync(python, ['-c', script], { cwd: join(ROOT, 'services/rehearsal'), encoding: 'utf8' });
+    const [starved, asleep, nobody] = JSON.parse(said) as boolean[][];
+    assert.deepEqual(starved, [true, false, false], 'one of four on a processor has had half a second');
+    assert.deepEqual(asleep, [true, true, false]);
+    assert.deepEqual(nobody, [true, true, false]);
+  });
 
   test('kill -9 of the emulator ends them all', async (t) => {
     const mark = `mark-${process.pid}-nine`;

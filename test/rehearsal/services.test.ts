@@ -1,5 +1,7 @@
 /** The emulated ECS's service scheduler: rollouts, health, replacement, circuit breaker, history of deployments. */
 import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import {
   DeleteServiceCommand,
@@ -327,6 +329,33 @@ describe('services', { concurrency: 3, timeout: 180_000 }, () => {
       ),
     );
     await f.ecs.send(new DeleteServiceCommand({ cluster: CLUSTER, service: 'checked', force: true }));
+  });
+
+  const counted = { skip: !existsSync('/proc/self/schedstat') && 'nobody counts here how long threads wait' };
+  test('a grace period leaves out what a task waits for a processor', counted, async () => {
+    // One of six on a processor, it needs seven seconds for one of work, and has four.
+    const program = `
+import os, time, http.server
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+others = []
+for _ in range(5):
+    others.append(os.fork())
+    while others[-1] == 0: pass
+while time.process_time() < 1.2: pass
+for other in others: os.kill(other, 9)
+class Server(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+http.server.HTTPServer((os.environ["HOST"], 8000), Server).serve_forever()
+`;
+    const python = join(import.meta.dirname, '../../.cache/python/rehearsal/bin/python');
+    const definition = await f.define('starved', {}, { entryPoint: [python, '-c'], command: [program] });
+    const { loadBalancers } = await f.balanced('starved');
+    await f.create('starved', definition, { loadBalancers, healthCheckGracePeriodSeconds: 40 });
+    await f.steady('starved');
+    assert.deepEqual(await f.tasks('starved', 'STOPPED'), []);
+    await f.ecs.send(new DeleteServiceCommand({ cluster: CLUSTER, service: 'starved', force: true }));
   });
 
   test('a task that is killed or stopped is replaced', async () => {

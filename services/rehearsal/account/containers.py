@@ -260,7 +260,7 @@ class Container:
         self.record |= {"lastStatus": "RUNNING", "runtimeId": f"{self.task.id}-{abs(hash(self.name)) % 10**10}"}
         ecs_metadata.set_container_status(self.token, "RUNNING")
         if self.check:
-            self._started = time.monotonic()
+            self._up = processes.Span(self.task.address, time.monotonic)
             self._next_probe()
 
     def stop(self) -> None:
@@ -359,13 +359,13 @@ class Container:
         except OSError:
             return self._probed(False)
         probe = self.probe
-        self.task.after(durations.timer(self.check.get("timeout", 5)), lambda: probe.kill())
+        self.task.after(self.check.get("timeout", 5), lambda: probe.kill())
 
     def _probed(self, passed: bool) -> None:
         self.probe = None
         if self.exited:
             return
-        within_start_period = time.monotonic() - self._started < durations.timer(self.check.get("startPeriod", 0))
+        within_start_period = not self._up.exceeds(durations.timer(self.check.get("startPeriod", 0)))
         if passed:
             self.failures = 0
             self._health("HEALTHY")

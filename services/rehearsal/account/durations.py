@@ -2,8 +2,8 @@
 
 Three kinds of time, because real processes cannot be sped up: `seconds` divides what is AWS's own (a database's
 creation), `timer` divides what the caller configured (a health check's interval), which is measured against processes
-that start as slowly as ever, and `kept` is divided by nothing: how long AWS keeps or promises something (an hour, seven
-days) passes only with the clock, which a test may skip.
+that start as slowly as ever (and more slowly on a busy machine: processes.Span), and `kept` is divided by nothing: how
+long AWS keeps or promises something (an hour, seven days) passes only with the clock, which a test may skip.
 """
 
 import json
@@ -45,8 +45,8 @@ def kept(name: str) -> float:
 
 
 def timer(configured: float) -> float:
-    """A timer the caller configured, in seconds of this run. Never for stopTimeout: a process needs the time it was
-    promised.
+    """A timer the caller configured, in seconds of this run. Never for stopTimeout, nor for a health check's time-out:
+    a process needs the time it was promised.
     """
     return configured / settings.TIMER_PACE
 

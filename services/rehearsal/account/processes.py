@@ -24,7 +24,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from account import control, namespaces
+from account import clock, control, namespaces
 
 MARK = "REHEARSAL_KEEPER"
 LINE_LIMIT = 256 * 1024  # CloudWatch Logs' largest event
@@ -310,6 +310,41 @@ def start(
     _running.add(process)
     _loop.add(process)
     return process
+
+
+class Span:
+    """Time since it was made, as what runs at an address could have used it: less what the thread that waited longest
+    for a processor has waited, by the kernel's own count (/proc/<pid>/task/<tid>/schedstat). Where the kernel does not
+    count, all of it. Limits of real processes are held against this: a busy machine is no fault of theirs.
+    """
+
+    def __init__(self, address: str, now: Callable[[], float] = clock.monotonic):
+        self._address, self._now = address, now
+        self._began, self._lost, self._waits = now(), 0.0, _waits(address)
+
+    def exceeds(self, seconds: float) -> bool:
+        elapsed = self._now() - self._began
+        return elapsed >= seconds and elapsed - self._waited() >= seconds
+
+    def _waited(self) -> float:
+        before, self._waits = self._waits, _waits(self._address)
+        self._lost += max((now - before.get(thread, 0) for thread, now in self._waits.items()), default=0) / 1e9
+        return self._lost
+
+
+def _waits(address: str) -> dict[int, int]:
+    """How many nanoseconds each thread of what runs at the address has waited for a processor so far, by its id."""
+    sessions = {process.pid for process in list(_running) if process.address == address}
+    if not sessions or not os.path.isdir("/proc"):
+        return {}
+    found: dict[int, int] = {}
+    for pid in [int(name) for name in os.listdir("/proc") if name.isdigit()]:
+        with contextlib.suppress(OSError):  # it has ended
+            for thread in os.listdir(f"/proc/{pid}/task") if os.getsid(pid) in sessions else []:
+                counted = _read_of(pid, f"task/{thread}/schedstat").split()
+                if len(counted) > 1:
+                    found[int(thread)] = int(counted[1])
+    return found
 
 
 @contextlib.contextmanager

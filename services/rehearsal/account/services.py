@@ -498,9 +498,7 @@ class Service:
                 continue
             if task.healthy:
                 checked = task.targets or any(c.check and c.essential for c in task.containers)
-                if not checked and clock.monotonic() - task.running_since < max(
-                    PROOF_SECONDS, durations.seconds("ecs.steady")
-                ):
+                if not checked and not task.running_for.exceeds(max(PROOF_SECONDS, durations.seconds("ecs.steady"))):
                     continue  # nothing says that it works but that it still runs
                 if not task.was_healthy:
                     task.was_healthy = True
@@ -510,7 +508,7 @@ class Service:
                     if self.breaker.get("resetOnHealthyTask", True):
                         task.deployment.failed = 0
                 continue
-            if clock.monotonic() - task.running_since < grace:
+            if not task.running_for.exceeds(grace):
                 continue
             if task.record["healthStatus"] == "UNHEALTHY":
                 self.event(f"(task {task.id}) failed container health checks.")

@@ -18,7 +18,7 @@ from ministack.core.arn import parse_arn
 from ministack.core.responses import request_scope
 from ministack.services import alb
 
-from account import clock, durations, namespaces, reachability
+from account import clock, durations, namespaces, processes, reachability
 
 Health = tuple[str, str, str]  # state, reason, description
 
@@ -49,7 +49,6 @@ class Target:
     health: Health = REGISTERING
     in_a_row: int = 0  # successes while not healthy, failures while not unhealthy
     requests: set[Callable[[], None]] = field(default_factory=set)  # in flight: each can be cut
-    drain_until: float = 0
     work: asyncio.Task | None = None
 
     @property
@@ -136,10 +135,9 @@ def deregister(arn: str, ip: str, port: int) -> None:
             return
         record = group(arn)
         target.health = DRAINING
-        target.drain_until = clock.monotonic() + durations.timer(delay(arn) if record else 0)
         if not target.requests:
             return _forget(target)
-        _begin(target, _drain(target))
+        _begin(target, _drain(target, durations.timer(delay(arn) if record else 0)))
 
 
 def delay(arn: str) -> float:
@@ -232,8 +230,9 @@ def _forget(target: Target) -> None:
         _running().call_soon_threadsafe(target.work.cancel)
 
 
-async def _drain(target: Target) -> None:
-    while target.requests and clock.monotonic() < target.drain_until:
+async def _drain(target: Target, seconds: float) -> None:
+    draining_for = processes.Span(_locate(target)[0])
+    while target.requests and not draining_for.exceeds(seconds):
         await asyncio.sleep(DRAIN_LOOK_SECONDS)
     with _lock:
         left = list(target.requests)
@@ -306,14 +305,17 @@ def _whence(target: Target) -> reachability.Interface | None:
         return next((reachability.of_balancer(alb._lbs[arn]) for arn in balancers_of(target.group)), None)
 
 
+def _locate(target: Target) -> tuple[str, reachability.Interface | None]:
+    where, record = parse_arn(target.group), group(target.group)
+    return reachability.locate(where.account_id, where.region, (record or {}).get("VpcId", ""), target.ip)
+
+
 async def reached(source: reachability.Interface | None, target: Target, port: int) -> tuple[str, str]:
     """What the target is and the loopback address that its process listens on, once the rules let the load balancer
     through. Never, if they never do: the caller has a limit.
     """
-    where, record = parse_arn(target.group), group(target.group)
-    vpc = (record or {}).get("VpcId", "")
     for pause in (*reachability.retries(), None):
-        host, interface = reachability.locate(where.account_id, where.region, vpc, target.ip)
+        host, interface = _locate(target)
         if not reachability.may_connect(source, interface, port):
             return (interface.what if interface else ""), host
         if pause is not None:
@@ -325,11 +327,10 @@ async def _probe(target: Target, record: dict) -> Health:
     wanted = record.get("HealthCheckPort") or "traffic-port"
     port = target.port if wanted == "traffic-port" else int(wanted)
 
-    async def get() -> int:
-        return await _get(*await reached(_whence(target), target, port), port, record)
-
+    limit = record["HealthCheckTimeoutSeconds"]
     try:
-        status = await asyncio.wait_for(get(), durations.timer(record["HealthCheckTimeoutSeconds"]))
+        where = await asyncio.wait_for(reached(_whence(target), target, port), durations.timer(limit))
+        status = await asyncio.wait_for(_get(*where, port, record), limit)
     except asyncio.TimeoutError:
         return TIMED_OUT
     except (OSError, ValueError, IndexError):

@@ -26,6 +26,7 @@ from account import (
     durations,
     images,
     namespaces,
+    processes,
     reachability,
     rights,
     scheduler,
@@ -69,7 +70,7 @@ class Task:
         self.platform = "linux/arm64" if architecture == "ARM64" else "linux/amd64"
         self.execution_role = self.overrides.get("executionRoleArn") or definition.get("executionRoleArn") or ""
         self.was_healthy = False
-        self.running_since: float | None = None  # clock.monotonic
+        self.running_for: processes.Span | None = None
         self.targets: list[tuple[str, int]] = []  # (target group ARN, port) it is registered in
         self.instances: list[str] = []  # Cloud Map service ids it is registered in
         self.protected_until: float | None = None
@@ -363,7 +364,7 @@ class Task:
             return
         if self.service:
             self._register()
-        self.running_since = clock.monotonic()
+        self.running_for = processes.Span(self.address)
         self._is("RUNNING", startedAt=clock.now())
 
     def _register(self) -> None:
