@@ -2,6 +2,7 @@
  * IAM as AWS enforces it, asked through the real SDK. Each row says what AWS's service authorization reference says.
  */
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
 import {
   ApplicationAutoScalingClient,
@@ -331,6 +332,96 @@ describe('sts:AssumeRole', () => {
     assert.ok(await list({ Tags: [{ Key: 'deployment', Value: 'd1' }], SourceIdentity: 'ada' }));
     assert.ok(denied(await refusal(list({ Tags: [{ Key: 'deployment', Value: 'd2' }], SourceIdentity: 'ada' }))));
     assert.ok(denied(await refusal(list({ Tags: [{ Key: 'deployment', Value: 'd1' }] }))));
+  });
+});
+
+/** https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html#reference_iam-quotas-entity-length */
+describe('what a session is given', () => {
+  const policyOf = (length: number): string => {
+    const [start, end] = document(allow('ecs:ListClusters', 'arn:aws:ecs:*:*:#')).split('#');
+    return `${start}${'x'.repeat(length - start!.length - end!.length)}${end}`;
+  };
+  const tag = (Value: string, Key = 'freehold:actor') => ({ Tags: [{ Key, Value }] });
+
+  test('a policy of at most 2,048 characters; it takes away, and gives nothing', async () => {
+    assert.ok(await assume({ Policy: policyOf(2048) }));
+    const long = await refusal(assume({ Policy: policyOf(2049) }));
+    assert.equal(long.name, 'ValidationError');
+    assert.match(long.message, /length less than or equal to 2048/);
+    await grant(allow('ecs:ListClusters'));
+    const broad = clients(await assume({ Policy: document(allow('*')) }));
+    assert.ok(await broad.ecs.send(new ListClustersCommand({})));
+    assert.ok(denied(await refusal(broad.ecs.send(new CreateClusterCommand({ clusterName: 'mine' })))));
+  });
+
+  test('policy and tags, packed, have a limit of their own, and the answer says how near it is', async () => {
+    const packed = async (input: Partial<AssumeRoleCommandInput>) => {
+      const given = { RoleArn: ROLE, RoleSessionName: 'pass-1', ExternalId: 'right', ...input };
+      return (await clients(user).sts.send(new AssumeRoleCommand(given))).PackedPolicySize!;
+    };
+    const [none, little, more] = [await packed({}), await packed(tag('ada')), await packed({ Policy: policyOf(2048) })];
+    assert.ok(none === 0 && little > 0 && more > little, `${none} ${little} ${more}`);
+    const Tags = Array.from({ length: 40 }, (_, index) => ({
+      Key: `t${index}`,
+      Value: randomBytes(60).toString('hex'),
+    }));
+    const it = await refusal(assume({ Tags }));
+    assert.equal(it.name, 'PackedPolicyTooLargeException');
+    assert.match(it.message, /consumes \d{3}% of allotted space/);
+  });
+
+  test('tags and source identity within their characters and lengths', async () => {
+    assert.ok(await assume({ ...tag('x'.repeat(256)), SourceIdentity: 'a1b2-c3@d=e,f.g+h_i' }));
+    for (const input of [tag('x'.repeat(257)), tag('x', 'k'.repeat(129)), tag('a|b'), tag('x', 'aws:mine')])
+      assert.equal((await refusal(assume(input))).name, 'ValidationError', JSON.stringify(input));
+    for (const SourceIdentity of ['a', 'a b', 'a:b', 'x'.repeat(65), 'aws:a'])
+      assert.equal((await refusal(assume({ SourceIdentity }))).name, 'ValidationError', SourceIdentity);
+  });
+
+  test('a source identity stays as it is from role to role; tags only where they are transitive', async () => {
+    await iam.send(
+      new CreateRoleCommand({
+        RoleName: 'next',
+        AssumeRolePolicyDocument: document({
+          Effect: 'Allow',
+          Principal: { AWS: ROLE },
+          Action: ['sts:AssumeRole', 'sts:SetSourceIdentity'],
+        }),
+      }),
+    );
+    await grant(allow(['sts:AssumeRole', 'sts:SetSourceIdentity']));
+    const next = { RoleArn: `arn:aws:iam::${CUSTOMER}:role/next`, ExternalId: undefined };
+    const first = await assume({ ...tag('ada'), SourceIdentity: 'ada' });
+    assert.match((await refusal(assume({ ...next, SourceIdentity: 'eve' }, first))).message, /sts:SetSourceIdentity/);
+    const second = await assume(next, first);
+    const condition = (key: string) => ({ StringEquals: { [key]: 'ada' } });
+    const may = async (key: string) => {
+      const PolicyDocument = document(allow('ecs:ListClusters', '*', condition(key)));
+      await iam.send(new PutRolePolicyCommand({ RoleName: 'next', PolicyName: 'p', PolicyDocument }));
+      return (await refusal(clients(second).ecs.send(new ListClustersCommand({})))).name === 'none';
+    };
+    assert.equal(await may('aws:SourceIdentity'), true);
+    assert.equal(await may('aws:PrincipalTag/freehold:actor'), false);
+  });
+
+  test('the caller needs the rights to tag the session and to name who asked, beside the trust', async () => {
+    const AssumeRolePolicyDocument = document({
+      Effect: 'Allow',
+      Principal: { AWS: `arn:aws:iam::${OWN}:root` },
+      Action: ['sts:AssumeRole', 'sts:TagSession', 'sts:SetSourceIdentity'],
+    });
+    await iam.send(new CreateRoleCommand({ RoleName: 'open', AssumeRolePolicyDocument }));
+    const RoleArn = `arn:aws:iam::${CUSTOMER}:role/open`;
+    const rights = { Version: '2012-10-17', Statement: [allow('sts:AssumeRole')] };
+    const plain = await account.createUser(OWN, 'plain', rights);
+    assert.ok(await assume({ RoleArn }, plain));
+    for (const [input, action] of [
+      [tag('ada'), 'sts:TagSession'],
+      [{ SourceIdentity: 'ada' }, 'sts:SetSourceIdentity'],
+    ] as const) {
+      const { message } = await refusal(assume({ RoleArn, ...input }, plain));
+      assert.match(message, new RegExp(`because no identity-based policy allows the ${action} action`));
+    }
   });
 });
 

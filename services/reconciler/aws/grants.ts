@@ -11,6 +11,12 @@ import { injectedGrants } from './injected.ts';
 import { limitGrants } from './limits.ts';
 import { trailGrants } from './trail.ts';
 
+const searching: Grant = {
+  actions: ['tag:GetResources'],
+  resources: ['*'],
+  why: 'finds what a deleted deployment left behind, and whose many things are in one call; AWS has no narrower scope',
+};
+
 const looking = (scope: Scope): Grant[] => [
   {
     actions: ['ec2:DescribeSubnets', 'ec2:DescribeVpcs', 'elasticloadbalancing:DescribeListeners'],
@@ -43,18 +49,17 @@ const looking = (scope: Scope): Grant[] => [
     resources: [arn(scope, 'logs', `log-group:${scope.logGroupRoot}/${ours(scope).slug}`)],
     why: "shows deployments' logs to those who ask for them",
   },
-  {
-    actions: ['tag:GetResources'],
-    resources: ['*'],
-    why: 'finds what a deleted deployment left behind, and whose many things are in one call; AWS has no narrower scope',
-  },
+  searching,
 ];
 
+const ofKinds = (scope: Scope): Grant[] => [...kinds.values()].flatMap((kind) => kind.iam(scope));
+
 /** Each grant once, in a fixed order. */
-export function grants(scope: Scope): Grant[] {
-  const own = [...kinds.values()].flatMap((kind) => kind.iam(scope));
-  return once([...looking(scope), trailGrants, ...limitGrants(scope), ...injectedGrants(scope), ...own]);
-}
+export const grants = (scope: Scope): Grant[] =>
+  once([...looking(scope), trailGrants, ...limitGrants(scope), ...injectedGrants(scope), ...ofKinds(scope)]);
+
+/** Those that a pass over a deployment needs, some of them more than once. */
+export const grantsOfPass = (scope: Scope): Grant[] => [searching, ...ofKinds(scope)];
 
 export const once = (all: readonly Grant[]): Grant[] =>
   all.filter((grant, index) => all.findIndex((other) => isDeepStrictEqual(other, grant)) === index);

@@ -11,6 +11,7 @@ import contextvars
 import json
 import logging
 import re
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -421,6 +422,16 @@ def _with_resource_policy(check: Check, ctx: EvalContext, layers: list[Layer], d
 # ---------------------------------------------------------------- sts:AssumeRole
 
 CHAINED_SECONDS = 3600
+# AWS says that it packs session policies and tags, and how full that is, but neither how nor how much room there is:
+# https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html. Here deflate does it, into one kilobyte.
+PACKED_BYTES = 1024
+
+
+def _packed_percent(given: dict) -> int:
+    tags = authorization.listed_tags(given)
+    arns = authorization.listed(given, "PolicyArns")
+    text = "".join([given.get("Policy", ""), *arns, *tags, *tags.values()])
+    return -(-100 * len(zlib.compress(text.encode(), 9)) // PACKED_BYTES) if text else 0
 
 
 def _assume_role() -> None:
@@ -444,6 +455,10 @@ def _assume_role() -> None:
         parts = role_arn.split(":")
         role = identities.seen("role", parts[4], role_arn.rpartition("/")[2]) if len(parts) == 6 else None
         seconds = int(given.get("DurationSeconds") or 3600)
+        packed = _packed_percent(given)
+        if packed > 100:
+            message = f"Packed policy consumes {packed}% of allotted space, please use smaller policy."
+            return sts._error(400, "PackedPolicyTooLarge", message, ns="sts")
         _, caller, _ = trail.caller(key)
         if role is None or role["Arn"] != role_arn:
             because(f"there is no role {role_arn}")
@@ -485,6 +500,7 @@ def _assume_role() -> None:
         made["SessionTags"] = list((own | passed).values())
         made["TransitiveTagKeys"] = list(passed) + authorization.listed(given, "TransitiveTagKeys")
         text = answer.decode() if isinstance(answer, bytes) else answer
+        text = text.replace("<PackedPolicySize>0<", f"<PackedPolicySize>{packed}<")
         if identity:
             made["SourceIdentity"] = identity
             text = text.replace(
@@ -553,6 +569,8 @@ def _bad_parameters(given: dict, name: str) -> str:
     identity = given.get("SourceIdentity")
     if identity is not None and not re.fullmatch(r"[\w+=,.@-]{2,64}", identity, re.ASCII):
         return _violates("at 'sourceIdentity'", "satisfy regular expression pattern: [\\w+=,.@-]*")
+    if any(name.lower().startswith("aws:") for name in authorization.listed_tags(given)):
+        return _violates("at 'tags'", "not have keys that begin with aws:")
     if len(authorization.listed_tags(given)) > 50:
         return _violates("at 'tags'", "have length less than or equal to 50")
     return ""
