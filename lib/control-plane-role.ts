@@ -2,7 +2,9 @@
 import { Fn, Stack, Token, Validations } from 'aws-cdk-lib';
 import * as iam from 'aws-cdk-lib/aws-iam';
 import { Construct } from 'constructs';
+import { isDeepStrictEqual } from 'node:util';
 import type { Grant, Scope } from '../services/reconciler/aws/grant.ts';
+import { denials, type Denial } from '../services/reconciler/aws/denials.ts';
 import { grants } from '../services/reconciler/aws/grants.ts';
 import type { Balancer } from './balancer.ts';
 import type { Foundation } from './foundation.ts';
@@ -41,7 +43,7 @@ export interface ControlPlaneRoleProps {
   /**
    * `scoped`: each call that the control plane makes, on this place's own names and tags.
    * `managed`: the five broad AWS policies of the product that this one replaces, and the calls that they do not allow.
-   * Either way reading secrets is denied, which those five would allow.
+   * Either way the role has the denials, of much that those five would allow.
    *
    * @default 'scoped'
    */
@@ -112,13 +114,19 @@ export class ControlPlaneRole extends Construct {
     const named = (service: string, resource: string) =>
       `arn:\${AWS::Partition}:${service}:\${AWS::Region}:\${AWS::AccountId}:${resource}`;
     const sub = (value: string) => template(stack.resolve(value));
+    const subnets = props.network.privateSubnetIds;
+    const listed = Token.isUnresolved(subnets);
+    // A parameter that is a list: its items get their `*` when it is deployed.
+    const list = listed ? Fn.split(',', `*${Fn.join(',*', subnets)}`) : [];
+    const written = (statement: Statement) => substituted(statement, list);
     const names = sub(prefix);
-    const granted = grants({
+    const place: Scope = {
       partition: '${AWS::Partition}',
       region: '${AWS::Region}',
       account: '${AWS::AccountId}',
       prefix: names,
       vpcId: sub(props.network.vpcId),
+      privateSubnetIds: listed ? [SUBNETS] : subnets.map(sub),
       clusterArn: named('ecs', `cluster/${names}`),
       executionRoleArn: `arn:\${AWS::Partition}:iam::\${AWS::AccountId}:role/${names}-execution`,
       taskRoleArn: `arn:\${AWS::Partition}:iam::\${AWS::AccountId}:role/${names}-task`,
@@ -129,12 +137,18 @@ export class ControlPlaneRole extends Construct {
       databaseSubnetGroup: names,
       logGroupRoot: `/aws/ecs/${names}`,
       uploadBucket: `${names}-uploads-\${AWS::AccountId}-\${AWS::Region}`,
-    } satisfies Scope);
+    };
+    const granted = grants(place);
     const documents = pack(
       policies === 'managed' ? granted.map(lacking).filter((grant) => grant !== undefined) : granted,
-      [NEVER_READ_SECRETS],
     );
-    const attached = documents.length + (role.managedPolicyArns?.length ?? 0);
+    new iam.CfnManagedPolicy(this, 'Denials', {
+      managedPolicyName: `${prefix}-control-plane-denials`,
+      description: 'What the Freehold control plane may never do, whatever else is attached to its role',
+      policyDocument: { Version: '2012-10-17', Statement: forbidden(denials(place, granted)).map(written) },
+      roles: [role.ref],
+    });
+    const attached = documents.length + 1 + (role.managedPolicyArns?.length ?? 0);
     if (attached > POLICIES_PER_ROLE)
       throw new Error(`the role would have ${attached} policies, and AWS attaches at most ${POLICIES_PER_ROLE}`);
     documents.forEach(({ statements, from }, index) => {
@@ -142,7 +156,7 @@ export class ControlPlaneRole extends Construct {
         managedPolicyName: `${prefix}-control-plane-${index + 1}`,
         // Never change it: a new description means a new policy, and the name is taken by the old one.
         description: 'What the Freehold control plane may call, generated from what it says it calls',
-        policyDocument: { Version: '2012-10-17', Statement: statements.map(substituted) },
+        policyDocument: { Version: '2012-10-17', Statement: statements.map(written) },
         roles: [role.ref],
       });
       const reasons = new Map<string, string[]>();
@@ -162,46 +176,108 @@ export class ControlPlaneRole extends Construct {
 
 interface Statement {
   readonly Effect: 'Allow' | 'Deny';
-  readonly Action: string | readonly string[];
-  readonly Resource: string | readonly string[];
+  readonly Action?: string | readonly string[];
+  readonly NotAction?: string | readonly string[];
+  readonly Resource?: string | readonly string[];
+  readonly NotResource?: string | readonly string[];
   readonly Condition?: Grant['conditions'];
 }
 
-/** So that anyone can see it in the policy: the control plane writes secrets and cannot read one. */
-const NEVER_READ_SECRETS: Statement = {
-  Effect: 'Deny',
-  Action: ['secretsmanager:GetSecretValue', 'secretsmanager:BatchGetSecretValue'],
-  Resource: '*',
-};
-
 const one = <T>(list: readonly T[]): T | readonly T[] => (list.length === 1 ? list[0]! : list);
 
-/** Fills documents in order, each below AWS's limit however long the names turn out to be. */
-export function pack(
-  granted: readonly Grant[],
-  first: readonly Statement[] = [],
-): { statements: Statement[]; from: Grant[] }[] {
-  const empty = () => ({ statements: [] as Statement[], from: [] as Grant[] });
-  const documents = [{ ...empty(), statements: [...first] }];
+/** Denials as statements: those on the same things as one. */
+export function forbidden(all: readonly Denial[]): Statement[] {
+  const bundles: { denial: Denial; actions: string[] }[] = [];
+  for (const denial of all) {
+    const { actions, resources, notResources, conditions } = denial;
+    const same = ({ denial: other }: { denial: Denial }): boolean =>
+      isDeepStrictEqual(
+        [other.actions !== undefined, other.resources, other.notResources, other.conditions],
+        [true, resources, notResources, conditions],
+      );
+    const there = actions && bundles.find(same);
+    if (there) there.actions.push(...actions);
+    else bundles.push({ denial, actions: [...(actions ?? [])] });
+  }
+  return bundles.map(({ denial: { notActions, resources, notResources, conditions }, actions }) => ({
+    Effect: 'Deny',
+    ...(notActions ? { NotAction: one(notActions) } : { Action: one(actions) }),
+    ...(notResources ? { NotResource: one(notResources) } : { Resource: one(resources ?? []) }),
+    ...(conditions && { Condition: conditions }),
+  }));
+}
+
+const serviceOf = (action: string): string => action.split(':')[0]!;
+
+/** Grants that are one statement. */
+interface Bundle {
+  actions: string[];
+  resources: string[];
+  readonly conditions: Grant['conditions'];
+  readonly from: Grant[];
+}
+
+/**
+ * Room is short in policies and templates, so grants under the same conditions become one statement: on the same
+ * things, or of other services, whose actions know nothing of each other's ARNs. Neither allows anything more.
+ */
+function bundled(granted: readonly Grant[]): Bundle[] {
+  const bundles: Bundle[] = [];
   for (const grant of granted) {
-    const statement: Statement = {
-      Effect: 'Allow',
-      Action: one(grant.actions),
-      Resource: one(grant.resources),
-      ...(grant.conditions && { Condition: grant.conditions }),
+    const services = new Set(grant.actions.map(serviceOf));
+    const fits = (bundle: Bundle): boolean => {
+      if (!isDeepStrictEqual(bundle.conditions, grant.conditions)) return false;
+      if (isDeepStrictEqual(bundle.resources, grant.resources)) return true;
+      const everywhere = bundle.resources.includes('*') || grant.resources.includes('*');
+      return !everywhere && !bundle.actions.some((action) => services.has(serviceOf(action)));
     };
+    const there = bundles.find((bundle) => fits(bundle) && renderedSize([allowed(bundle)]) < POLICY_LIMIT / 2);
+    if (there) {
+      there.actions = [...new Set([...there.actions, ...grant.actions])];
+      there.resources = [...new Set([...there.resources, ...grant.resources])];
+      there.from.push(grant);
+    } else {
+      const { actions, resources, conditions } = grant;
+      bundles.push({ actions: [...actions], resources: [...resources], conditions, from: [grant] });
+    }
+  }
+  return bundles;
+}
+
+const allowed = ({ actions, resources, conditions }: Omit<Bundle, 'from'>): Statement => ({
+  Effect: 'Allow',
+  Action: one(actions),
+  Resource: one(resources),
+  ...(conditions && { Condition: conditions }),
+});
+
+/** Fills documents in order, each below AWS's limit however long the names turn out to be. */
+export function pack(granted: readonly Grant[]): { statements: Statement[]; from: Grant[] }[] {
+  const empty = () => ({ statements: [] as Statement[], from: [] as Grant[] });
+  const documents = [empty()];
+  for (const bundle of bundled(granted)) {
+    const statement = allowed(bundle);
     let last = documents.at(-1)!;
     if (renderedSize([...last.statements, statement]) > POLICY_LIMIT) documents.push((last = empty()));
     last.statements.push(statement);
-    last.from.push(grant);
+    last.from.push(...bundle.from);
     if (renderedSize(last.statements) > POLICY_LIMIT)
-      throw new Error(`the permission "${grant.why}" alone is longer than a policy may be`);
+      throw new Error(`the permission "${bundle.from[0]!.why}" alone is longer than a policy may be`);
   }
   return documents.filter((document) => document.statements.length > 0);
 }
 
+/** Stands for a list of subnets that is known when the stack is deployed. */
+const SUBNETS = '${PrivateSubnets}';
+
 /** The longest that each name can become; anything else is an id or ARN that AWS makes. */
-const LONGEST: Record<string, number> = { 'AWS::Partition': 10, 'AWS::Region': 14, 'AWS::AccountId': 12, Prefix: 12 };
+const LONGEST: Record<string, number> = {
+  'AWS::Partition': 10,
+  'AWS::Region': 14,
+  'AWS::AccountId': 12,
+  Prefix: 12,
+  PrivateSubnets: 6 * '*subnet-0123456789abcdef0,""'.length,
+};
 const LONGEST_ARN = 140;
 
 /** Characters of the policy as IAM counts them, each `${name}` at its longest. */
@@ -222,14 +298,15 @@ function template(resolved: unknown): string {
 }
 
 /** The same statement, with `Fn::Sub` around every text that names something: short, and readable in the template. */
-function substituted<T>(value: T): T {
+function substituted<T>(value: T, subnets: readonly string[]): T {
+  if (Array.isArray(value) && value[0] === `*${SUBNETS}`) return subnets as T;
   if (typeof value === 'string') return (value.includes('${') ? Fn.sub(value) : value) as T;
-  if (Array.isArray(value)) return value.map(substituted) as T;
+  if (Array.isArray(value)) return value.map((each: unknown) => substituted(each, subnets)) as T;
   if (typeof value !== 'object' || value === null || Token.isUnresolved(value)) return value;
   return Object.fromEntries(
     Object.entries(value).map(([key, each]) => {
       if (key.includes('${')) throw new Error(`CloudFormation substitutes no names in keys: "${key}"`);
-      return [key, substituted(each)];
+      return [key, substituted(each, subnets)];
     }),
   ) as T;
 }

@@ -1,5 +1,6 @@
 /** docs/iam.md: all that the role may call, from the same list as its policies. */
 import type { Grant, Scope } from '../services/reconciler/aws/grant.ts';
+import { denials, type Denial } from '../services/reconciler/aws/denials.ts';
 import { grants } from '../services/reconciler/aws/grants.ts';
 import { deployer, type DeployerStatement } from './deployer.ts';
 
@@ -10,6 +11,7 @@ const NAMES: Scope = {
   account: '<account>',
   prefix: '<prefix>',
   vpcId: '<vpc>',
+  privateSubnetIds: ['<private subnet>'],
   clusterArn: 'arn:aws:ecs:<region>:<account>:cluster/<prefix>',
   executionRoleArn: 'arn:aws:iam::<account>:role/<prefix>-execution',
   taskRoleArn: 'arn:aws:iam::<account>:role/<prefix>-task',
@@ -26,13 +28,17 @@ const INTRODUCTION = `# What the role of the control plane may do
 
 \`npm run template\` writes this page, from the list of which the policies of \`<prefix>-control-plane\` are made; a test
 compares the two. With \`policies=managed\` the role has five broad AWS policies instead, and of this list only what
-those lack. Either way \`secretsmanager:GetSecretValue\` and \`secretsmanager:BatchGetSecretValue\` are denied on
-everything: the control plane writes secrets and reads none. What all this amounts to in wrong hands:
-[customer-account.md](customer-account.md#what-these-rights-amount-to).
+those lack. Either way it has the denials, in \`<prefix>-control-plane-denials\`. What all this amounts to in wrong
+hands: [customer-account.md](customer-account.md#what-these-rights-amount-to).
 
 Each right says what for; then on what, and under which condition. Where it is on \`*\` without a condition, the reason
 says that AWS offers nothing narrower. An ARN ends in \`*\` where AWS makes the rest of it, or where there is one for each
 deployment.
+`;
+
+const DENIED = `## Never
+
+Denied explicitly, with either \`policies\`: whatever else is attached to the role, this stays so.
 `;
 
 const code = (text: string) => `\`${text}\``;
@@ -68,6 +74,17 @@ function deployerRights(network: 'new' | 'existing'): string {
   return `## With ${network === 'new' ? 'a new' : 'an existing'} VPC\n\n${rights.join('\n')}\n`;
 }
 
+const denied = (denial: Denial): string =>
+  [
+    `- ${sentence(denial.why)}`,
+    denial.actions
+      ? `  - may not call ${denial.actions.map(code).join(', ')}`
+      : `  - may call nothing but ${denial.notActions?.map(code).join(', ')}`,
+    ...(denial.resources ?? []).map((resource) => `  - on ${code(resource)}`),
+    ...(denial.notResources ? [`  - on anything but ${denial.notResources.map(code).join(', ')}`] : []),
+    ...conditions(denial.conditions),
+  ].join('\n');
+
 const sentence = (why: string) => `${why[0]!.toUpperCase()}${why.slice(1)}`;
 
 /** The page as Markdown. */
@@ -92,6 +109,7 @@ export function rights(): string {
   return [
     INTRODUCTION,
     ...services.map((service) => `## ${service}\n\n${section(service)}\n`),
+    `${DENIED}\n${denials(NAMES, granted).map(denied).join('\n')}\n`,
     DEPLOYER,
     deployerRights('new'),
     deployerRights('existing'),

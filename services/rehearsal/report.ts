@@ -103,8 +103,10 @@ export const isRead = (call: Call): boolean => READS.test(call.action);
 
 interface Statement {
   readonly Effect: 'Allow' | 'Deny';
-  readonly Action: string | readonly string[];
-  readonly Resource: string | readonly string[];
+  readonly Action?: string | readonly string[];
+  readonly NotAction?: string | readonly string[];
+  readonly Resource?: string | readonly string[];
+  readonly NotResource?: string | readonly string[];
   readonly Condition?: unknown;
 }
 
@@ -124,19 +126,25 @@ export function permissions(
     .toSorted()
     .flatMap(([arn, document]) =>
       (document.Statement as Statement[]).map((statement, at): Permission => {
-        const [actions, resources] = [[statement.Action].flat(), [statement.Resource].flat()];
-        const same = (grant: Granted): boolean =>
-          isDeepStrictEqual(
-            [grant.actions, grant.resources, grant.conditions],
-            [actions, resources, statement.Condition],
-          );
+        const but = (list: string | readonly string[] = []) => [list].flat().map((each) => `all but ${each}`);
+        const actions = [statement.Action ?? but(statement.NotAction)].flat();
+        const resources = [statement.Resource ?? but(statement.NotResource)].flat();
+        // Grants under the same conditions may share a statement.
+        const whys = granted
+          .filter(
+            (grant) =>
+              isDeepStrictEqual(grant.conditions, statement.Condition) &&
+              grant.actions.every((action) => actions.includes(action)) &&
+              grant.resources.every((resource) => resources.includes(resource)),
+          )
+          .map(({ why }) => why);
         return {
           id: `${arn} / statement ${at + 1}`,
           effect: statement.Effect,
           actions,
           resources,
           conditions: statement.Condition ?? null,
-          why: granted.find(same)?.why ?? (statement.Effect === 'Deny' ? 'whatever else is allowed, never' : ''),
+          why: statement.Effect === 'Deny' ? 'whatever else is allowed, never' : [...new Set(whys)].join('; '),
           used: 0,
           unused: actions,
         };
@@ -162,7 +170,7 @@ export function count(all: readonly Permission[], calls: readonly Told[]): void 
 export const numbered = (id: string): string =>
   short(id)
     .replace(/^policy\//, '')
-    .replace(/^.*-control-plane-(\d+) \/ statement (\d+)$/, '$1/$2')
+    .replace(/^.*-control-plane-(\d+|denials) \/ statement (\d+)$/, '$1/$2')
     .replace(' / statement ', ' #');
 
 /** `policy / statement` as a person would say it: its short name, and what it is for. */

@@ -3,6 +3,7 @@ import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { Scope } from '../../services/reconciler/aws/grant.ts';
+import { denials } from '../../services/reconciler/aws/denials.ts';
 import { grants } from '../../services/reconciler/aws/grants.ts';
 
 const SOURCES = join(import.meta.dirname, '..', '..', 'services', 'reconciler');
@@ -13,6 +14,7 @@ const scope: Scope = {
   account: '222222222222',
   prefix: 'freehold',
   vpcId: 'vpc-1',
+  privateSubnetIds: ['subnet-1', 'subnet-2'],
   clusterArn: 'arn:aws:ecs:eu-central-1:222222222222:cluster/freehold',
   executionRoleArn: 'arn:aws:iam::222222222222:role/freehold-execution',
   taskRoleArn: 'arn:aws:iam::222222222222:role/freehold-task',
@@ -130,4 +132,59 @@ test('every grant says why, and one without a scope says why it has none', () =>
       assert.ok(/no narrower scope/.test(grant.why) || grant.conditions !== undefined, grant.actions.join());
     }
   }
+});
+
+const matches = (pattern: string, text: string): boolean =>
+  new RegExp(
+    `^${pattern
+      .replaceAll(/[.+^${}()|[\]\\]/g, '\\$&')
+      .replaceAll('*', '.*')
+      .replaceAll('?', '.')}$`,
+  ).test(text);
+
+const never = denials(scope, grants(scope));
+
+/** Whether a denial without a condition forbids it. */
+function isDenied(action: string, resource: string): boolean {
+  const any = (patterns: readonly string[], text: string) => patterns.some((pattern) => matches(pattern, text));
+  return never.some(
+    ({ actions, notActions = [], resources, notResources = [], conditions }) =>
+      conditions === undefined &&
+      (actions ? any(actions, action) : !any(notActions, action)) &&
+      (resources ? any(resources, resource) : !any(notResources, resource)),
+  );
+}
+
+test('nothing that is granted is denied', () => {
+  for (const { actions, resources } of grants(scope))
+    for (const action of actions)
+      for (const resource of resources) assert.ok(!isDenied(action, resource), `${action} on ${resource}`);
+});
+
+test('of IAM, S3 and Systems Manager everything is denied but what is granted, and all that reads data', () => {
+  const reference = JSON.parse(
+    readFileSync(join(SOURCES, '..', 'rehearsal', 'account', 'authorization.json'), 'utf8'),
+  ) as { services: Record<string, { actions: Record<string, unknown> }> };
+  const bucket = 'arn:aws:s3:::freehold-uploads-222222222222-eu-central-1';
+  const about: Record<string, string[]> = {
+    iam: ['*', scope.executionRoleArn, scope.taskRoleArn, scope.controlRoleArn, 'arn:aws:iam::222222222222:role/admin'],
+    s3: ['*', bucket, `${bucket}/uploads/a`, `${bucket}/b`, 'arn:aws:s3:::other', 'arn:aws:s3:::other/a'],
+    ssm: ['*', 'arn:aws:ssm:eu-central-1:222222222222:parameter/a'],
+  };
+  const left = Object.entries(about).flatMap(([service, resources]) => {
+    const names = [...Object.keys(reference.services[service]!.actions), 'GetObject', 'PutObject', 'DeleteObject'];
+    return names.flatMap((name) => {
+      const action = `${service}:${name}`;
+      return resources.filter((each) => !isDenied(action, each)).map((each) => `${action} ${each}`);
+    });
+  });
+  assert.deepEqual(left.sort(), [
+    `iam:PassRole ${scope.executionRoleArn}`,
+    `iam:PassRole ${scope.taskRoleArn}`,
+    `iam:SimulatePrincipalPolicy ${scope.controlRoleArn}`,
+    `s3:DeleteObject ${bucket}/uploads/a`,
+    `s3:ListBucket ${bucket}`,
+    `s3:PutObject ${bucket}/uploads/a`,
+  ]);
+  assert.ok(['Create', 'Put', 'Attach', 'Get', 'List'].every((verb) => isDenied(`iam:${verb}Anything`, '*')));
 });

@@ -25,6 +25,7 @@ function scope(partition: string, region: string): Scope {
     account: '222222222222',
     prefix,
     vpcId: 'vpc-0123456789abcdef0',
+    privateSubnetIds: ['subnet-0123456789abcdef0', 'subnet-1123456789abcdef0', 'subnet-2123456789abcdef0'],
     clusterArn: arn('ecs', `cluster/${prefix}`),
     executionRoleArn: role('execution'),
     taskRoleArn: role('task'),

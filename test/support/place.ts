@@ -42,6 +42,7 @@ import {
 import { randomUUID } from 'node:crypto';
 import { Accounts, type Call, type Credentials } from '../../services/reconciler/aws/account.ts';
 import type { Grant } from '../../services/reconciler/aws/grant.ts';
+import { denials } from '../../services/reconciler/aws/denials.ts';
 import { grants, scopeOf } from '../../services/reconciler/aws/grants.ts';
 import { TAG } from '../../services/reconciler/aws/tags.ts';
 import type { Place } from '../../services/reconciler/place.ts';
@@ -222,14 +223,19 @@ export async function makePlace(rehearsal: Rehearsal, account: string, prefix = 
   // All inline policies of a role together may have 10,240 characters: too few. As the stack does it: managed ones.
   const attached: { arn: string; version: string }[] = [];
   const allow = async (granted: readonly Grant[]): Promise<void> => {
-    const documents = packed(
-      granted.map(({ actions, resources, conditions }) => ({
-        Effect: 'Allow',
-        Action: actions,
-        Resource: resources,
-        Condition: conditions,
-      })),
-    );
+    const allowed = granted.map(({ actions, resources, conditions }) => ({
+      Effect: 'Allow',
+      Action: actions,
+      Resource: resources,
+      Condition: conditions,
+    }));
+    const denied = denials(scopeOf(place), grants(scopeOf(place))).map((denial) => ({
+      Effect: 'Deny',
+      ...(denial.notActions ? { NotAction: denial.notActions } : { Action: denial.actions }),
+      ...(denial.notResources ? { NotResource: denial.notResources } : { Resource: denial.resources }),
+      Condition: denial.conditions,
+    }));
+    const documents = packed([...denied, ...allowed]);
     for (const [index, PolicyDocument] of documents.entries()) {
       const there = attached[index];
       if (there) {

@@ -35,3 +35,11 @@ export const createsOurs = (scope: Scope) => tagged('RequestTag', scope);
 
 /** Only what carries this place's tag, and the deployment's, is read in detail, changed or removed. */
 export const changesOurs = (scope: Scope) => tagged('ResourceTag', scope);
+
+/**
+ * Whatever names subnets in its request names these alone. AWS's reference does not say whether the key holds ids or
+ * ARNs: an ARN ends in the id.
+ */
+export const inPrivateSubnets = (scope: Scope) => ({
+  'ForAllValues:StringLike': { 'ecs:subnet': scope.privateSubnetIds.map((id) => `*${id}`) },
+});

@@ -7,6 +7,7 @@ export interface Scope {
   readonly account: string;
   readonly prefix: string;
   readonly vpcId: string;
+  readonly privateSubnetIds: readonly string[];
   readonly clusterArn: string;
   readonly executionRoleArn: string;
   readonly taskRoleArn: string;
@@ -20,6 +21,8 @@ export interface Scope {
   readonly uploadBucket: string | undefined;
   /** Given, all that AWS can tell apart is cut to this one's. @default every deployment of the place */
   readonly deployment?: { readonly id: string };
+  /** The parameter with which the customer stops us. None in a place whose stack was deployed before there was one. */
+  readonly brakeParameterArn?: string;
 }
 
 /** One permission, as an IAM policy statement that allows it, with its reason. */

@@ -70,6 +70,7 @@ export const scopeOf = (place: PlaceOutputs): Scope => ({
   account: place.accountId,
   prefix: place.prefix,
   vpcId: place.vpcId,
+  privateSubnetIds: place.privateSubnetIds,
   clusterArn: place.clusterArn,
   executionRoleArn: place.executionRoleArn,
   taskRoleArn: place.taskRoleArn,

@@ -219,13 +219,21 @@ function missingPermission(result: EvaluationResult, grant: Grant): string {
   return `missing permission: "${result.EvalActionName}" on "${grant.resources.join('", "')}": ${remedy} (${grant.why})`;
 }
 
-/** The values that the grant's own conditions ask for. */
+/** The values that the grant's own conditions ask for; a pattern stands for what is like it. */
 function contextOf(grant: Grant): ContextEntry[] {
   return Object.entries(grant.conditions ?? {}).flatMap(([operator, keys]) =>
-    Object.entries(keys).map(([ContextKeyName, value]) => ({
-      ContextKeyName,
-      ContextKeyValues: [value].flat(),
-      ContextKeyType: operator.startsWith('Numeric') ? 'numeric' : operator === 'Bool' ? 'boolean' : 'string',
-    })),
+    operator === 'Null'
+      ? []
+      : Object.entries(keys).map(([ContextKeyName, value]) => ({
+          ContextKeyName,
+          ContextKeyValues: [value].flat().map((each) => (/Like/.test(operator) ? each.replaceAll('*', 'x') : each)),
+          ContextKeyType: operator.startsWith('ForAllValues')
+            ? 'stringList'
+            : operator.startsWith('Numeric')
+              ? 'numeric'
+              : operator.startsWith('Bool')
+                ? 'boolean'
+                : 'string',
+        })),
   );
 }

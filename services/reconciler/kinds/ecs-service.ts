@@ -11,7 +11,7 @@ import {
   type ServiceDeploymentBrief,
 } from '@aws-sdk/client-ecs';
 import type { Account } from '../aws/account.ts';
-import { arn, changesOurs, createsOurs, ours } from '../aws/arn.ts';
+import { arn, changesOurs, createsOurs, inPrivateSubnets, ours } from '../aws/arn.ts';
 import { hasCode, isDenied } from '../aws/errors.ts';
 import { ecsTagList, requireOurs, tagRecord } from '../aws/tags.ts';
 import type { Change, Kind, Observed } from '../resource.ts';
@@ -100,6 +100,7 @@ export const ecsService: Kind<EcsServiceInputs, Live, Out> = {
   iam: (scope) => {
     const { named, slug } = ours(scope);
     const services = [arn(scope, 'ecs', `service/${scope.prefix}/${named}`)];
+    const ourDefinitions = arn(scope, 'ecs', `task-definition/${named}`);
     const inCluster = { ArnEquals: { 'ecs:cluster': scope.clusterArn } };
     return [
       {
@@ -115,8 +116,17 @@ export const ecsService: Kind<EcsServiceInputs, Live, Out> = {
       {
         actions: ['ecs:CreateService'],
         resources: services,
-        conditions: { ...createsOurs(scope), ...inCluster, Bool: { 'ecs:enable-execute-command': 'false' } },
-        why: "makes a deployment's services, tagged from the start",
+        conditions: {
+          ...createsOurs(scope),
+          ...inCluster,
+          ArnLike: { 'ecs:task-definition': ourDefinitions },
+          Bool: { 'ecs:enable-execute-command': 'false', 'ecs:auto-assign-public-ip': 'false' },
+          ...inPrivateSubnets(scope),
+          Null: { 'ecs:subnet': 'false' }, // without it, a request that names none would pass
+        },
+        why:
+          "makes a deployment's services, tagged from the start: of our task definitions, in the private subnets, with " +
+          'no public address and no way to open a shell in a task',
       },
       {
         actions: ['ecs:TagResource'],
@@ -125,10 +135,22 @@ export const ecsService: Kind<EcsServiceInputs, Live, Out> = {
         why: 'needed to make a service with its tags',
       },
       {
-        actions: ['ecs:UpdateService', 'ecs:StopServiceDeployment', 'ecs:DeleteService'],
+        actions: ['ecs:UpdateService'],
+        resources: services,
+        conditions: {
+          ...changesOurs(scope),
+          // What an update does not name stays as it was made.
+          ArnLikeIfExists: { 'ecs:task-definition': ourDefinitions },
+          BoolIfExists: { 'ecs:enable-execute-command': 'false', 'ecs:auto-assign-public-ip': 'false' },
+          ...inPrivateSubnets(scope),
+        },
+        why: "rolls out a deployment's revisions, within the same bounds",
+      },
+      {
+        actions: ['ecs:StopServiceDeployment', 'ecs:DeleteService'],
         resources: services,
         conditions: changesOurs(scope),
-        why: "rolls out a deployment's revisions, goes back from one that has failed, and removes its services",
+        why: 'goes back from a revision that has failed, and removes the services of a deleted deployment',
       },
       {
         actions: ['ecs:StopServiceDeployment'],

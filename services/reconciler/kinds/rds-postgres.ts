@@ -134,14 +134,23 @@ export const rdsPostgres: Kind<RdsPostgresInputs, Live, Made> = {
     ...databaseGrants(scope),
     {
       actions: ['rds:CreateDBInstance'],
+      resources: [arn(scope, 'rds', `db:${ours(scope).named}`)],
+      conditions: {
+        StringEquals: { ...createsOurs(scope).StringEquals, 'rds:DatabaseEngine': 'postgres' },
+        Bool: { 'rds:StorageEncrypted': 'true', 'rds:PubliclyAccessible': 'false' },
+      },
+      why: "makes a deployment's database, tagged from the start: PostgreSQL, encrypted, without a public address",
+    },
+    {
+      // The keys of the database's own type are not there when AWS asks about these.
+      actions: ['rds:CreateDBInstance'],
       resources: [
-        arn(scope, 'rds', `db:${ours(scope).named}`),
         arn(scope, 'rds', `subgrp:${scope.databaseSubnetGroup}`),
         arn(scope, 'rds', 'pg:default.postgres*'),
         arn(scope, 'rds', 'og:default:postgres-*'),
       ],
       conditions: createsOurs(scope),
-      why: "makes a deployment's database, tagged from the start",
+      why: "puts it into the stack's subnets, which are private, with AWS's own settings",
     },
     {
       actions: ['rds:AddTagsToResource'],

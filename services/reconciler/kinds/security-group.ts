@@ -60,8 +60,8 @@ export const securityGroup: Kind<SecurityGroupInputs, Live, { id: string; arn: s
     {
       actions: ['ec2:AuthorizeSecurityGroupIngress', 'ec2:RevokeSecurityGroupIngress', 'ec2:DeleteSecurityGroup'],
       resources: [arn(scope, 'ec2', 'security-group/*')],
-      conditions: changesOurs(scope),
-      why: "opens single ports of a deployment's security groups, and removes the groups",
+      conditions: { ...changesOurs(scope), ArnEquals: { 'ec2:Vpc': arn(scope, 'ec2', `vpc/${scope.vpcId}`) } },
+      why: "opens single ports of a deployment's security groups in this network, and removes the groups",
     },
   ],
   pollSeconds: 2,

@@ -6,6 +6,7 @@ import {
 } from '@aws-sdk/client-ecs';
 import { arn, createsOurs, ours } from '../aws/arn.ts';
 import { codeOf, hasCode } from '../aws/errors.ts';
+import type { Grant } from '../aws/grant.ts';
 import { ecsTagList, requireOurs, tagRecord } from '../aws/tags.ts';
 import type { Kind } from '../resource.ts';
 import { compare } from './compare.ts';
@@ -55,12 +56,13 @@ interface Live {
  */
 export const taskDefinition: Kind<TaskDefinitionInputs, Live, { arn: string; family: string }> = {
   kind: 'task-definition',
-  iam: (scope) => [
+  iam: (scope): Grant[] => [
     {
       actions: ['ecs:RegisterTaskDefinition'],
       resources: [arn(scope, 'ecs', `task-definition/${ours(scope).named}:*`)],
-      conditions: createsOurs(scope),
-      why: "registers a revision's task definition, tagged from the start",
+      // A definition that says nothing of it is not privileged.
+      conditions: { ...createsOurs(scope), BoolIfExists: { 'ecs:privileged': 'false' } },
+      why: "registers a revision's task definition, tagged from the start and not privileged",
     },
     {
       actions: ['ecs:TagResource'],
