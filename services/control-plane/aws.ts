@@ -6,6 +6,7 @@ import { allServerLogs, names, serverLogs, shortId, url } from '../reconciler/aw
 import { obstaclesOf } from '../reconciler/aws/obstacles.ts';
 import { ownerTags } from '../reconciler/aws/tags.ts';
 import { resolveImage } from '../reconciler/aws/image.ts';
+import { readableTags, recognise, withdraw } from '../reconciler/aws/original.ts';
 import { findInjectable } from '../reconciler/aws/injected.ts';
 import {
   ENVIRONMENT,
@@ -30,15 +31,19 @@ import type { Cloud, Owner } from './cloud.ts';
 
 const DAY_MS = 86_400_000;
 
+/** As the kinds read it. */
+const seen = (place: Place, aws: Account): Account => (place.original ? readableTags(aws) : aws);
+
 export function awsCloud(accounts: Accounts): Cloud {
   const memory = new BatchMemory();
   // The session's name is what the customer's CloudTrail shows.
   const session = (who: string) => ({ name: `freehold-${who}` });
   /** For a request, whose sender waits. */
-  const enter = (place: Place, who: string): Promise<Account> =>
-    accounts.enter(place, session(who), { isUrgent: true });
+  const enter = async (place: Place, who: string): Promise<Account> =>
+    seen(place, await accounts.enter(place, session(who), { isUrgent: true }));
   /** For what nobody waits for: looks and requests do not wait for it either. */
-  const enterBehind = (place: Place, who: string): Promise<Account> => accounts.enter(place, session(who));
+  const enterBehind = async (place: Place, who: string): Promise<Account> =>
+    seen(place, await accounts.enter(place, session(who)));
   return {
     kinds,
     graph: ecs,
@@ -55,7 +60,11 @@ export function awsCloud(accounts: Accounts): Cloud {
         remaining: (had) => remaining(aws, place, deployment.id, had),
       };
     },
-    remainingIn: async (place, had) => remaining(await enterBehind(place, 'offboarding'), place, null, had),
+    async remainingIn(place, had) {
+      const aws = await enterBehind(place, 'offboarding');
+      if (place.original) await withdraw(aws, place.id);
+      return remaining(aws, place, null, had);
+    },
     async survey(place) {
       const aws = await enterBehind(place, 'sweep');
       return {
@@ -67,6 +76,8 @@ export function awsCloud(accounts: Accounts): Cloud {
     },
     whoChanged: async (place, resource, time) =>
       whoChanged(await enterBehind(place, 'sweep'), place.roleArn, namesOf(resource), time),
+    recognise: (asked, listener) => recognise(accounts, asked, listener),
+    withdraw: async (place) => withdraw(await enter(place, 'offboarding'), place.id),
     async verify(place) {
       const { checks } = await verifyPlace(accounts, place);
       return checks.map((check) => ({ ...check, message: check.message === '' ? null : check.message }));
@@ -96,8 +107,9 @@ export function awsCloud(accounts: Accounts): Cloud {
     secretReference: async (place, name, key) => findInjectable(await enter(place, 'secrets'), place, name, key),
     async logs(place, deployment, revision, query) {
       const aws = await enter(place, shortId(deployment.id));
-      const streams = revision === null ? allServerLogs : `${serverLogs(revision)}/`;
-      const log = cloudWatchLog(aws, names(place, deployment).logGroup, streams);
+      const { logGroup, logStreams } = names(place, deployment);
+      const streams = logStreams + (revision === null ? allServerLogs : `${serverLogs(revision)}/`);
+      const log = cloudWatchLog(aws, logGroup, streams);
       // Nothing older is kept, and to look for it would take pages of nothing.
       return readLog(log, { ...query, from: Math.max(query.from, Date.now() - LOG_DAYS * DAY_MS) });
     },
@@ -110,7 +122,7 @@ export function awsCloud(accounts: Accounts): Cloud {
       const called = names(place, deployment);
       const secret: EnvironmentInputs = { name: called.secret('environment'), versions: {}, keep: [] };
       const rows: ReturnType<Cloud['byRequest']> = [{ id: ENVIRONMENT, kind: environment.kind, inputs: secret }];
-      if (source === 'internal_docker')
+      if (source === 'internal_docker' && !place.original)
         rows.push({ id: REPOSITORY, kind: repository.kind, inputs: { name: called.repository } });
       if (source.startsWith('internal_') && place.uploadBucket !== undefined)
         rows.push({ id: UPLOADS, kind: uploads.kind, inputs: uploadsOf(place.uploadBucket, deployment.id) });

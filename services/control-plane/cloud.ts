@@ -6,11 +6,12 @@ import type { Upload } from '../reconciler/kinds/uploads.ts';
 import type { Graph, Cx, Kind } from '../reconciler/resource.ts';
 import type { LogPage, LogQuery } from '../reconciler/logs.ts';
 import type { Had, Remaining } from '../reconciler/aws/remaining.ts';
+import type { OriginalPlace } from '../reconciler/aws/original.ts';
 import type { Change } from '../reconciler/aws/trail.ts';
 import type { Row } from '../reconciler/pass.ts';
 import type { Obstacle, Plan } from '../reconciler/plan.ts';
 import type { Limits, Takes } from '../reconciler/aws/limits.ts';
-import type { Place } from '../reconciler/place.ts';
+import type { Place, PlaceOutputs } from '../reconciler/place.ts';
 import type { DeploymentSpec, ServerResources, ServerSpec } from '../reconciler/spec.ts';
 import type { Check } from './store/database.ts';
 
@@ -65,6 +66,14 @@ export interface Cloud {
     resource: Pick<Row, 'inputs' | 'outputs'>,
     time: { readonly since: Date; readonly until: Date },
   ): Promise<Change | null>;
+  /**
+   * A place that was set up for the product that this one replaces, as an output `Place` of it would say; its load
+   * balancer is made. @throws Terminal naming each thing that is missing; an error with one sentence when the account
+   * cannot be entered
+   */
+  recognise(asked: OriginalPlace, listener: Pick<Place, 'id' | 'externalId'>): Promise<PlaceOutputs>;
+  /** Removes what recognising it made. @throws an error with one sentence when the account cannot be entered */
+  withdraw(place: Place): Promise<void>;
   /** Everything that deployments there will need, one line each. Never throws for what the account says. */
   verify(place: Place): Promise<readonly Check[]>;
   /** AWS's limits there, and what is used of them. @throws an error with one sentence when it cannot be entered */

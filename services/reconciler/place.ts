@@ -9,7 +9,7 @@ export interface PlaceOutputs {
   readonly accountId: string;
   readonly region: string;
   readonly partition: string;
-  /** Every name that the stack or the reconciler makes begins with it; at most 12 characters. */
+  /** Every name that the stack or the reconciler makes begins with it; at most 12 characters, 15 where `original`. */
   readonly prefix: string;
   readonly roleArn: string;
   readonly vpcId: string;
@@ -33,6 +33,10 @@ export interface PlaceOutputs {
   readonly uploadBucket?: string;
   /** More load balancers, beside the first: a hundred deployments fit behind each. In the same security group. */
   readonly moreBalancers?: Balancer[];
+  /** Set up for the product that this one replaces, and used as it is: see aws/original.ts. */
+  readonly original?: true;
+  /** There: of all deployments' servers, databases and Redis. */
+  readonly serviceSecurityGroupId?: string;
 }
 
 /** One load balancer of a place, and the listener that deployments' rules are added to. */

@@ -51,7 +51,9 @@ export async function controlPlaneUser(
   const assume = { Effect: 'Allow', Action: ['sts:AssumeRole', 'sts:TagSession', 'sts:SetSourceIdentity'] };
   const credentials = await rehearsal.createUser(CONTROL_PLANE_ACCOUNT, name, {
     Version: '2012-10-17',
-    Statement: [{ ...assume, Resource: 'arn:aws:iam::*:role/*-control-plane' }],
+    Statement: [
+      { ...assume, Resource: ['arn:aws:iam::*:role/*-control-plane', 'arn:aws:iam::*:role/LangGraphCloudBYOCRole'] },
+    ],
   });
   return { arn: `arn:aws:iam::${CONTROL_PLANE_ACCOUNT}:user/${name}`, credentials };
 }

@@ -163,6 +163,12 @@ export class SimulatedCloud implements Cloud {
     };
   }
 
+  recognise(): Promise<PlaceOutputs> {
+    return Promise.reject(new Terminal('not a place as langgraph_cloud_setup makes it: there is none here'));
+  }
+  withdraw(): Promise<void> {
+    return Promise.resolve();
+  }
   verify(): Promise<{ name: string; ok: boolean; message: string | null }[]> {
     return Promise.resolve([{ name: 'role', ok: this.closed === null, message: this.closed }]);
   }

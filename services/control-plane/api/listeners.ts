@@ -1,8 +1,10 @@
 /** Places, which are listeners on the wire (`compute_type: "ecs"`): the CLI and Terraform know how to name those. */
 import { createRoute, z } from '@hono/zod-openapi';
+import { PlaceUnavailable, isDenied } from '../../reconciler/aws/errors.ts';
 import {
   addPlace,
   changePlace,
+  deploymentsIn,
   findPlace,
   listPlaces,
   placeOf,
@@ -13,7 +15,7 @@ import {
 import { isNear, linkOf, sentence } from '../../reconciler/aws/limits.ts';
 import { measure } from '../room.ts';
 import { problems, type ApiOptions, type App } from './context.ts';
-import { ApiError, bad } from './errors.ts';
+import { ApiError, bad, inAccount } from './errors.ts';
 import { noListener } from './find.ts';
 import * as schemas from './schemas.ts';
 
@@ -23,6 +25,19 @@ const answer = (description: string) => ({
   content: schemas.json(schemas.listener),
 });
 const tags = ['listeners'];
+
+const inUse = ({ id }: PlaceRow): ApiError =>
+  new ApiError(409, `Listener ID ${id} is used by deployments: delete those first.`);
+
+/** What was made at registering is in one account and region, and goes with the listener. */
+function requireSamePlace({ id, outputs }: PlaceRow, to: { accountId: string; region: string } | undefined): void {
+  if (!outputs?.original || to === undefined) return;
+  if (outputs.accountId !== to.accountId || outputs.region !== to.region)
+    throw bad(
+      `Listener ID ${id} has a load balancer in account ${outputs.accountId}, region ${outputs.region}: delete the ` +
+        'listener, and register the other place as another one',
+    );
+}
 
 export function addListeners(app: App, options: ApiOptions): void {
   const { db, cloud, principalArn } = options;
@@ -64,6 +79,23 @@ export function addListeners(app: App, options: ApiOptions): void {
     const row = await findPlace(db, workspaceId, id);
     if (row === undefined) throw new ApiError(404, noListener(id));
     return row;
+  };
+
+  const recognise = async (row: PlaceRow, asked: z.infer<typeof schemas.originalPlace>) => {
+    const { account_id: accountId, region, role_arn, public: isPublic, certificate_arn, domain } = asked;
+    const https = certificate_arn && domain ? { certificateArn: certificate_arn, domain } : undefined;
+    return inAccount(
+      cloud.recognise(
+        {
+          accountId,
+          region,
+          ...(role_arn && { roleArn: role_arn }),
+          ...(isPublic && { isPublic }),
+          ...(https && { https }),
+        },
+        { id: row.id, externalId: row.external_id },
+      ),
+    );
   };
 
   const verify = async (row: PlaceRow): Promise<void> => {
@@ -145,12 +177,14 @@ export function addListeners(app: App, options: ApiOptions): void {
       tags,
       summary: 'Change a listener',
       description:
-        "With `compute_config.place` it registers what the customer's stack printed, and verifies it at once.",
+        "With `compute_config.place` it registers what the customer's stack printed, and verifies it at once. With " +
+        '`compute_config.original` it finds what the Terraform module of the product that this one replaces has made, by ' +
+        'its names and tags, and makes a load balancer there; what is missing is named.',
       request: {
         params: path,
         body: { required: true, content: schemas.json(schemas.listenerPatch) },
       },
-      responses: { 200: answer('As it is now'), ...problems(400, 404) },
+      responses: { 200: answer('As it is now'), ...problems(400, 404, 502, 503) },
     }),
     async (c) => {
       const { listener_id } = c.req.valid('param');
@@ -159,7 +193,11 @@ export function addListeners(app: App, options: ApiOptions): void {
       if (body.compute_type && body.compute_type !== 'ecs') throw bad('compute_type cannot be changed: it is "ecs"');
       if (body.compute_id && body.compute_id !== row.name)
         throw bad(`compute_id cannot be changed: it is "${row.name}"`);
-      const outputs = body.compute_config?.place ?? undefined;
+      const original = body.compute_config?.original ?? undefined;
+      const given = body.compute_config?.place ?? undefined;
+      if (original && given) throw bad('compute_config has place and original: give the one that there is');
+      requireSamePlace(row, original ? { accountId: original.account_id, region: original.region } : given);
+      const outputs = original ? await recognise(row, original) : given;
       const moved = await changePlace(db, row.id, {
         ...(outputs === undefined ? {} : { outputs }),
         ...(body.version ? { version: body.version } : {}),
@@ -199,12 +237,19 @@ export function addListeners(app: App, options: ApiOptions): void {
       tags,
       summary: 'Delete a listener',
       request: { params: path },
-      responses: { 204: { description: 'Deleted' }, ...problems(404, 409) },
+      responses: { 204: { description: 'Deleted' }, ...problems(404, 409, 502, 503) },
     }),
     async (c) => {
       const row = await find(c.get('workspaceId'), c.req.valid('param').listener_id);
-      if (!(await removePlace(db, row.id)))
-        throw new ApiError(409, `Listener ID ${row.id} is used by deployments: delete those first.`);
+      if ((await deploymentsIn(db, row.id)) > 0) throw inUse(row);
+      const place = placeOf(row);
+      // A role that has gone, or its trust, must not keep the listener: what it left behind is tagged.
+      if (place?.original)
+        await inAccount(cloud.withdraw(place)).catch((error: unknown) => {
+          const why = error instanceof ApiError ? error.cause : undefined;
+          if (!(why instanceof PlaceUnavailable && isDenied(why.cause))) throw error;
+        });
+      if (!(await removePlace(db, row.id))) throw inUse(row);
       return c.body(null, 204);
     },
   );

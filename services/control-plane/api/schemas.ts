@@ -496,7 +496,7 @@ export const placeOutputs = z
     prefix: z
       .string()
       .regex(
-        /^(?!internal$)[a-z](?!.*--)([a-z0-9-]{0,10}[a-z0-9])?$/,
+        /^(?!internal$)[a-z](?!.*--)([a-z0-9-]{0,10}[a-z0-9])?$|^langgraph-cloud$/,
         'at most 12 lower-case letters, digits and single hyphens; a letter first, no hyphen last, not "internal"',
       ),
     roleArn: z.string().startsWith('arn:'),
@@ -531,8 +531,38 @@ export const placeOutputs = z
       )
       .max(9)
       .optional(),
+    original: z.literal(true).optional().describe('Found by `original`, not printed by a stack.'),
+    serviceSecurityGroupId: z.string().optional().describe('With `original`: of all that runs there.'),
   })
   .openapi('PlaceOutputs');
+
+export const originalPlace = z
+  .object({
+    account_id: z.string().regex(/^\d{12}$/, 'not twelve digits'),
+    region: z.string().regex(/^[a-z]{2,}(-[a-z]+)+-\d{1,2}$/, 'not an AWS region'),
+    role_arn: z
+      .string()
+      .regex(/^arn:aws[a-z-]*:iam::\d{12}:role\/.+$/, "not a role's ARN")
+      .nullish()
+      .describe('`LangGraphCloudBYOCRole` of that account, unless it was given another name.'),
+    public: z
+      .boolean()
+      .nullish()
+      .describe(
+        'Whether the load balancer is in the public subnets and can be reached from the internet; else internal.',
+      ),
+    certificate_arn: z
+      .string()
+      .startsWith('arn:')
+      .nullish()
+      .describe('For HTTPS, with `domain`: of `*.<domain>`, in ACM.'),
+    domain: z.string().min(1).max(190).nullish().describe('Deployments are told apart by host names in it.'),
+  })
+  .refine(
+    ({ certificate_arn, domain }) => Boolean(certificate_arn) === Boolean(domain),
+    'certificate_arn and domain go together: give both or none',
+  )
+  .openapi('OriginalPlace');
 
 const limit = z
   .object({
@@ -610,6 +640,9 @@ export const listenerPatch = z
       .object({
         k8s_namespaces: namespaces,
         place: placeOutputs.nullish().describe("Ours: the output `Place` of the customer's stack."),
+        original: originalPlace
+          .nullish()
+          .describe('Ours, instead of `place`: a place that the Terraform module `langgraph_cloud_setup` made.'),
       })
       .nullish(),
   })

@@ -157,8 +157,13 @@ export async function changePlace(
     const before = row?.outputs ?? null;
     if (outputs !== undefined && before !== null) {
       // More load balancers may come; one that is there may have deployments behind it.
-      const stays = balancersOf(before).every((one) => balancersOf(outputs).some((two) => isDeepStrictEqual(one, two)));
-      const moved = IDENTITY.find((field) => before[field] !== outputs[field]) ?? (stays ? undefined : 'moreBalancers');
+      // And one of ours, in an original place, may have been made anew: nobody else would bring it back.
+      const isAnew = before.original === true && outputs.original === true;
+      const same = (field: (typeof IDENTITY)[number]): boolean =>
+        before[field] === outputs[field] || (isAnew && /^(loadBalancer|listener)Arn$/.test(field));
+      const stays =
+        isAnew || balancersOf(before).every((one) => balancersOf(outputs).some((two) => isDeepStrictEqual(one, two)));
+      const moved = IDENTITY.find((field) => !same(field)) ?? (stays ? undefined : 'moreBalancers');
       if (moved !== undefined && (await deploymentsIn(tx, id)) > 0) return moved;
     }
     // Registered anew, it is taken into use again.

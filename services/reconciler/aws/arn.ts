@@ -1,7 +1,7 @@
 /**
  * ARNs and conditions that permissions are cut with. Scopes may hold CDK tokens: strings are only ever put together.
  */
-import type { Scope } from './grant.ts';
+import type { Grant, Scope } from './grant.ts';
 import { shortId } from './names.ts';
 import { TAG } from './tags.ts';
 
@@ -22,6 +22,20 @@ export function ours({ prefix, deployment }: Pick<Scope, 'prefix' | 'deployment'
     folder: deployment === undefined ? '*' : `${deployment.id}/*`,
   };
 }
+
+/** Of the cluster: the stack's has the prefix for a name, and the Terraform module's its own. */
+export const clusterOf = ({ prefix, original }: Pick<Scope, 'prefix' | 'original'>): string =>
+  original ? `${prefix}-cluster` : prefix;
+
+/** What deployments' containers write to: one log group each, or all to one. */
+export const logsOf = (scope: Scope): string[] =>
+  (scope.original ? ['', ':*'] : [`/${ours(scope).slug}`]).map((end) =>
+    arn(scope, 'logs', `log-group:${scope.logGroupRoot}${end}`),
+  );
+
+/** Where elasticloadbalancing:DescribeTags is not allowed, its tags are read from AWS's index of all. */
+export const tagsByIndex = ({ original }: Scope): Grant[] =>
+  original ? [{ actions: ['tag:GetResources'], resources: ['*'], why: 'sees whose a thing of the balancer is' }] : [];
 
 const tagged = (kind: 'RequestTag' | 'ResourceTag', { prefix, deployment }: Scope) => ({
   StringEquals: {

@@ -4,11 +4,12 @@
  */
 import { isDeepStrictEqual } from 'node:util';
 import { kinds } from '../kinds/index.ts';
-import { arn, ours } from './arn.ts';
+import { arn, logsOf } from './arn.ts';
 import type { PlaceOutputs } from '../place.ts';
 import type { Grant, Scope } from './grant.ts';
 import { injectedGrants } from './injected.ts';
 import { limitGrants } from './limits.ts';
+import { originalGrants } from './original.ts';
 import { trailGrants } from './trail.ts';
 
 const searching: Grant = {
@@ -46,7 +47,7 @@ const looking = (scope: Scope): Grant[] => [
   },
   {
     actions: ['logs:FilterLogEvents'],
-    resources: [arn(scope, 'logs', `log-group:${scope.logGroupRoot}/${ours(scope).slug}`)],
+    resources: logsOf(scope),
     why: "shows deployments' logs to those who ask for them",
   },
   searching,
@@ -56,7 +57,14 @@ const ofKinds = (scope: Scope): Grant[] => [...kinds.values()].flatMap((kind) =>
 
 /** Each grant once, in a fixed order. */
 export const grants = (scope: Scope): Grant[] =>
-  once([...looking(scope), trailGrants, ...limitGrants(scope), ...injectedGrants(scope), ...ofKinds(scope)]);
+  once([
+    ...looking(scope),
+    trailGrants,
+    ...limitGrants(scope),
+    ...injectedGrants(scope),
+    ...originalGrants(scope),
+    ...ofKinds(scope),
+  ]);
 
 /** Those that a pass over a deployment needs, some of them more than once. */
 export const grantsOfPass = (scope: Scope): Grant[] => [searching, ...ofKinds(scope)];
@@ -81,4 +89,5 @@ export const scopeOf = (place: PlaceOutputs): Scope => ({
   databaseSubnetGroup: place.databaseSubnetGroup,
   logGroupRoot: place.logGroupRoot,
   uploadBucket: place.uploadBucket,
+  original: place.original,
 });

@@ -1,7 +1,7 @@
 /** An image as a user names it, resolved to the one thing that a name can never be moved away from: its digest. */
 import { DescribeImagesCommand } from '@aws-sdk/client-ecr';
 import type { Account } from './account.ts';
-import { Terminal, hasCode } from './errors.ts';
+import { Terminal, hasCode, isDenied } from './errors.ts';
 
 const ECR =
   /^(\d{12})\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com(\.cn)?\/([a-z0-9][a-z0-9._/-]*?)(?::([\w][\w.-]{0,127}))?(?:@(sha256:[0-9a-f]{64}))?$/;
@@ -31,14 +31,14 @@ export function parseImage(uri: string): ImageName | undefined {
 
 /**
  * Looks the image up in the place's own ECR.
- * @returns the same image by digest
+ * @returns the same image by digest; in an original place, whose role may not look, as it was given
  * @throws Terminal, saying what to do, when the name is not of this account's ECR or nothing is found under it
  */
 export async function resolveImage(
   aws: Account,
-  place: { readonly accountId: string; readonly region: string },
+  place: { readonly accountId: string; readonly region: string; readonly original?: true },
   uri: string,
-): Promise<{ uri: string; digest: string }> {
+): Promise<{ uri: string; digest: string | undefined }> {
   const image = parseImage(uri);
   const registry = `${place.accountId}.dkr.ecr.${place.region}.amazonaws.com`;
   if (image === undefined) {
@@ -65,6 +65,7 @@ export async function resolveImage(
     if (resolved === undefined) throw imageMissing(repository, which);
     return { uri: `${image.registry}/${repository}@${resolved}`, digest: resolved };
   } catch (error) {
+    if (place.original && isDenied(error)) return { uri, digest };
     if (hasCode(error, 'RepositoryNotFoundException')) {
       throw new Terminal(
         `no such repository in ECR: "${repository}": make it in account ${place.accountId}, region ${place.region}, ` +

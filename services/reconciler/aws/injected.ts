@@ -28,6 +28,7 @@ interface Where {
   readonly accountId: string;
   readonly region: string;
   readonly prefix: string;
+  readonly original?: true;
 }
 
 const ARN = /^arn:aws[a-z-]*:secretsmanager:([a-z0-9-]+):(\d{12}):secret:(.+)$/;
@@ -58,6 +59,11 @@ export async function findInjectable(
   // Whoever could name another deployment's secrets would read them.
   if (TAG.place in tags) throw deploymentsOwn(secretName);
   if (tags[TAG.inject] !== place.prefix) throw untagged(place, secretName);
+  if (place.original && !(TAG.original in tags))
+    throw new Terminal(
+      `a secret that servers there cannot be given: "${secretName}": the place's execution role reads only secrets with the ` +
+        `tag "${TAG.original}"`,
+    );
   if (found.DeletedDate !== undefined)
     throw new Terminal(`the secret is about to be deleted: "${secretName}": restore it, or name another one`);
   return found.ARN!;

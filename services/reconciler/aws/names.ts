@@ -2,13 +2,14 @@
  * The names of what a deployment is made of. They come from its id (and never from inputs that can change), so that a
  * resource is found again whatever happened, and asking twice makes one.
  *
- * Limits, with a prefix of at most 12 characters: target group 32 (ours ≤ 25), database instance 63, Cloud Map label
+ * Limits, with a prefix of at most 15 characters: target group 32 (ours ≤ 28), database instance 63, Cloud Map label
  * 63.
  */
 
 interface PlaceNames {
   readonly prefix: string;
   readonly logGroupRoot: string;
+  readonly original?: true;
 }
 
 interface PlaceAddress {
@@ -49,6 +50,8 @@ export interface Names {
   readonly redis: string;
   readonly discovery: string;
   readonly logGroup: string;
+  /** What the names of its log streams begin with: nothing, in a log group of its own. */
+  readonly logStreams: string;
   /** Of images that are pushed for this deployment alone. */
   readonly repository: string;
   secret(what: 'environment' | 'database' | 'redis'): string;
@@ -67,7 +70,8 @@ export function names(place: PlaceNames, deployment: DeploymentName): Names {
     service: base,
     redis: `${base}-redis`,
     discovery: `redis-${shortId(deployment.id)}`,
-    logGroup: `${place.logGroupRoot}/${slug(deployment)}`,
+    logGroup: place.original ? place.logGroupRoot : `${place.logGroupRoot}/${slug(deployment)}`,
+    logStreams: place.original ? `${shortId(deployment.id)}-` : '',
     repository: `${place.prefix}/${slug(deployment)}`,
     secret: (what) => secretName(place, deployment.id, what),
     taskFamily: (revision) => `${base}-r${revision}`,

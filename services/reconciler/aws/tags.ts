@@ -9,15 +9,24 @@ export const TAG = {
   bound: 'freehold:bound',
   /** Set by the customer, on a secret of their own, to the place's prefix: its values may be injected into servers. */
   inject: 'freehold:inject',
+  /** The execution role of an original place reads only secrets that have it, whatever its value. */
+  original: 'langgraph-cloud',
+  /** On what is a whole place's: the id of the listener that it was made for. */
+  listener: 'freehold:listener',
 } as const;
 
 export type Tags = Readonly<Record<string, string>>;
 
 /** `place`: the place's prefix. `resource`: the node's id. */
-export const ownerTags = (place: { prefix: string }, deploymentId: string, resource: string): Tags => ({
+export const ownerTags = (
+  place: { readonly prefix: string; readonly original?: true },
+  deploymentId: string,
+  resource: string,
+): Tags => ({
   [TAG.place]: place.prefix,
   [TAG.deployment]: deploymentId,
   [TAG.resource]: resource,
+  ...(place.original && { [TAG.original]: '1' }),
 });
 
 export const tagList = (tags: Tags): { Key: string; Value: string }[] =>

@@ -2,7 +2,12 @@
  * Whether a place can be used: the role lets us in and nobody without its external id, the network and what else the
  * customer's stack made is there, and the role has every permission that is in `grants`. Nothing is made or changed.
  */
-import { DescribeSubnetsCommand, DescribeVpcsCommand, type Tag } from '@aws-sdk/client-ec2';
+import {
+  DescribeSecurityGroupsCommand,
+  DescribeSubnetsCommand,
+  DescribeVpcsCommand,
+  type Tag,
+} from '@aws-sdk/client-ec2';
 import { DescribeClustersCommand } from '@aws-sdk/client-ecs';
 import { DescribeListenersCommand } from '@aws-sdk/client-elastic-load-balancing-v2';
 import { SimulatePrincipalPolicyCommand, type ContextEntry, type EvaluationResult } from '@aws-sdk/client-iam';
@@ -15,13 +20,14 @@ import type { Account, Accounts } from './account.ts';
 import { PlaceUnavailable, explain, hasCode, isDenied } from './errors.ts';
 import type { Grant } from './grant.ts';
 import { grants, scopeOf } from './grants.ts';
+import { originalNotes } from './original.ts';
 import { tagRecord } from './tags.ts';
 import { balancersOf, type Balancer, type Place } from '../place.ts';
 
 export interface Check {
   readonly name: string;
   readonly ok: boolean;
-  /** Empty when it is well; else what is wrong and what to do. */
+  /** What is wrong and what to do; of what is well, what one should know all the same, or nothing. */
   readonly message: string;
 }
 
@@ -48,12 +54,13 @@ export async function verifyPlace(accounts: Accounts, place: Place): Promise<Ver
     check('network', () => network(aws, place)),
     check('cluster', () => cluster(aws, place)),
     ...balancersOf(place).map((balancer) => check('listener', () => listener(aws, balancer))),
+    ...(place.original ? [check('security group', () => serviceGroup(aws, place))] : []),
     check('namespace', () => namespace(aws, place)),
     check('database subnets', () => databaseSubnets(aws, place)),
     ...(place.uploadBucket === undefined ? [] : [check('uploads', () => uploads(aws, place.uploadBucket!))]),
-    check('permissions', () => permissions(aws, place)),
+    place.original ? originalPermissions(aws, place) : check('permissions', () => permissions(aws, place)),
   ]);
-  return verdict(checks.flat());
+  return verdict([...checks.flat(), ...(place.original ? originalNotes() : [])]);
 }
 
 const verdict = (checks: readonly Check[]): Verdict => ({ ok: checks.every((each) => each.ok), checks });
@@ -156,6 +163,15 @@ async function databaseSubnets(aws: Account, place: Place): Promise<string[]> {
     : [`in another network: "${place.databaseSubnetGroup}": it is in "${found.VpcId}"`];
 }
 
+async function serviceGroup(aws: Account, { serviceSecurityGroupId: id = '', vpcId }: Place): Promise<string[]> {
+  const Filters = [
+    { Name: 'vpc-id', Values: [vpcId] },
+    { Name: 'group-id', Values: [id] },
+  ];
+  const { SecurityGroups } = await aws.ec2.send(new DescribeSecurityGroupsCommand({ Filters }));
+  return SecurityGroups?.[0] === undefined ? [missing('security group', id)] : [];
+}
+
 async function uploads(aws: Account, Bucket: string): Promise<string[]> {
   try {
     // As archives are looked for: the role may list nothing else, and in no other account's bucket of this name.
@@ -171,6 +187,19 @@ async function uploads(aws: Account, Bucket: string): Promise<string[]> {
 
 const missing = (what: string, which: string): string =>
   `no such ${what}: "${which}": deploy the customer's stack again and register its output`;
+
+/** Advice: the module's role may not even ask, and which of what it lacks is done without. */
+async function originalPermissions(aws: Account, place: Place): Promise<Check[]> {
+  const note = (message: string): Check[] => [{ name: 'permissions', ok: true, message }];
+  try {
+    const lacking = await permissions(aws, place);
+    return lacking.length === 0 ? note('') : lacking.flatMap(note);
+  } catch (error) {
+    return note(
+      `not checked beforehand: ${explain(error).message}: what is missing shows when it is called, on the deployment`,
+    );
+  }
+}
 
 /** Which of these the role lacks, a sentence each. */
 export async function permissions(

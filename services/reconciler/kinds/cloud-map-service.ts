@@ -7,7 +7,7 @@ import {
 } from '@aws-sdk/client-servicediscovery';
 import { arn, changesOurs, createsOurs } from '../aws/arn.ts';
 import { hasCode } from '../aws/errors.ts';
-import { requireOurs, tagList, tagRecord } from '../aws/tags.ts';
+import { requireOurs, tagList, tagRecord, type Tags } from '../aws/tags.ts';
 import type { Cx, Kind } from '../resource.ts';
 
 export interface CloudMapServiceInputs {
@@ -15,6 +15,8 @@ export interface CloudMapServiceInputs {
   readonly namespaceId: string;
   /** Of the DNS answers: how long a client may go on with the address of a task that is gone. */
   readonly ttlSeconds: number;
+  /** Where tagging is not allowed: whose it is stands in its description. */
+  readonly isUntagged?: true;
 }
 
 interface Live {
@@ -37,7 +39,7 @@ export const cloudMapService: Kind<CloudMapServiceInputs, Live, { arn: string }>
         arn(scope, 'servicediscovery', `namespace/${scope.namespaceId}`),
         arn(scope, 'servicediscovery', 'service/*'),
       ],
-      conditions: createsOurs(scope),
+      ...(!scope.original && { conditions: createsOurs(scope) }),
       why: "makes the DNS name of a deployment's Redis, tagged from the start",
     },
     {
@@ -49,7 +51,7 @@ export const cloudMapService: Kind<CloudMapServiceInputs, Live, { arn: string }>
     {
       actions: ['servicediscovery:DeleteService'],
       resources: [arn(scope, 'servicediscovery', 'service/*')],
-      conditions: changesOurs(scope),
+      ...(!scope.original && { conditions: changesOurs(scope) }),
       why: "removes the DNS name of a deleted deployment's Redis",
     },
   ],
@@ -60,15 +62,15 @@ export const cloudMapService: Kind<CloudMapServiceInputs, Live, { arn: string }>
     const found = await find(cx, inputs);
     if (found === undefined) return { is: 'absent' };
     const live = { id: found.Id!, arn: found.Arn! };
-    const { Tags } = await cx.aws.discovery.send(new ListTagsForResourceCommand({ ResourceARN: live.arn }));
-    requireOurs(tagRecord(Tags), cx.tags, inputs.name);
+    const theirs = inputs.isUntagged ? described(found) : await tagged(cx, live.arn);
+    requireOurs(theirs, cx.tags, inputs.name);
     return { is: 'ready', live, out: { arn: live.arn } };
   },
 
   // Its time to live is set once: it never differs between deployments.
   diff: () => [],
 
-  async converge({ aws, tags }, { name, namespaceId, ttlSeconds }) {
+  async converge({ aws, tags }, { name, namespaceId, ttlSeconds, isUntagged }) {
     try {
       await aws.discovery.send(
         new CreateServiceCommand({
@@ -77,7 +79,7 @@ export const cloudMapService: Kind<CloudMapServiceInputs, Live, { arn: string }>
           CreatorRequestId: name,
           DnsConfig: { RoutingPolicy: 'MULTIVALUE', DnsRecords: [{ Type: 'A', TTL: ttlSeconds }] },
           HealthCheckCustomConfig: { FailureThreshold: 1 }, // lets ECS take unhealthy tasks out
-          Tags: tagList(tags),
+          ...(isUntagged ? { Description: descriptionOf(tags) } : { Tags: tagList(tags) }),
         }),
       );
     } catch (error) {
@@ -94,6 +96,17 @@ export const cloudMapService: Kind<CloudMapServiceInputs, Live, { arn: string }>
     }
   },
 };
+
+const tagged = async ({ aws }: Cx, ResourceARN: string): Promise<Tags> =>
+  tagRecord((await aws.discovery.send(new ListTagsForResourceCommand({ ResourceARN }))).Tags);
+
+/** At most 1,024 characters: `<key>=<value>`, as tags would be. */
+const descriptionOf = (tags: Tags): string =>
+  Object.entries(tags)
+    .map((tag) => tag.join('='))
+    .join(' ');
+const described = ({ Description = '' }: ServiceSummary): Tags =>
+  Object.fromEntries(Description.split(' ').map((tag) => tag.split('=', 2) as [string, string]));
 
 async function find({ aws }: Cx, inputs: CloudMapServiceInputs): Promise<ServiceSummary | undefined> {
   let NextToken: string | undefined;

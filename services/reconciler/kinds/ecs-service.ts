@@ -11,7 +11,7 @@ import {
   type ServiceDeploymentBrief,
 } from '@aws-sdk/client-ecs';
 import type { Account } from '../aws/account.ts';
-import { arn, changesOurs, createsOurs, inPrivateSubnets, ours } from '../aws/arn.ts';
+import { arn, changesOurs, clusterOf, createsOurs, inPrivateSubnets, logsOf, ours } from '../aws/arn.ts';
 import { hasCode, isDenied } from '../aws/errors.ts';
 import { ecsTagList, requireOurs, tagRecord } from '../aws/tags.ts';
 import type { Change, Kind, Observed } from '../resource.ts';
@@ -98,8 +98,8 @@ const GOES_BACK = /^ROLLBACK_(REQUESTED|IN_PROGRESS|SUCCESSFUL)$/;
 export const ecsService: Kind<EcsServiceInputs, Live, Out> = {
   kind: 'ecs-service',
   iam: (scope) => {
-    const { named, slug } = ours(scope);
-    const services = [arn(scope, 'ecs', `service/${scope.prefix}/${named}`)];
+    const { named } = ours(scope);
+    const services = [arn(scope, 'ecs', `service/${clusterOf(scope)}/${named}`)];
     const ourDefinitions = arn(scope, 'ecs', `task-definition/${named}`);
     const inCluster = { ArnEquals: { 'ecs:cluster': scope.clusterArn } };
     return [
@@ -110,7 +110,7 @@ export const ecsService: Kind<EcsServiceInputs, Live, Out> = {
       },
       {
         actions: ['ecs:DescribeServiceRevisions'],
-        resources: [...services, arn(scope, 'ecs', `service-revision/${scope.prefix}/${named}/*`)],
+        resources: [...services, arn(scope, 'ecs', `service-revision/${clusterOf(scope)}/${named}/*`)],
         why: 'sees which task definition a rollout was for',
       },
       {
@@ -154,7 +154,7 @@ export const ecsService: Kind<EcsServiceInputs, Live, Out> = {
       },
       {
         actions: ['ecs:StopServiceDeployment'],
-        resources: [arn(scope, 'ecs', `service-deployment/${scope.prefix}/${named}/*`)],
+        resources: [arn(scope, 'ecs', `service-deployment/${clusterOf(scope)}/${named}/*`)],
         conditions: inCluster,
         why: 'the rollouts of those services: ECS gives them no tags',
       },
@@ -171,7 +171,7 @@ export const ecsService: Kind<EcsServiceInputs, Live, Out> = {
       },
       {
         actions: ['logs:GetLogEvents'],
-        resources: [arn(scope, 'logs', `log-group:${scope.logGroupRoot}/${slug}`)],
+        resources: logsOf(scope),
         why: 'reads the last log lines of a task that failed',
       },
     ];

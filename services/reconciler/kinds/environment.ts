@@ -144,7 +144,7 @@ async function listVersions(aws: Account, name: string): Promise<SecretVersionsL
 /** Which of these versions are there no more: swept and then deleted by AWS, or deleted by somebody. */
 export async function lostVersions(
   aws: Account,
-  place: { readonly prefix: string },
+  place: { readonly prefix: string; readonly original?: true },
   deployment: { readonly id: string },
   versionIds: readonly string[],
 ): Promise<string[]> {
@@ -163,7 +163,7 @@ export async function lostVersions(
  */
 export async function writeEnvironment(
   aws: Account,
-  place: { readonly prefix: string },
+  place: { readonly prefix: string; readonly original?: true },
   deployment: { readonly id: string },
   values: Readonly<Record<string, string>>,
   fence: Cx['fence'] = () => Promise.resolve(),

@@ -8,7 +8,7 @@ import {
   type RuleCondition,
 } from '@aws-sdk/client-elastic-load-balancing-v2';
 import type { Account } from '../aws/account.ts';
-import { arn, changesOurs, createsOurs } from '../aws/arn.ts';
+import { arn, changesOurs, createsOurs, tagsByIndex } from '../aws/arn.ts';
 import { hasCode } from '../aws/errors.ts';
 import { requireOurs, tagList, tagRecord } from '../aws/tags.ts';
 import type { Kind } from '../resource.ts';
@@ -47,6 +47,7 @@ export const listenerRule: Kind<ListenerRuleInputs, Live, { arn: string }> = {
         resources: ['*'],
         why: 'Elastic Load Balancing has no narrower scope for reading',
       },
+      ...tagsByIndex(scope),
       {
         actions: ['elasticloadbalancing:CreateRule'],
         resources: [scope.listenerArn, more],

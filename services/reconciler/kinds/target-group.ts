@@ -8,7 +8,8 @@ import {
   ModifyTargetGroupCommand,
   type TargetGroup,
 } from '@aws-sdk/client-elastic-load-balancing-v2';
-import { arn, changesOurs, createsOurs, ours } from '../aws/arn.ts';
+import type { Account } from '../aws/account.ts';
+import { arn, changesOurs, createsOurs, ours, tagsByIndex } from '../aws/arn.ts';
 import { hasCode } from '../aws/errors.ts';
 import { requireOurs, tagList, tagRecord } from '../aws/tags.ts';
 import type { Change, Kind } from '../resource.ts';
@@ -19,8 +20,8 @@ export interface TargetGroupInputs {
   readonly vpcId: string;
   readonly port: number;
   readonly health: TargetHealthCheck;
-  /** How long a target that is taken out may finish its requests. */
-  readonly drainSeconds: number;
+  /** How long a target that is taken out may finish its requests; null: as AWS has it, neither read nor set. */
+  readonly drainSeconds: number | null;
 }
 
 export interface TargetHealthCheck {
@@ -36,7 +37,7 @@ export interface TargetHealthCheck {
 interface Live {
   readonly arn: string;
   readonly health: TargetHealthCheck;
-  readonly drainSeconds: number;
+  readonly drainSeconds: number | null;
 }
 
 const DRAIN = 'deregistration_delay.timeout_seconds';
@@ -56,6 +57,7 @@ export const targetGroup: Kind<TargetGroupInputs, Live, { arn: string }> = {
         resources: ['*'],
         why: 'Elastic Load Balancing has no narrower scope for reading',
       },
+      ...tagsByIndex(scope),
       {
         actions: ['elasticloadbalancing:CreateTargetGroup'],
         resources: groups,
@@ -87,9 +89,9 @@ export const targetGroup: Kind<TargetGroupInputs, Live, { arn: string }> = {
   },
   pollSeconds: 2,
   limitSeconds: 300,
-  calls: (_, changes) => ({
-    observe: 3,
-    create: 2,
+  calls: ({ drainSeconds }, changes) => ({
+    observe: drainSeconds === null ? 2 : 3,
+    create: drainSeconds === null ? 1 : 2,
     change: (changes.some(isOfHealth) ? 1 : 0) + (changes.some((change) => !isOfHealth(change)) ? 1 : 0),
     remove: 1,
   }),
@@ -102,9 +104,8 @@ export const targetGroup: Kind<TargetGroupInputs, Live, { arn: string }> = {
       const TargetGroupArn = found.TargetGroupArn!;
       const described = await aws.elb.send(new DescribeTagsCommand({ ResourceArns: [TargetGroupArn] }));
       requireOurs(tagRecord(described.TagDescriptions?.[0]?.Tags), tags, inputs.name);
-      const { Attributes } = await aws.elb.send(new DescribeTargetGroupAttributesCommand({ TargetGroupArn }));
-      const drain = Attributes?.find((attribute) => attribute.Key === DRAIN)?.Value;
-      const live = { arn: TargetGroupArn, health: healthOf(found), drainSeconds: Number(drain ?? 300) };
+      const drainSeconds = inputs.drainSeconds === null ? null : await drainOf(aws, TargetGroupArn);
+      const live = { arn: TargetGroupArn, health: healthOf(found), drainSeconds };
       return { is: 'ready', live, out: { arn: TargetGroupArn } };
     } catch (error) {
       // Of its parts, too: what is deleted is still found by its name for a moment.
@@ -141,8 +142,9 @@ export const targetGroup: Kind<TargetGroupInputs, Live, { arn: string }> = {
     } else if (changes.some(isOfHealth)) {
       await aws.elb.send(new ModifyTargetGroupCommand({ TargetGroupArn, ...healthCheck(inputs.health) }));
     }
-    if (live === undefined || changes.some((change) => change.field === 'drainSeconds')) {
-      const Attributes = [{ Key: DRAIN, Value: String(inputs.drainSeconds) }];
+    const { drainSeconds } = inputs;
+    if (drainSeconds !== null && (live === undefined || changes.some(({ field }) => field === 'drainSeconds'))) {
+      const Attributes = [{ Key: DRAIN, Value: String(drainSeconds) }];
       await aws.elb.send(new ModifyTargetGroupAttributesCommand({ TargetGroupArn, Attributes }));
     }
   },
@@ -156,6 +158,11 @@ export const targetGroup: Kind<TargetGroupInputs, Live, { arn: string }> = {
     }
   },
 };
+
+async function drainOf(aws: Account, TargetGroupArn: string): Promise<number> {
+  const { Attributes } = await aws.elb.send(new DescribeTargetGroupAttributesCommand({ TargetGroupArn }));
+  return Number(Attributes?.find((attribute) => attribute.Key === DRAIN)?.Value ?? 300);
+}
 
 const isOfHealth = ({ field }: Change): boolean => field.startsWith('health.');
 const isNoTargetGroup = (error: unknown) => hasCode(error, 'TargetGroupNotFound', 'TargetGroupNotFoundException');

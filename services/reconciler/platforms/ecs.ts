@@ -76,14 +76,20 @@ export function foundation(spec: DeploymentSpec, place: Place): Graph {
 function lay(g: Graph, spec: DeploymentSpec, place: Place) {
   const called = names(place, spec.deployment);
   const env = environmentOf(g, spec, place);
-  const group = g.add('service-group', securityGroup, {}, () => ({
-    name: called.serviceGroup,
-    vpcId: place.vpcId,
-    description: `Servers of deployment ${spec.deployment.id}`,
-    ingress: [{ port: PORT, fromGroup: place.loadBalancerSecurityGroupId }],
-  }));
-  const logs = g.add('log-group', logGroup, {}, () => ({ name: called.logGroup, retentionDays: LOG_DAYS }));
-  if (spec.source === 'internal_docker') g.add(REPOSITORY, repository, {}, () => ({ name: called.repository }));
+  // The role of an original place can neither tag security groups, log groups and repositories nor remove them.
+  const group = place.original
+    ? undefined
+    : g.add('service-group', securityGroup, {}, () => ({
+        name: called.serviceGroup,
+        vpcId: place.vpcId,
+        description: `Servers of deployment ${spec.deployment.id}`,
+        ingress: [{ port: PORT, fromGroup: place.loadBalancerSecurityGroupId }],
+      }));
+  const logs = place.original
+    ? undefined
+    : g.add('log-group', logGroup, {}, () => ({ name: called.logGroup, retentionDays: LOG_DAYS }));
+  if (spec.source === 'internal_docker' && !place.original)
+    g.add(REPOSITORY, repository, {}, () => ({ name: called.repository }));
   const database = sets(spec, OWN_POSTGRES) ? undefined : databaseOf(g, spec, place, group);
   return { env, group, logs, database };
 }
@@ -100,7 +106,7 @@ export function ecs(spec: ServerSpec, place: Place): Graph {
     vpcId: place.vpcId,
     port: PORT,
     health: HEALTH,
-    drainSeconds: STOP_SECONDS,
+    drainSeconds: place.original ? null : STOP_SECONDS,
   }));
   const rule = g.add('listener-rule', listenerRule, { targets }, (got) => ({
     listenerArn: place.listenerArn,
@@ -114,8 +120,13 @@ export function ecs(spec: ServerSpec, place: Place): Graph {
   const task = g.add(
     `task-r${spec.revision.number}`,
     taskDefinition,
-    { logs, ...(env && { env }), ...(database && { database }), ...(redis && { redis: redis.secret }) },
-    (got: { logs: { name: string }; env?: { arn: string }; database?: DatabaseSecret; redis?: { arn: string } }) => ({
+    {
+      ...(logs && { logs }),
+      ...(env && { env }),
+      ...(database && { database }),
+      ...(redis && { redis: redis.secret }),
+    },
+    (got: { env?: { arn: string }; database?: DatabaseSecret; redis?: { arn: string } }) => ({
       family: called.taskFamily(spec.revision.number),
       size: fargateSize(spec.resources.cpu, spec.resources.memoryMb),
       executionRoleArn: place.executionRoleArn,
@@ -130,20 +141,27 @@ export function ecs(spec: ServerSpec, place: Place): Graph {
         environment: plain,
         secrets: serverSecrets(spec, got),
         stopSeconds: STOP_SECONDS,
-        logGroup: got.logs.name,
-        logPrefix: serverLogs(spec.revision.number),
+        logGroup: called.logGroup,
+        logPrefix: called.logStreams + serverLogs(spec.revision.number),
       },
     }),
   );
 
-  const needs = { task, targets, rule, group, logs, ...(redis && { redis: redis.service }) };
-  const service = g.add('service', ecsService, needs, (got) => ({
+  const needs = {
+    task,
+    targets,
+    rule,
+    ...(group && { group }),
+    ...(logs && { logs }),
+    ...(redis && { redis: redis.service }),
+  };
+  const service = g.add('service', ecsService, needs, (got: Got & { task: Made; targets: Made }) => ({
     name: called.service,
     clusterArn: place.clusterArn,
     taskDefinitionArn: got.task.arn,
     size: fargateSize(spec.resources.cpu, spec.resources.memoryMb),
     subnets: place.privateSubnetIds,
-    securityGroups: [got.group.id],
+    securityGroups: [groupId(place, got.group)],
     min: spec.resources.minScale,
     max: spec.resources.maxScale,
     minHealthy: 100,
@@ -152,8 +170,8 @@ export function ecs(spec: ServerSpec, place: Place): Graph {
     container: {
       name: SERVER,
       port: PORT,
-      logGroup: got.logs.name,
-      logPrefix: serverLogs(spec.revision.number),
+      logGroup: called.logGroup,
+      logPrefix: called.logStreams + serverLogs(spec.revision.number),
       ...(spec.references.length > 0 && { discreet: true }),
     },
   }));
@@ -185,27 +203,43 @@ function environmentOf(g: Graph, spec: DeploymentSpec, place: Place): Node<{ arn
   }));
 }
 
-interface DatabaseSecret {
+interface Made {
   readonly arn: string;
+}
+
+interface DatabaseSecret extends Made {
   readonly version: string;
 }
 
-function databaseOf(g: Graph, spec: DeploymentSpec, place: Place, users: Node<{ id: string }>): Node<DatabaseSecret> {
+interface Group {
+  readonly id: string;
+}
+
+/** Of what is in a security group of its own, unless the place is an original one. */
+interface Got {
+  readonly group?: Group;
+}
+
+const groupId = (place: Place, own: Group | undefined): string => own?.id ?? place.serviceSecurityGroupId!;
+
+function databaseOf(g: Graph, spec: DeploymentSpec, place: Place, users?: Node<Group>): Node<DatabaseSecret> {
   const called = names(place, spec.deployment);
-  const group = g.add('database-group', securityGroup, { users }, (got) => ({
-    name: called.databaseGroup,
-    vpcId: place.vpcId,
-    description: `Database of deployment ${spec.deployment.id}`,
-    ingress: [{ port: POSTGRES_PORT, fromGroup: got.users.id }],
-  }));
-  const database = g.add('database', rdsPostgres, { group }, (got) => ({
+  const group =
+    users &&
+    g.add('database-group', securityGroup, { users }, (got) => ({
+      name: called.databaseGroup,
+      vpcId: place.vpcId,
+      description: `Database of deployment ${spec.deployment.id}`,
+      ingress: [{ port: POSTGRES_PORT, fromGroup: got.users.id }],
+    }));
+  const database = g.add('database', rdsPostgres, { ...(group && { group }) }, (got: Got) => ({
     name: called.database,
     databaseName: 'langgraph',
     user: 'langgraph',
     class: databaseSize(spec).class,
     version: '16',
     subnetGroup: place.databaseSubnetGroup,
-    securityGroupId: got.group.id,
+    securityGroupId: groupId(place, got.group),
     ...SIZES[spec.type].databaseSafety,
   }));
   return g.add('database-uri', databaseUri, { database }, (got) => ({
@@ -218,8 +252,8 @@ function redisOf(
   g: Graph,
   spec: ServerSpec,
   place: Place,
-  users: Node<{ id: string }>,
-  logs: Node<{ name: string }>,
+  users?: Node<Group>,
+  logs?: Node<{ name: string }>,
 ): { secret: Node<{ arn: string }>; service: Node<{ arn: string; name: string }> } {
   const called = names(place, spec.deployment);
   const { cpu, memoryMb } = SIZES[spec.type].redis;
@@ -228,18 +262,22 @@ function redisOf(
     host: `${called.discovery}.${place.namespaceName}`,
     port: REDIS_PORT,
   }));
-  const group = g.add('redis-group', securityGroup, { users }, (got) => ({
-    name: called.redisGroup,
-    vpcId: place.vpcId,
-    description: `Redis of deployment ${spec.deployment.id}`,
-    ingress: [{ port: REDIS_PORT, fromGroup: got.users.id }],
-  }));
+  const group =
+    users &&
+    g.add('redis-group', securityGroup, { users }, (got) => ({
+      name: called.redisGroup,
+      vpcId: place.vpcId,
+      description: `Redis of deployment ${spec.deployment.id}`,
+      ingress: [{ port: REDIS_PORT, fromGroup: got.users.id }],
+    }));
   const discovery = g.add('redis-discovery', cloudMapService, {}, () => ({
     name: called.discovery,
     namespaceId: place.namespaceId,
     ttlSeconds: 10,
+    ...(place.original && { isUntagged: true as const }),
   }));
-  const task = g.add('redis-task', taskDefinition, { secret, logs }, (got) => ({
+  const logsNeeded = logs && { logs };
+  const task = g.add('redis-task', taskDefinition, { secret, ...logsNeeded }, (got: { secret: Made }) => ({
     family: called.redis,
     size: { cpu, memoryMb },
     executionRoleArn: place.executionRoleArn,
@@ -262,23 +300,30 @@ function redisOf(
       ],
       healthCommand: 'redis-cli -a "$REDIS_PASSWORD" --no-auth-warning ping | grep -q PONG',
       stopSeconds: 30,
-      logGroup: got.logs.name,
+      logGroup: called.logGroup,
+      ...(place.original && { logPrefix: called.logStreams + REDIS }),
     },
   }));
-  const service = g.add('redis-service', ecsService, { task, group, discovery, logs }, (got) => ({
+  const needs = { task, discovery, ...(group && { group }), ...logsNeeded };
+  const service = g.add('redis-service', ecsService, needs, (got: Got & { task: Made; discovery: Made }) => ({
     name: called.redis,
     clusterArn: place.clusterArn,
     taskDefinitionArn: got.task.arn,
     size: { cpu, memoryMb },
     subnets: place.privateSubnetIds,
-    securityGroups: [got.group.id],
+    securityGroups: [groupId(place, got.group)],
     min: 1,
     max: 1,
     // Never two at once: half of the servers would talk to the one, half to the other.
     minHealthy: 0,
     maxRunning: 100,
     discoveryArn: got.discovery.arn,
-    container: { name: REDIS, port: REDIS_PORT, logGroup: got.logs.name },
+    container: {
+      name: REDIS,
+      port: REDIS_PORT,
+      logGroup: called.logGroup,
+      ...(place.original && { logPrefix: called.logStreams + REDIS }),
+    },
   }));
   return { secret, service };
 }
