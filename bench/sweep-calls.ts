@@ -99,7 +99,7 @@ async function make({ aws, place }: Customer, count: number): Promise<Deployment
         environment: Object.keys(OWN).map((variable) => ({ name: variable, versionId })),
         retainedSecretVersions: [],
       },
-      behind(place, balancers[n % balancers.length]!.loadBalancerArn),
+      behind(place, { balancer: balancers[n % balancers.length]!.loadBalancerArn, slot: null }),
     );
     fleet.push({ id, name, graph, rows: new Map() });
   });

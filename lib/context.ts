@@ -60,6 +60,7 @@ const READERS = {
   policies: text as Read<'scoped' | 'managed'>,
   serviceLinkedRoles: services,
   containerInsights: flag,
+  executionRoles: number,
   logRetentionDays: number,
 } satisfies Record<string, Read<unknown>>;
 

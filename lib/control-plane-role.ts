@@ -137,6 +137,7 @@ export class ControlPlaneRole extends Construct {
       databaseSubnetGroup: names,
       logGroupRoot: `/aws/ecs/${names}`,
       uploadBucket: `${names}-uploads-\${AWS::AccountId}-\${AWS::Region}`,
+      ownRoles: true,
     };
     const granted = grants(place);
     const documents = pack(

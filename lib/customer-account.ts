@@ -3,6 +3,7 @@ import { CfnOutput, Fn, LegacyStackSynthesizer, Stack, type StackProps, Token } 
 import { Construct } from 'constructs';
 import type { Balancer as PlaceBalancer, PlaceOutputs } from '../services/reconciler/place.ts';
 import { Balancer, type BalancerProps, type FurtherBalancer } from './balancer.ts';
+import { CompactStack } from './compact-stack.ts';
 import { ControlPlaneRole, type ControlPlaneRoleProps } from './control-plane-role.ts';
 import { Foundation, type FoundationProps } from './foundation.ts';
 import { checkPrefix } from './input.ts';
@@ -93,6 +94,7 @@ export class CustomerAccount extends Construct {
       databaseSubnetGroup: foundation.databaseSubnetGroup,
       logGroupRoot: foundation.logGroupRoot,
       uploadBucket: uploads.bucketName,
+      executionRoles: foundation.executionRoles,
     } satisfies PlaceOutputs);
     this.place = `${place.slice(0, -1)}${listed(balancer.further)}}`;
     new CfnOutput(stack, 'Place', {
@@ -122,7 +124,7 @@ export interface CustomerAccountStackProps extends Omit<StackProps, 'synthesizer
  * Needs no bootstrapped account: the template is small enough to be sent as it is, and has no assets. Deployed with the
  * rights of who runs the CDK CLI: CDK's BootstraplessSynthesizer would have it ask for the roles of a bootstrap.
  */
-export class CustomerAccountStack extends Stack {
+export class CustomerAccountStack extends CompactStack {
   readonly place: string;
 
   constructor(scope: Construct, id: string, props: CustomerAccountStackProps) {

@@ -74,7 +74,11 @@ export function deployer(props: DeployerProps): DeployerStatement[] {
         'ExecuteChangeSet',
         'DeleteChangeSet',
       ),
-      resources: [arn('cloudformation', `stack/${stack}/*`)],
+      // The template lets CloudFormation write out what is there many times.
+      resources: [
+        arn('cloudformation', `stack/${stack}/*`),
+        `arn:aws:cloudformation:${region}:aws:transform/LanguageExtensions`,
+      ],
     },
     {
       why: 'Reading, and what cannot be scoped: a namespace and its hosted zone have no name before they exist',
@@ -216,7 +220,8 @@ export function deployer(props: DeployerProps): DeployerStatement[] {
         'ListRolePolicies',
         'ListAttachedRolePolicies',
         'DeleteRole',
-        ...(fresh ? ['TagRole', 'UntagRole'] : []),
+        'TagRole',
+        'UntagRole',
       ),
       resources: roles,
       conditions: through,

@@ -2,7 +2,7 @@
  * What every deployment in the place shares and what seldom changes: cluster, ECS's roles, names, database subnets,
  * logs.
  */
-import { RemovalPolicy, Stack, Validations } from 'aws-cdk-lib';
+import { CfnElement, Fn, RemovalPolicy, Stack, Validations } from 'aws-cdk-lib';
 import * as ecs from 'aws-cdk-lib/aws-ecs';
 import * as iam from 'aws-cdk-lib/aws-iam';
 import * as logs from 'aws-cdk-lib/aws-logs';
@@ -11,7 +11,7 @@ import * as servicediscovery from 'aws-cdk-lib/aws-servicediscovery';
 import { Construct } from 'constructs';
 import { injectable } from '../services/reconciler/aws/injected.ts';
 import { TAG } from '../services/reconciler/aws/tags.ts';
-import { checkPrefix } from './input.ts';
+import { checkPrefix, InvalidInput } from './input.ts';
 import type { INetwork } from './network.ts';
 import { uploadBucketName } from './uploads.ts';
 
@@ -31,11 +31,24 @@ export interface FoundationProps {
    * @default 30
    */
   readonly logRetentionDays?: number;
+  /**
+   * Each deployment gets one of them, which reads its secrets alone: so many deployments there can be, until there are
+   * more. One that has a deployment must not be taken away. 0: all deployments share one that reads all their secrets.
+   *
+   * @default 50
+   */
+  readonly executionRoles?: number;
 }
+
+/** With what else is in the stack they must be fewer than the 500 resources that CloudFormation allows. */
+const MOST_ROLES = 200;
 
 export class Foundation extends Construct {
   readonly clusterArn: string;
+  /** Of deployments that have none of their own. */
   readonly executionRoleArn: string;
+  /** How many there are beside it: `<executionRoleArn>-1` and so on. */
+  readonly executionRoles: number;
   readonly taskRoleArn: string;
   readonly namespaceId: string;
   readonly namespaceName: string;
@@ -44,8 +57,10 @@ export class Foundation extends Construct {
 
   constructor(scope: Construct, id: string, props: FoundationProps) {
     super(scope, id);
-    const { prefix, network } = props;
+    const { prefix, network, executionRoles = 50 } = props;
     checkPrefix(prefix);
+    if (!Number.isInteger(executionRoles) || executionRoles < 0 || executionRoles > MOST_ROLES)
+      throw new InvalidInput(`executionRoles is ${executionRoles}: give a whole number from 0 to ${MOST_ROLES}`);
     const stack = Stack.of(this);
     const arn = (service: string, resource: string) =>
       `arn:${stack.partition}:${service}:${stack.region}:${stack.account}:${resource}`;
@@ -86,53 +101,78 @@ export class Foundation extends Construct {
       ],
     };
     const secrets = arn('secretsmanager', `secret:${prefix}/*`);
+    const reads = (Resource: string, Condition: object) => ({
+      Effect: 'Allow',
+      Action: 'secretsmanager:GetSecretValue',
+      Resource,
+      Condition,
+    });
+    const ofPlace = { [`aws:ResourceTag/${TAG.place}`]: prefix };
+    const ofSlot = `aws:ResourceTag/${TAG.slot}`;
+    const start = new iam.CfnManagedPolicy(this, 'StartTasks', {
+      managedPolicyName: `${prefix}-start-tasks`,
+      // Never change it: a new description means a new policy, and the name is taken by the old one.
+      description:
+        'What ECS needs to start a task of Freehold; of the secrets of deployments, those with the tag of the role',
+      policyDocument: {
+        Version: '2012-10-17',
+        Statement: [
+          { Effect: 'Allow', Action: 'ecr:GetAuthorizationToken', Resource: '*' },
+          {
+            Effect: 'Allow',
+            Action: ['ecr:BatchCheckLayerAvailability', 'ecr:BatchGetImage', 'ecr:GetDownloadUrlForLayer'],
+            Resource: arn('ecr', 'repository/*'),
+          },
+          {
+            Effect: 'Allow',
+            Action: ['logs:CreateLogStream', 'logs:PutLogEvents'],
+            Resource: arn('logs', `log-group:${this.logGroupRoot}/*`),
+          },
+          // ECS gives its sessions of the role no tags: what tells deployments apart is the tag of the role itself.
+          reads(secrets, { StringEquals: { ...ofPlace, [ofSlot]: `\${aws:PrincipalTag/${TAG.slot}}` } }),
+          reads(arn('secretsmanager', 'secret:*'), injectable(prefix)),
+        ],
+      },
+    });
     const execution = new iam.CfnRole(this, 'ExecutionRole', {
       roleName: `${prefix}-execution`,
       description:
         'Used by ECS itself to start the tasks of Freehold: pulls images, reads their secrets, writes their logs',
       assumeRolePolicyDocument: byEcsOfThisAccount,
+      managedPolicyArns: [start.ref],
       policies: [
         {
           policyName: 'start-tasks',
           policyDocument: {
             Version: '2012-10-17',
-            Statement: [
-              { Effect: 'Allow', Action: 'ecr:GetAuthorizationToken', Resource: '*' },
-              {
-                Effect: 'Allow',
-                Action: ['ecr:BatchCheckLayerAvailability', 'ecr:BatchGetImage', 'ecr:GetDownloadUrlForLayer'],
-                Resource: arn('ecr', 'repository/*'),
-              },
-              {
-                Effect: 'Allow',
-                Action: ['logs:CreateLogStream', 'logs:PutLogEvents'],
-                Resource: arn('logs', `log-group:${this.logGroupRoot}/*`),
-              },
-              {
-                Effect: 'Allow',
-                Action: 'secretsmanager:GetSecretValue',
-                Resource: secrets,
-                Condition: { StringEquals: { [`aws:ResourceTag/${TAG.place}`]: prefix } },
-              },
-              {
-                Effect: 'Allow',
-                Action: 'secretsmanager:GetSecretValue',
-                Resource: arn('secretsmanager', 'secret:*'),
-                Condition: injectable(prefix),
-              },
-            ],
+            Statement: [reads(secrets, { StringEquals: ofPlace, Null: { [ofSlot]: 'true' } })],
           },
         },
       ],
     });
     this.executionRoleArn = execution.attrArn;
+    this.executionRoles = executionRoles;
+    if (executionRoles > 0)
+      new ForEach(this, 'ExecutionRoles', executionRoles, (slot) => ({
+        Type: 'AWS::IAM::Role',
+        Properties: {
+          RoleName: Fn.join('-', [`${prefix}-execution`, slot]),
+          AssumeRolePolicyDocument: byEcsOfThisAccount,
+          ManagedPolicyArns: [start.ref],
+          Tags: [{ Key: TAG.slot, Value: slot }],
+        },
+      }));
     const wildcard = (resource: string, reason: string) => ({
       id: `AwsSolutions-IAM5[Resource::${resource}]`,
       reason,
     });
     const here = '<AWS::Region>:<AWS::AccountId>';
     const shown = stack.resolve(prefix).Ref ? `<${stack.resolve(prefix).Ref}>` : prefix;
-    Validations.of(execution).acknowledge(
+    const ofDeployments = wildcard(
+      `arn:<AWS::Partition>:secretsmanager:${here}:secret:${shown}/*`,
+      'One set of secrets per deployment, cut by name and by tag.',
+    );
+    Validations.of(start).acknowledge(
       wildcard('*', 'ecr:GetAuthorizationToken cannot be scoped to resources.'),
       wildcard(
         `arn:<AWS::Partition>:ecr:${here}:repository/*`,
@@ -142,15 +182,13 @@ export class Foundation extends Construct {
         `arn:<AWS::Partition>:logs:${here}:log-group:/aws/ecs/${shown}/*`,
         'One log group per deployment, below the root.',
       ),
-      wildcard(
-        `arn:<AWS::Partition>:secretsmanager:${here}:secret:${shown}/*`,
-        'One set of secrets per deployment, cut by name and by tag.',
-      ),
+      ofDeployments,
       wildcard(
         `arn:<AWS::Partition>:secretsmanager:${here}:secret:*`,
         "The customer's own secrets, and of these only what the customer tagged for injection.",
       ),
     );
+    Validations.of(execution).acknowledge(ofDeployments);
 
     const archives = `arn:${stack.partition}:s3:::${uploadBucketName(this, prefix)}`;
     const boundary = new iam.CfnManagedPolicy(this, 'Boundary', {
@@ -204,5 +242,26 @@ export class Foundation extends Construct {
       subnetIds: network.privateSubnetIds,
     });
     this.databaseSubnetGroup = subnets.ref;
+  }
+}
+
+/** One resource written out so many times, by CloudFormation itself: a template has room for it once. */
+class ForEach extends CfnElement {
+  readonly #resources: () => object;
+
+  /** @param resource given what stands for the number, from 1 */
+  constructor(scope: Construct, id: string, count: number, resource: (number: string) => object) {
+    super(scope, id);
+    Stack.of(this).addTransform('AWS::LanguageExtensions');
+    const numbers = Array.from({ length: count }, (_, index) => String(index + 1));
+    const name = this.node.id;
+    this.#resources = () => ({
+      [`Fn::ForEach::${name}`]: ['Number', numbers, { [`${name}\${Number}`]: resource(Fn.ref('Number')) }],
+    });
+  }
+
+  /** https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/intrinsic-function-reference-foreach.html */
+  override _toCloudFormation(): object {
+    return { Resources: this.#resources() };
   }
 }

@@ -22,6 +22,7 @@ const NAMES: Scope = {
   databaseSubnetGroup: '<prefix>',
   logGroupRoot: '/aws/ecs/<prefix>',
   uploadBucket: '<prefix>-uploads-<account>-<region>',
+  ownRoles: true,
 };
 
 const INTRODUCTION = `# What the role of the control plane may do

@@ -9,9 +9,9 @@ import {
   Fn,
   type ICfnConditionExpression,
   LegacyStackSynthesizer,
-  Stack,
   Validations,
 } from 'aws-cdk-lib';
+import { CompactStack } from './compact-stack.ts';
 import { EXTERNAL_ID, PRINCIPAL } from './control-plane-role.ts';
 import { CustomerAccount } from './customer-account.ts';
 import { PREFIX } from './input.ts';
@@ -25,7 +25,7 @@ export function templates(): Record<string, string> {
   const files: Record<string, string> = {};
   const variants = ['new', 'existing'].flatMap((network) => ['http', 'https'].map((scheme) => ({ network, scheme })));
   const stacks = variants.map(({ network, scheme }) => {
-    const stack = new Stack(app, `customer-account-${network}-vpc-${scheme}`, {
+    const stack = new CompactStack(app, `customer-account-${network}-vpc-${scheme}`, {
       description: `Freehold: what this account needs to run LangGraph Servers (${network} VPC, ${scheme.toUpperCase()})`,
       synthesizer: new LegacyStackSynthesizer(),
     });

@@ -31,6 +31,11 @@ export interface PlaceOutputs {
   readonly logGroupRoot: string;
   /** Where archives of source code are put. Stacks that were deployed before there was one print none. */
   readonly uploadBucket?: string;
+  /**
+   * So many roles `<executionRoleArn>-1`, `-2` and on: each deployment has one of its own that reads its secrets alone.
+   * Stacks that were deployed before there were such print none: theirs share the one.
+   */
+  readonly executionRoles?: number;
   /** More load balancers, beside the first: a hundred deployments fit behind each. In the same security group. */
   readonly moreBalancers?: Balancer[];
   /** Set up for the product that this one replaces, and used as it is: see aws/original.ts. */
@@ -59,16 +64,24 @@ export const balancersOf = (place: PlaceOutputs): readonly Balancer[] => [
   ...(place.moreBalancers ?? []),
 ];
 
-/**
- * The place as one deployment sees it: with its own load balancer.
- * @param balancer its ARN; null: the first, as of every deployment that was made while there was one
- */
-export function behind<P extends PlaceOutputs>(place: P, balancer: string | null): P {
+/** What one deployment has of its place for itself, from its beginning to its end. */
+export interface Seat {
+  /** The ARN of its load balancer; null: the first, as of every deployment that was made while there was one. */
+  readonly balancer: string | null;
+  /** Which of the execution roles is its; null: the one that all share which were made before there were such. */
+  readonly slot: number | null;
+}
+
+/** The place as one deployment sees it: with its own load balancer and its own execution role. */
+export function behind<P extends PlaceOutputs>(place: P, { balancer, slot }: Seat): P & { readonly slot?: number } {
   const own = balancersOf(place).find(({ loadBalancerArn }) => loadBalancerArn === balancer);
-  return own === undefined ? place : { ...place, ...own };
+  const role = slot === null ? {} : { slot, executionRoleArn: `${place.executionRoleArn}-${slot}` };
+  return { ...place, ...own, ...role };
 }
 
 export interface Place extends PlaceOutputs {
+  /** As one deployment sees it that has a slot. */
+  readonly slot?: number;
   readonly id: string;
   /** Given with every assume-role; made by us at random for this place alone. */
   readonly externalId: string;

@@ -89,6 +89,44 @@ test('a deployment that does not fit is refused with the limit, the numbers and 
   assert.equal((await create()).status, 201);
 });
 
+test('each deployment has an execution role of its own, until it is gone; without a free one there is no room', async () => {
+  await plane.call('PATCH', `/v2/listeners/${place.id}`, {
+    compute_config: { place: { ...outputs(), executionRoles: 2 } },
+  });
+  const slots = async () =>
+    (
+      await plane.db.selectFrom('deployments').select('slot').where('place_id', '=', place.id).orderBy('slot').execute()
+    ).map(({ slot }) => slot);
+  const answers = await Promise.all([create(), create(), create()]);
+  assert.deepEqual(answers.map(({ status }) => status).sort(), [201, 201, 409]);
+  assert.deepEqual(await slots(), [1, 2]);
+  const { detail } = answers.find(({ status }) => status === 409)!.body;
+  assert.equal(
+    detail,
+    "There is no room for another deployment: each of the place's 2 execution roles has one: deploy its stack with more " +
+      '(executionRoles), and register what it prints.',
+  );
+  const dry = deployment({ source_config: { listener_id: place.id } });
+  assert.equal((await plane.call('POST', '/v2/deployments?dry_run=true', dry)).body.detail, detail);
+
+  const { outputs: now } = await plane.db
+    .selectFrom('places')
+    .select('outputs')
+    .where('id', '=', place.id)
+    .executeTakeFirstOrThrow();
+  const register = (executionRoles: number) =>
+    plane.call('PATCH', `/v2/listeners/${place.id}`, { compute_config: { place: { ...now, executionRoles } } });
+  const fewer = await register(1);
+  assert.equal(fewer.status, 400);
+  assert.match(fewer.body.detail, /of its 2 execution roles those must stay that they have/);
+  assert.equal((await register(3)).status, 200);
+  assert.equal((await create()).status, 201);
+
+  await plane.db.deleteFrom('deployments').where('place_id', '=', place.id).where('slot', '=', 2).execute();
+  assert.equal((await create()).status, 201);
+  assert.deepEqual(await slots(), [1, 2, 3]);
+});
+
 test('what was promised since the count is counted: of ten at once as many fit as there is room for', async () => {
   await measure(databases(37, 40));
   const answers = await Promise.all(Array.from({ length: 10 }, create));

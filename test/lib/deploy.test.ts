@@ -223,7 +223,8 @@ test('without CDK: the published template, with parameters, gives the same outpu
 import boto3, json, sys
 given = json.load(sys.stdin)
 stacks = boto3.client("cloudformation")
-stacks.create_stack(StackName="by-hand", TemplateBody=open(given["template"]).read(), Capabilities=["CAPABILITY_NAMED_IAM"],
+stacks.create_stack(StackName="by-hand", TemplateBody=open(given["template"]).read(),
+                    Capabilities=["CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
                     Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in given["parameters"].items()])
 stacks.get_waiter("stack_create_complete").wait(StackName="by-hand", WaiterConfig={"Delay": 1, "MaxAttempts": 60})
 print(stacks.describe_stacks(StackName="by-hand")["Stacks"][0]["Outputs"][0]["OutputValue"])`;

@@ -56,7 +56,7 @@ def run(case):
     out = {"made": "", "removed": "", "failed": []}
     try:
         made = stacks.create_stack(StackName=case["stack"], TemplateBody=json.dumps(case["template"]),
-            Capabilities=["CAPABILITY_NAMED_IAM"], **role,
+            Capabilities=["CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"], **role,
             Parameters=[{"ParameterKey": k, "ParameterValue": v} for k, v in case["parameters"].items()])["StackId"]
         def settled():
             for _ in range(1200):
@@ -71,7 +71,8 @@ def run(case):
             stacks.delete_stack(StackName=made)
             time.sleep(0.05)
             out["removed"] = settled()
-        events = stacks.describe_stack_events(StackName=made)["StackEvents"]
+        pages = stacks.get_paginator("describe_stack_events").paginate(StackName=made)
+        events = [event for page in pages for event in page["StackEvents"]]
         out["failed"] = [e.get("ResourceStatusReason", "") for e in events if e["ResourceStatus"].endswith("_FAILED")]
     except Exception as error:
         out["failed"].append(str(error))

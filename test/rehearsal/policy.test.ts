@@ -425,6 +425,27 @@ describe('what a session is given', () => {
   });
 });
 
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html
+test('a policy variable in a condition: what the caller has, a default without it, and without either nothing', async () => {
+  const Name = 'of-slot-1';
+  const { ARN } = await clients(account.root(CUSTOMER)).secrets.send(
+    new CreateSecretCommand({ Name, SecretString: 'x', Tags: [{ Key: 'slot', Value: '1' }] }),
+  );
+  const reads = async (variable: string, slot?: string) => {
+    await grant(allow('secretsmanager:GetSecretValue', '*', { StringEquals: { 'aws:ResourceTag/slot': variable } }));
+    const session = await assume(slot === undefined ? {} : { Tags: [{ Key: 'slot', Value: slot }] });
+    const read = clients(session).secrets.send(new GetSecretValueCommand({ SecretId: ARN }));
+    return read.then(
+      () => true,
+      (error: Refused) => denied(error) && false,
+    );
+  };
+  assert.equal(await reads('${aws:PrincipalTag/slot}', '1'), true);
+  assert.equal(await reads('${aws:PrincipalTag/slot}', '2'), false);
+  assert.equal(await reads('${aws:PrincipalTag/slot}'), false);
+  assert.equal(await reads("${aws:PrincipalTag/slot, '1'}"), true);
+});
+
 describe('which policy was missing', () => {
   const list = (session: Clients) => refusal(session.ecs.send(new ListClustersCommand({})));
 

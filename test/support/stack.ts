@@ -36,6 +36,7 @@ export async function publishedStack({ rehearsal, account, context }: CustomerOp
   await call('CreateStack', {
     TemplateBody: readFileSync(TEMPLATE, 'utf8'),
     'Capabilities.member.1': 'CAPABILITY_NAMED_IAM',
+    'Capabilities.member.2': 'CAPABILITY_AUTO_EXPAND',
     'Parameters.member.1.ParameterKey': 'Principal',
     'Parameters.member.1.ParameterValue': context['principal']!,
     'Parameters.member.2.ParameterKey': 'ExternalId',

@@ -2,6 +2,7 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import { randomUUID } from 'node:crypto';
 import { obstacles, sentence, type Limit } from '../../reconciler/aws/limits.ts';
+import { behind, type Place } from '../../reconciler/place.ts';
 import type { Owner } from '../cloud.ts';
 import { chooseBalancer, currentLimits, withPromises } from '../room.ts';
 import {
@@ -16,7 +17,7 @@ import {
   nameIsTaken,
   type DeploymentChange,
 } from '../store/deployments.ts';
-import { findPlace, placeOf } from '../store/places.ts';
+import { findPlace, freeSlot, placeOf } from '../store/places.ts';
 import { problems, type ApiOptions, type App } from './context.ts';
 import { ApiError, bad, invalid } from './errors.ts';
 import {
@@ -154,6 +155,8 @@ export function addDeployments(app: App, options: ApiOptions): void {
       const terms = termsOf(c.req.valid('query'));
       const driftPolicy = body.drift_policy ?? null;
       if (terms.dryRun || terms.plan !== null) {
+        const slots = place.executionRoles ?? 0;
+        if (slots > 0 && (await freeSlot(db, place.id, slots)) === undefined) throw noExecutionRole(place);
         const plan = await planDeployment(options, place, { ...owner, workspaceId, source, type, driftPolicy }, wanted);
         if (terms.dryRun) return c.json(plan.shown, 200);
         requirePlan(plan, terms.plan!);
@@ -181,8 +184,9 @@ export function addDeployments(app: App, options: ApiOptions): void {
       });
       if (drafted === 'no place') throw new ApiError(404, noListener(place.id));
       if (drafted === 'offboarding') throw offboarding(place.id);
+      if (drafted === 'no execution role') throw noExecutionRole(place);
       try {
-        const versionId = await writeSecrets(options, place, owner, body.secrets);
+        const versionId = await writeSecrets(options, behind(place, drafted), owner, body.secrets);
         await acceptDeployment(db, looks, owner.id, { ...intent({ versionId, digestKey }), plan: terms.plan });
       } catch (error) {
         await abandonDraft(db, looks, owner.id);
@@ -349,6 +353,13 @@ export function addDeployments(app: App, options: ApiOptions): void {
 
 const noRoom = (limits: readonly Limit[]): ApiError =>
   new ApiError(409, `There is no room for another deployment: ${limits.map((limit) => sentence(limit)).join('; ')}.`);
+
+const noExecutionRole = ({ executionRoles }: Place): ApiError =>
+  new ApiError(
+    409,
+    `There is no room for another deployment: each of the place's ${executionRoles} execution roles has one: deploy its ` +
+      'stack with more (executionRoles), and register what it prints.',
+  );
 
 const taken = (name: string): ApiError =>
   new ApiError(409, `A deployment named "${name}" already exists in this workspace.`);

@@ -1,5 +1,5 @@
 /** From the ids of a request to what they name: a workspace finds only its own. */
-import type { Place } from '../../reconciler/place.ts';
+import type { Place, Seat } from '../../reconciler/place.ts';
 import { instant } from '../../reconciler/status.ts';
 import type { Database } from '../store/database.ts';
 import { findDeployment, findRevision, type DeploymentRow, type RevisionRow } from '../store/deployments.ts';
@@ -68,8 +68,8 @@ export async function placeFor(db: Database, workspaceId: string, id: string): P
 /** Where a deployment is, as it sees it. @throws as `placeFor` */
 export const placeAround = async (
   db: Database,
-  { workspace_id, place_id, balancer }: Pick<DeploymentRow, 'workspace_id' | 'place_id' | 'balancer'>,
-): Promise<Place> => trusted(await placeFor(db, workspace_id, place_id), balancer);
+  row: Pick<DeploymentRow, 'workspace_id' | 'place_id' | 'balancer' | 'slot'>,
+): Promise<Place> => trusted(await placeFor(db, row.workspace_id, row.place_id), row);
 
 /** Where a deployment goes that names no place. @throws ApiError 400 */
 export async function onlyPlace(db: Database, workspaceId: string): Promise<PlaceRow> {
@@ -87,8 +87,8 @@ const TRUST = ['role', 'external id'];
  * @throws ApiError when its role was never seen to let us in, and only us: somebody else's account must not be worked
  *   on in this workspace's name
  */
-export function trusted(row: PlaceRow, balancer: string | null = null): Place {
-  const place = placeOf(row, balancer);
+export function trusted(row: PlaceRow, seat?: Seat): Place {
+  const place = placeOf(row, seat);
   if (place === undefined)
     throw bad(`Listener ID ${row.id} has no place yet: register the output of the customer's stack`);
   const verify = `POST /v2/listeners/${row.id}/verify`;

@@ -206,7 +206,10 @@ export function addListeners(app: App, options: ApiOptions): void {
         throw bad(
           moved === 'moreBalancers'
             ? `Listener ID ${row.id} is used by deployments: each of its load balancers must stay as it is`
-            : `Listener ID ${row.id} is used by deployments: its ${moved} ("${row.outputs?.[moved]}") cannot change`,
+            : moved === 'executionRoles'
+              ? `Listener ID ${row.id} is used by deployments: of its ${row.outputs?.executionRoles} execution roles ` +
+                'those must stay that they have'
+              : `Listener ID ${row.id} is used by deployments: its ${moved} ("${row.outputs?.[moved]}") cannot change`,
         );
       if (outputs !== undefined) await verify(await find(c.get('workspaceId'), listener_id));
       return c.json(shown(await find(c.get('workspaceId'), listener_id)), 200);

@@ -105,9 +105,7 @@ export async function answersOf(
       rows.map((row) => row.place_id),
     ),
   ]);
-  return rows.map((row) =>
-    shownDeployment(cloud, row, newest.get(row.id), placeOf(places.get(row.place_id)!, row.balancer)),
-  );
+  return rows.map((row) => shownDeployment(cloud, row, newest.get(row.id), placeOf(places.get(row.place_id)!, row)));
 }
 
 export const answerOf = async (

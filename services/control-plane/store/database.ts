@@ -121,6 +121,8 @@ export interface Deployments {
   final_delete_at: Date | null;
   /** The ARN of the place's load balancer that it is behind, for good; null: the first. */
   balancer: string | null;
+  /** Which of the place's execution roles is its, for good; null: the one that it shares with all such. */
+  slot: number | null;
   /** Of AWS's limits, when it was made; null: it was made before that was counted. */
   takes: Json<Takes> | null;
   /** Grows with each wish for a look, so that a look that is under way knows of a later wish. */

@@ -2,6 +2,7 @@
 import { sql, type RawBuilder } from 'kysely';
 import type { Takes } from '../../reconciler/aws/limits.ts';
 import type { DriftPolicy } from '../../reconciler/drift.ts';
+import type { Seat } from '../../reconciler/place.ts';
 import type { AgentAuth, DatabaseTier, ServerResources } from '../../reconciler/spec.ts';
 import { isVerdict, type DeploymentStatus, type RevisionStatus } from '../../reconciler/status.ts';
 import {
@@ -19,7 +20,7 @@ import {
   type Variable,
 } from './database.ts';
 import type { Looks } from './looks.ts';
-import { isOffboarding } from './places.ts';
+import { freeSlot, isOffboarding } from './places.ts';
 import { dropReceipt, endReceipt } from './receipts.ts';
 import { madeFor, madeOf, type ResourceRow } from './resources.ts';
 
@@ -38,6 +39,7 @@ export interface DeploymentRow {
   readonly database_tier: DatabaseTier | null;
   readonly k8s_namespace: string | null;
   readonly balancer: string | null;
+  readonly slot: number | null;
   readonly base: RevisionBase | null;
   readonly created_at: Date;
   readonly updated_at: Date;
@@ -135,6 +137,7 @@ const deployments = (db: Database | Tx) =>
       'd.database_tier',
       'd.k8s_namespace',
       'd.balancer',
+      'd.slot',
       'd.base',
       'd.created_at',
       'd.updated_at',
@@ -278,21 +281,25 @@ export interface NewDeployment {
  *
  * @param choose its load balancer, one deployment of the place at a time; what it throws leaves nothing
  *   behind. @default the first
+ * @returns what it has of the place for itself
  */
 export async function draftDeployment(
   db: Database,
   given: NewDeployment,
   choose: (tx: Tx) => Promise<string | null> = () => Promise.resolve(null),
-): Promise<'drafted' | 'no place' | 'offboarding'> {
+): Promise<Seat | 'no place' | 'offboarding' | 'no execution role'> {
   return db.transaction().execute(async (tx) => {
     const place = await tx
       .selectFrom('places')
-      .select('id')
+      .select(['id', 'outputs'])
       .where('id', '=', given.placeId)
       .forUpdate()
       .executeTakeFirst();
     if (place === undefined) return 'no place';
     if (await isOffboarding(tx, place.id)) return 'offboarding';
+    const slots = place.outputs?.executionRoles ?? 0;
+    const slot = slots === 0 ? null : await freeSlot(tx, place.id, slots);
+    if (slot === undefined) return 'no execution role';
     const balancer = await choose(tx);
     await tx
       .insertInto('deployments')
@@ -307,10 +314,11 @@ export async function draftDeployment(
         ...(given.driftPolicy && { drift_policy: given.driftPolicy }),
         k8s_namespace: given.k8sNamespace,
         balancer,
+        slot,
         takes: given.takes === undefined ? null : json(given.takes),
       })
       .execute();
-    return 'drafted';
+    return { balancer, slot };
   });
 }
 

@@ -392,6 +392,12 @@ const steps: Record<string, Migration> = {
       await sql`alter table roll_members add column unreachable_tries int not null default 0`.execute(db);
     },
   },
+  '0014_execution_roles': {
+    async up(db: Kysely<unknown>) {
+      await sql`alter table deployments add column slot int`.execute(db);
+      await sql`create unique index deployments_slot on deployments (place_id, slot)`.execute(db);
+    },
+  },
 };
 
 /**

@@ -177,7 +177,7 @@ async function seenOf(
     isDeleted: deployment.deleted_at !== null,
     undo: undoOf(deployment),
     isDraft: deployment.accepted_at === null,
-    place: placeOf(place, deployment.balancer),
+    place: placeOf(place, deployment),
     activeRevisionId: active_revision_id,
     knownStatus: known_status,
     alarm,

@@ -2,17 +2,20 @@ import { randomBytes } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import { sql, type Selectable } from 'kysely';
 import { LIMITS, kindThatTakes, type Limits } from '../../reconciler/aws/limits.ts';
-import { balancersOf, behind, type Place, type PlaceOutputs } from '../../reconciler/place.ts';
+import { balancersOf, behind, type Place, type PlaceOutputs, type Seat } from '../../reconciler/place.ts';
 import { json, now, type Check, type Database, type Page, type PlaceState, type Places, type Tx } from './database.ts';
 
 export type PlaceRow = Selectable<Places>;
 
+/** Of no deployment. */
+const NONE: Seat = { balancer: null, slot: null };
+
 /**
  * As the reconciler wants it; undefined before its stack was registered.
- * @param balancer of a deployment in it: the place is then as that one sees it
+ * @param seat of a deployment in it: the place is then as that one sees it
  */
-export const placeOf = (row: PlaceRow, balancer: string | null = null): Place | undefined =>
-  row.outputs === null ? undefined : behind({ ...row.outputs, id: row.id, externalId: row.external_id }, balancer);
+export const placeOf = (row: PlaceRow, seat: Seat = NONE): Place | undefined =>
+  row.outputs === null ? undefined : behind({ ...row.outputs, id: row.id, externalId: row.external_id }, seat);
 
 export async function addPlace(
   db: Database,
@@ -151,7 +154,7 @@ export async function changePlace(
   db: Database,
   id: string,
   { outputs, version }: { outputs?: PlaceOutputs; version?: string },
-): Promise<(typeof IDENTITY)[number] | 'moreBalancers' | undefined> {
+): Promise<(typeof IDENTITY)[number] | 'moreBalancers' | 'executionRoles' | undefined> {
   return db.transaction().execute(async (tx) => {
     const row = await tx.selectFrom('places').select('outputs').where('id', '=', id).forUpdate().executeTakeFirst();
     const before = row?.outputs ?? null;
@@ -165,6 +168,7 @@ export async function changePlace(
         isAnew || balancersOf(before).every((one) => balancersOf(outputs).some((two) => isDeepStrictEqual(one, two)));
       const moved = IDENTITY.find((field) => !same(field)) ?? (stays ? undefined : 'moreBalancers');
       if (moved !== undefined && (await deploymentsIn(tx, id)) > 0) return moved;
+      if ((await highestSlot(tx, id)) > (outputs.executionRoles ?? 0)) return 'executionRoles';
     }
     // Registered anew, it is taken into use again.
     if (outputs !== undefined && !isDeepStrictEqual(outputs, before)) await endOffboarding(tx, id);
@@ -193,6 +197,29 @@ export async function setVerification(
     .where('id', '=', id)
     .where(sql<boolean>`outputs = ${json(outputs)}::jsonb`)
     .execute();
+}
+
+/** The highest that a deployment has, those being removed included; 0: none has any. */
+async function highestSlot(tx: Tx, placeId: string): Promise<number> {
+  const { slot } = await tx
+    .selectFrom('deployments')
+    .select((e) => e.fn.max<number | null>('slot').as('slot'))
+    .where('place_id', '=', placeId)
+    .executeTakeFirstOrThrow();
+  return slot ?? 0;
+}
+
+/**
+ * The first that no deployment has, those being removed included; undefined: there is none. One deployment of the place
+ * at a time.
+ * @param slots how many there are
+ */
+export async function freeSlot(db: Database | Tx, placeId: string, slots: number): Promise<number | undefined> {
+  const found = await sql<{ slot: number }>`
+    select slot from generate_series(1, ${slots}::int) as each (slot)
+    where not exists (select from deployments where place_id = ${placeId} and deployments.slot = each.slot)
+    order by slot limit 1`.execute(db);
+  return found.rows[0]?.slot;
 }
 
 /** How many deployments, those being removed included, are in it. */

@@ -17,6 +17,13 @@ export interface Scope {
   readonly namespaceId: string;
   readonly databaseSubnetGroup: string;
   readonly logGroupRoot: string;
+  /**
+   * Whether roles of one deployment alone may be passed: `<executionRoleArn>-<slot>`, and task roles that the customer
+   * made, `<taskRoleArn>-<name>`. Stacks that were deployed before there were such allow neither.
+   */
+  readonly ownRoles?: boolean;
+  /** Given, `executionRoleArn` is the deployment's own, and there is no other. */
+  readonly slot?: number;
   /** None in a place whose stack was deployed before there was one. */
   readonly uploadBucket: string | undefined;
   /** Set up for the product that this one replaces: its role is not ours, and other calls do there what that allows. */

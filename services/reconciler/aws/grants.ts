@@ -5,7 +5,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { kinds } from '../kinds/index.ts';
 import { arn, logsOf } from './arn.ts';
-import type { PlaceOutputs } from '../place.ts';
+import type { Place, PlaceOutputs } from '../place.ts';
 import type { Grant, Scope } from './grant.ts';
 import { injectedGrants } from './injected.ts';
 import { limitGrants } from './limits.ts';
@@ -72,7 +72,7 @@ export const grantsOfPass = (scope: Scope): Grant[] => [searching, ...ofKinds(sc
 export const once = (all: readonly Grant[]): Grant[] =>
   all.filter((grant, index) => all.findIndex((other) => isDeepStrictEqual(other, grant)) === index);
 
-export const scopeOf = (place: PlaceOutputs): Scope => ({
+export const scopeOf = (place: PlaceOutputs & Pick<Place, 'slot'>): Scope => ({
   partition: place.partition,
   region: place.region,
   account: place.accountId,
@@ -90,4 +90,6 @@ export const scopeOf = (place: PlaceOutputs): Scope => ({
   logGroupRoot: place.logGroupRoot,
   uploadBucket: place.uploadBucket,
   original: place.original,
+  ownRoles: place.executionRoles !== undefined,
+  ...(place.slot !== undefined && { slot: place.slot }),
 });

@@ -5,6 +5,8 @@ export const TAG = {
   place: 'freehold:place',
   deployment: 'freehold:deployment',
   resource: 'freehold:resource',
+  /** Of the deployment's execution role, which has the same tag: it reads no secret that has another. */
+  slot: 'freehold:slot',
   /** On a database's URI secret: `<DbiResourceId>/<version id>` of the database whose password is in that version. */
   bound: 'freehold:bound',
   /** Set by the customer, on a secret of their own, to the place's prefix: its values may be injected into servers. */
@@ -19,7 +21,7 @@ export type Tags = Readonly<Record<string, string>>;
 
 /** `place`: the place's prefix. `resource`: the node's id. */
 export const ownerTags = (
-  place: { readonly prefix: string; readonly original?: true },
+  place: { readonly prefix: string; readonly original?: true; readonly slot?: number },
   deploymentId: string,
   resource: string,
 ): Tags => ({
@@ -27,6 +29,7 @@ export const ownerTags = (
   [TAG.deployment]: deploymentId,
   [TAG.resource]: resource,
   ...(place.original && { [TAG.original]: '1' }),
+  ...(place.slot !== undefined && { [TAG.slot]: String(place.slot) }),
 });
 
 export const tagList = (tags: Tags): { Key: string; Value: string }[] =>

@@ -6,7 +6,7 @@ import {
 } from '@aws-sdk/client-ecs';
 import { arn, createsOurs, ours } from '../aws/arn.ts';
 import { codeOf, hasCode } from '../aws/errors.ts';
-import type { Grant } from '../aws/grant.ts';
+import type { Grant, Scope } from '../aws/grant.ts';
 import { ecsTagList, requireOurs, tagRecord } from '../aws/tags.ts';
 import type { Kind } from '../resource.ts';
 import { compare } from './compare.ts';
@@ -39,6 +39,14 @@ export interface Container {
   /** Of its tasks' log streams. @default the container's name */
   readonly logPrefix?: string;
 }
+
+/** That tasks may be given. */
+const rolesOf = ({ executionRoleArn, taskRoleArn, ownRoles = false, slot }: Scope): string[] => [
+  executionRoleArn,
+  ...(ownRoles && slot === undefined ? [`${executionRoleArn}-*`] : []),
+  taskRoleArn,
+  ...(ownRoles ? [`${taskRoleArn}-*`] : []),
+];
 
 interface Live {
   readonly arn: string;
@@ -79,9 +87,9 @@ export const taskDefinition: Kind<TaskDefinitionInputs, Live, { arn: string; fam
     },
     {
       actions: ['iam:PassRole'],
-      resources: [scope.executionRoleArn, scope.taskRoleArn],
+      resources: rolesOf(scope),
       conditions: { StringEquals: { 'iam:PassedToService': 'ecs-tasks.amazonaws.com' } },
-      why: "gives the tasks the stack's own two roles, and ECS alone may take them",
+      why: "gives the tasks the stack's roles, and task roles that the customer made; ECS alone may take them",
     },
   ],
   pollSeconds: 2,

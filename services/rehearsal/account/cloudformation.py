@@ -46,6 +46,10 @@ class Clock:
     """When each resource of one stack operation is over on an AWS that works in parallel."""
 
     waits_for: dict[str, set[str]]
+    # What was made of IAM that others do not see yet: waited for by what needs it, and by what a new stack ends with.
+    unseen: set[str] = field(default_factory=set)
+    is_update: bool = False
+    last: str = ""
     started: float = field(default_factory=clock.monotonic)
     over: dict[str, float] = field(default_factory=dict)
 
@@ -67,6 +71,7 @@ def _waits() -> None:
     from ministack.services.cloudformation import changesets, engine, handlers, provisioners, stacks
 
     deploy, delete = stacks._deploy_stack_async, stacks._delete_stack_async
+    sort = stacks._topological_sort
     provision, remove = provisioners._provision_resource, provisioners._delete_resource
     update = provisioners._update_resource
 
@@ -74,10 +79,17 @@ def _waits() -> None:
         resources = (template or {}).get("Resources", {})
         return {name: engine._extract_deps(one, set(resources)) for name, one in resources.items()}
 
-    async def deployed(stack_name, stack_id, template, *args, **kwargs):
-        _clock.set(Clock(needs(template)))
+    def ordered(resources, conditions):
+        order = sort(resources, conditions)
+        clock = _clock.get()
+        if clock is not None and order and not clock.is_update:
+            clock.last = order[-1]
+        return order
+
+    async def deployed(stack_name, stack_id, template, values, disable_rollback, tags, is_update=False, *args, **more):
+        _clock.set(Clock(needs(template), is_update=is_update))
         stackrights.begin(stack_name, template)
-        return await deploy(stack_name, stack_id, template, *args, **kwargs)
+        return await deploy(stack_name, stack_id, template, values, disable_rollback, tags, is_update, *args, **more)
 
     async def deleted(stack_name, *args, **kwargs):
         from ministack.services.cloudformation import _stacks
@@ -113,13 +125,21 @@ def _waits() -> None:
             in_place.reset(token)
 
     def provisioned(resource_type, logical_id, props, stack_name):
+        clock = _clock.get()
+        if clock is not None and clock.unseen & clock.waits_for.get(logical_id, set()):
+            clock.unseen.clear()
+            identities.wait(get_account_id())
         if not in_place.get():
             stackrights.authorise(resource_type, "create", logical_id, "", props, stack_name)
         made = provision(resource_type, logical_id, props, stack_name)
-        clock = _clock.get()
         if clock is not None:
             clock.finish(logical_id, SLOW_CREATE.get(resource_type, "cloudformation.resource"))
-            settle(resource_type, made[0])
+            if resource_type.startswith("AWS::IAM::") and clock.last not in ("", logical_id):
+                clock.unseen.add(logical_id)
+            else:
+                settle(resource_type, made[0])
+            if clock.unseen and logical_id == clock.last:
+                identities.wait(get_account_id())
         return made
 
     def removed(resource_type, physical_id, props, stack_name=None, logical_id=None):
@@ -129,7 +149,8 @@ def _waits() -> None:
             return remove(resource_type, physical_id, props, stack_name, logical_id)
         remove(resource_type, physical_id, props, stack_name, logical_id)
         clock.finish(logical_id, SLOW_DELETE.get(resource_type, "cloudformation.resource"))
-        settle(resource_type, physical_id)
+        if not resource_type.startswith("AWS::IAM::"):  # nothing waits to see what is gone
+            settle(resource_type, physical_id)
 
     for module in (stacks, handlers, changesets):
         for name, replacement in (("_deploy_stack_async", deployed), ("_delete_stack_async", deleted)):
@@ -138,6 +159,7 @@ def _waits() -> None:
     for module in (provisioners, stacks):
         module._provision_resource, module._delete_resource = provisioned, removed
         module._update_resource = updated
+    stacks._topological_sort = ordered
     stacks._runs_on_worker_thread = lambda resource_type: True  # every type may wait now
 
 

@@ -809,8 +809,45 @@ def _s3_headers() -> None:
     s3.handle_request = handled
 
 
+VARIABLE = re.compile(r"\$\{([^}]*)\}")
+
+
+def _variables() -> None:
+    """Policy variables in conditions; one that the request has no value for, and no default, matches nothing:
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html
+    """
+    met = iam_evaluator._conditions_met
+
+    def value(written: str, ctx: EvalContext) -> str:
+        key, _, default = (part.strip() for part in written.partition(","))
+        found = written if written in ("*", "?", "$") else iam_evaluator._resolve_condition_key(key, ctx)
+        if not isinstance(found, str) and not default:
+            raise LookupError(key)
+        return found if isinstance(found, str) else default.strip("'")
+
+    def substituted(expected: Any, ctx: EvalContext) -> Any:
+        if isinstance(expected, list):
+            return [substituted(one, ctx) for one in expected]
+        return VARIABLE.sub(lambda one: value(one[1], ctx), expected) if isinstance(expected, str) else expected
+
+    def resolved(conditions: dict, ctx: EvalContext) -> bool:
+        try:
+            return met(
+                {
+                    operator: {key: substituted(expected, ctx) for key, expected in keys.items()}
+                    for operator, keys in (conditions or {}).items()
+                },
+                ctx,
+            )
+        except LookupError:
+            return False
+
+    iam_evaluator._conditions_met = resolved
+
+
 def install() -> None:
     _keys()
+    _variables()
     _enforcement()
     _assume_role()
     _trust_conditions()
