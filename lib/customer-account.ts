@@ -95,6 +95,7 @@ export class CustomerAccount extends Construct {
       logGroupRoot: foundation.logGroupRoot,
       uploadBucket: uploads.bucketName,
       executionRoles: foundation.executionRoles,
+      ...(props.internetFacing && { isPublic: true as const }),
     } satisfies PlaceOutputs);
     this.place = `${place.slice(0, -1)}${listed(balancer.further)}}`;
     new CfnOutput(stack, 'Place', {

@@ -36,6 +36,8 @@ export interface PlaceOutputs {
    * Stacks that were deployed before there were such print none: theirs share the one.
    */
   readonly executionRoles?: number;
+  /** Whether its load balancers have public addresses. Stacks that were deployed before this was told print nothing. */
+  readonly isPublic?: true;
   /** More load balancers, beside the first: a hundred deployments fit behind each. In the same security group. */
   readonly moreBalancers?: Balancer[];
   /** Set up for the product that this one replaces, and used as it is: see aws/original.ts. */

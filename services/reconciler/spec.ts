@@ -55,6 +55,9 @@ export interface ServerResources {
 export const OWN_POSTGRES = 'POSTGRES_URI_CUSTOM';
 export const OWN_REDIS = 'REDIS_URI_CUSTOM';
 
+/** Set by a user to `true`: whoever reaches a public load balancer may use the agent, with nobody asked. */
+export const PUBLIC_WITHOUT_AUTH = 'FREEHOLD_PUBLIC_WITHOUT_AUTH';
+
 interface Variables {
   readonly environment: readonly { readonly name: string }[];
   readonly references: readonly { readonly name: string }[];

@@ -4,7 +4,8 @@ import { after, before, test } from 'node:test';
 import { api as apiOf } from '../../services/control-plane/api/app.ts';
 import type { AgentAuth } from '../../services/reconciler/spec.ts';
 import { eventually } from '../support/eventually.ts';
-import { openControlPlane, type ControlPlane, type Json } from './open.ts';
+import { deployment, openControlPlane, type ControlPlane, type Json } from './open.ts';
+import { outputs } from './simulated.ts';
 
 const FIRST: AgentAuth = { type: 'langsmith', endpoint: 'https://freehold.example.com' };
 const SECOND: AgentAuth = { type: 'langsmith', endpoint: 'https://moved.example.com' };
@@ -53,4 +54,41 @@ test('a control plane with other settings leaves revisions as they are; the next
   const again = await ask('POST', `/revisions/${made.latest_revision_id}/redeploy`);
   await deployed(made.id, again.latest_revision_id);
   assert.deepEqual(asked(2).at(-1), SECOND);
+});
+
+test('agents that ask nobody, behind a public load balancer: refused, unless the deployment says that this is meant', async () => {
+  const { db, looks, cloud, log, digestKey } = cp;
+  const app = apiOf({ db, looks, cloud, log, digestKey, principalArn: null, agentAuth: { type: 'noop' } });
+  const ask = async (method: string, path: string, body: Json): Promise<{ status: number; body: Json }> => {
+    const headers = { 'X-Api-Key': cp.key, 'Content-Type': 'application/json' };
+    const answer = await app.request(path, { method, headers, body: JSON.stringify(body) });
+    return { status: answer.status, body: await answer.json() };
+  };
+  const { id } = await cp.place('public');
+  const body = () => deployment({ source_config: { listener_id: id } });
+  const inside = await ask('POST', '/v2/deployments', body());
+  assert.equal(inside.status, 201);
+
+  const place = { ...outputs(), vpcId: (await cp.call('GET', `/v2/listeners/${id}`)).body.compute_config.place.vpcId };
+  const compute_config = { place: { ...place, isPublic: true } };
+  assert.equal((await cp.call('PATCH', `/v2/listeners/${id}`, { compute_config })).status, 200);
+  const own = `/v2/deployments/${inside.body.id}`;
+  const revision = { source_revision_config: { image_uri: 'repo/agent:1' } };
+  for (const [method, path, asked] of [
+    ['POST', '/v2/deployments', body()],
+    ['POST', '/v2/deployments?dry_run=true', body()],
+    ['PATCH', own, revision],
+    ['PATCH', `${own}?dry_run=true`, revision],
+    ['POST', `${own}/revisions/${inside.body.latest_revision_id}/redeploy`, {}],
+  ] as const) {
+    const refused = await ask(method, path, asked);
+    assert.equal(refused.status, 400, path);
+    assert.match(refused.body.detail, /public.*LANGGRAPH_AUTH_TYPE=noop.*FREEHOLD_PUBLIC_WITHOUT_AUTH=true/);
+  }
+  const named = (value: string) => [{ name: 'FREEHOLD_PUBLIC_WITHOUT_AUTH', value }];
+  assert.equal((await ask('PATCH', own, { ...revision, secrets: named('false') })).status, 422);
+  assert.equal((await ask('PATCH', own, { ...revision, secrets: named('true') })).status, 200);
+  assert.equal((await ask('POST', '/v2/deployments', { ...body(), secrets: named('true') })).status, 201);
+  // Whoever asks for keys needs to say nothing.
+  assert.equal((await cp.call('POST', '/v2/deployments', body())).status, 201);
 });

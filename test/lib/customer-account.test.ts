@@ -556,3 +556,9 @@ test('two data planes fit one account: no name in common', () => {
     [],
   );
 });
+
+test('a place says that its load balancers are public', () => {
+  const place = (props: object) => JSON.stringify(synthesized(props).toJSON().Outputs);
+  assert.match(place(PUBLIC), /isPublic\\\\?":true/);
+  assert.doesNotMatch(place({}), /isPublic/);
+});

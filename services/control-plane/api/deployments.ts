@@ -33,6 +33,7 @@ import {
 import {
   applied,
   checkCustomUrl,
+  checkPublic,
   checkRunnable,
   checkSource,
   makesRevision,
@@ -151,6 +152,7 @@ export function addDeployments(app: App, options: ApiOptions): void {
       const intent = (written: Written) => applied(given, nothingYet(type, source, agentAuth), type, written);
       const wanted = intent(notWritten(digestKey));
       if (isRunnable(wanted)) checkRunnable(wanted);
+      checkPublic(place, wanted);
       await checkSize(options, wanted);
       const terms = termsOf(c.req.valid('query'));
       const driftPolicy = body.drift_policy ?? null;

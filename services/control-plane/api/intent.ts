@@ -1,6 +1,7 @@
 /** From a request and what was asked before to what a revision asks for. Pure: no store, no account. */
 import type { z } from '@hono/zod-openapi';
-import type { AgentAuth } from '../../reconciler/spec.ts';
+import type { PlaceOutputs } from '../../reconciler/place.ts';
+import { PUBLIC_WITHOUT_AUTH, type AgentAuth } from '../../reconciler/spec.ts';
 import type { Build, Reference } from '../store/database.ts';
 import type { DeploymentRow, RevisionIntent } from '../store/deployments.ts';
 import { bad, invalid } from './errors.ts';
@@ -164,6 +165,17 @@ export function checkRunnable({ source, image, build }: RevisionIntent): void {
   }
   const missing = !build?.tarball ? 'source_tarball_path' : !build.configPath ? 'langgraph_config_path' : null;
   if (missing) throw bad(`source_revision_config.${missing} is required for source "${source}"`);
+}
+
+/** @throws ApiError where everyone on the internet could use the agent, and nobody said that this is meant */
+export function checkPublic({ isPublic }: PlaceOutputs, { agentAuth, environment }: RevisionIntent): void {
+  if (!isPublic || agentAuth.type !== 'noop') return;
+  if (environment.some(({ name }) => name === PUBLIC_WITHOUT_AUTH)) return;
+  throw bad(
+    "the place's load balancer is public, and agents here let in whoever reaches them (LANGGRAPH_AUTH_TYPE=noop): have " +
+      'the control plane run with FREEHOLD_AGENT_AUTH=langsmith, or, if everyone on the internet is meant to use this ' +
+      `agent, give it the variable ${PUBLIC_WITHOUT_AUTH}=true`,
+  );
 }
 
 export function checkCustomUrl(source: Source, url: string): void {

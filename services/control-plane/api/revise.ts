@@ -25,6 +25,7 @@ import { bad, inAccount } from './errors.ts';
 import { beingDeleted, placeAround } from './find.ts';
 import {
   applied,
+  checkPublic,
   checkRunnable,
   contentOf,
   nothingYet,
@@ -111,6 +112,7 @@ async function prepare(
     const intent = { ...next(before, now.type, written), agentAuth };
     if (newest || mustRun || isRunnable(intent)) checkRunnable(intent);
     checkDatabase(intent, serving && intentOf(serving));
+    checkPublic(place, intent);
     return intent;
   };
   const before = await revisionsBefore(db, row.id);

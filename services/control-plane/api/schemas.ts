@@ -520,6 +520,7 @@ export const placeOutputs = z
       .string()
       .regex(/^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$/, "not a bucket's name")
       .optional(),
+    isPublic: z.literal(true).optional(),
     executionRoles: z.number().int().min(0).max(200).optional(),
     moreBalancers: z
       .array(

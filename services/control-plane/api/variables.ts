@@ -2,7 +2,7 @@
 import type { z } from '@hono/zod-openapi';
 import { UNWRITTEN } from '../../reconciler/kinds/environment.ts';
 import { RESERVED } from '../../reconciler/platforms/environment.ts';
-import { OWN_POSTGRES, sets } from '../../reconciler/spec.ts';
+import { OWN_POSTGRES, PUBLIC_WITHOUT_AUTH, sets } from '../../reconciler/spec.ts';
 import { digestOf } from '../redact.ts';
 import type { Reference, Variable } from '../store/database.ts';
 import { bad, invalid } from './errors.ts';
@@ -45,6 +45,9 @@ function checkNames(list: 'secrets' | 'secret_references', given: readonly { nam
 export function checkVariables(secrets: readonly Secret[], references: readonly ReferenceRequest[]): void {
   checkNames('secrets', secrets);
   checkNames('secret_references', references);
+  for (const [i, { name, value }] of secrets.entries())
+    if (name === PUBLIC_WITHOUT_AUTH && typeof value === 'string' && value !== 'true')
+      throw invalid(['secrets', i, 'value'], `"${name}" says what it says with "true": leave it out to say nothing`);
   for (const [i, { name }] of references.entries())
     if (secrets.some((one) => one.name === name))
       throw invalid(['secret_references', i, 'name'], `"${name}" is given in secrets, too`);
