@@ -122,7 +122,7 @@ export function awsCloud(accounts: Accounts): Cloud {
       const called = names(place, deployment);
       const secret: EnvironmentInputs = { name: called.secret('environment'), versions: {}, keep: [] };
       const rows: ReturnType<Cloud['byRequest']> = [{ id: ENVIRONMENT, kind: environment.kind, inputs: secret }];
-      if (source === 'internal_docker' && !place.original)
+      if (source === 'internal_docker')
         rows.push({ id: REPOSITORY, kind: repository.kind, inputs: { name: called.repository } });
       if (source.startsWith('internal_') && place.uploadBucket !== undefined)
         rows.push({ id: UPLOADS, kind: uploads.kind, inputs: uploadsOf(place.uploadBucket, deployment.id) });

@@ -3,6 +3,7 @@
  * policies: recognised, used as it is, and left as it was.
  */
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 import {
   DescribeListenersCommand,
@@ -28,7 +29,7 @@ let id: string;
 let url: string;
 
 before(async () => {
-  on = await stage.open('original', [], {}, undefined, openQuickRehearsal);
+  on = await stage.open('original', [], { FREEHOLD_SWEEP_SECONDS: '2' }, undefined, openQuickRehearsal);
   ({ rehearsal } = on);
   account = await terraformed(rehearsal, ACCOUNT);
   image = await on.push(ACCOUNT, '1', 'stub', { SAY: 'hello from the first' });
@@ -72,7 +73,16 @@ test('it is registered as it is: a load balancer of ours, and what its role cann
   assert.deepEqual([balancer!.LoadBalancerName, balancer!.Scheme, more], ['langgraph-cloud', 'internal', []]);
   const said = Object.fromEntries(place.checks.map((check: stage.Json) => [check.name, check.message]));
   assert.match(said.permissions, /not checked beforehand.*iam:SimulatePrincipalPolicy/);
-  for (const name of ['role', 'isolation', 'images', 'uploads', 'logs', 'load balancer', 'switches', 'sessions'])
+  for (const name of [
+    'managed policies',
+    'isolation',
+    'images',
+    'uploads',
+    'logs',
+    'load balancer',
+    'switches',
+    'sessions',
+  ])
     assert(said[name], name);
   assert(
     place.limits.some(({ known }: stage.Json) => known),
@@ -116,6 +126,45 @@ test('a deployment is made, answers through the load balancer, is rolled, and it
     return found.length > 0 && found;
   });
   assert.deepEqual(hello, ['hello from the second']);
+});
+
+test('a revision that crashes is found out by its last words, and the one before serves on', async () => {
+  const crashes = await on.push(ACCOUNT, '3', 'stub', { CRASH: 'start' });
+  const failed = await stage.newRevision(on.api, id, { source_revision_config: { image_uri: crashes } });
+  const { status, status_message } = await stage.ended(on.api, id, failed);
+  assert.equal(status, 'DEPLOY_FAILED');
+  assert.match(status_message, /boom: cannot start/);
+  assert((await rehearsal.fetch(`${url}/info`)).ok);
+});
+
+test('what would need its own repository or bucket is refused with what to do', async () => {
+  for (const source of ['internal_docker', 'internal_source'])
+    await assert.rejects(
+      on.api.call('POST', '/v2/deployments', {
+        name: 'uploaded',
+        source,
+        secrets: [],
+        source_config: { deployment_type: 'dev', listener_id: listener.id },
+        source_revision_config: {},
+      }),
+      /400.*nothing to build from.*external_docker/,
+    );
+});
+
+test('a sweep finds nothing to look at, and a plan nothing in the way', async () => {
+  const swept = (): { suspects: number; unseen: number; deployments: number }[] =>
+    readFileSync(on.api.log, 'utf8')
+      .split('\n')
+      .filter((line) => line.includes('"msg":"swept"'))
+      .map((line) => JSON.parse(line));
+  const before = swept().length;
+  await eventually('two sweeps', () => Promise.resolve(swept().length >= before + 2));
+  const { deployments, suspects, unseen } = swept().at(-1)!;
+  assert.deepEqual({ deployments, suspects, unseen }, { deployments: 1, suspects: 0, unseen: 0 });
+  const plan = await on.api.call('POST', `/v2/deployments/${id}/plan`, {
+    source_revision_config: { image_uri: image },
+  });
+  assert.deepEqual(plan.obstacles, []);
 });
 
 test('offboarding leaves nothing but what the module made', async () => {

@@ -46,7 +46,7 @@ const spec: ServerSpec = {
   deployment,
   type: 'dev',
   databaseTier: null,
-  source: 'internal_docker',
+  source: 'external_docker',
   environment: [],
   references: [],
   retainedSecretVersions: [],
@@ -58,7 +58,7 @@ const spec: ServerSpec = {
 
 test('nothing is made that its role could not tag or not remove', () => {
   const made = new Set(ecs(spec, place).nodes.map(({ kind }) => kind.kind));
-  for (const kind of ['security-group', 'log-group', 'repository']) assert(!made.has(kind), kind);
+  for (const kind of ['security-group', 'log-group']) assert(!made.has(kind), kind);
 });
 
 test('its names fit where the shortest names are asked for, and its secrets can be read', () => {

@@ -146,6 +146,7 @@ export function addDeployments(app: App, options: ApiOptions): void {
         ? await placeFor(db, workspaceId, config.listener_id)
         : await onlyPlace(db, workspaceId);
       const place = trusted(where);
+      if (place.original && source !== 'external_docker') throw nowhereToPut(place.id, source);
       if (await nameIsTaken(db, workspaceId, name)) throw taken(name);
       const owner: Owner = { id: randomUUID(), name };
       const given = await givenOf(options, place, owner, source, body);
@@ -361,6 +362,12 @@ const noExecutionRole = ({ executionRoles }: Place): ApiError =>
     409,
     `There is no room for another deployment: each of the place's ${executionRoles} execution roles has one: deploy its ` +
       'stack with more (executionRoles), and register what it prints.',
+  );
+
+const nowhereToPut = (id: string, source: Source): ApiError =>
+  bad(
+    `Listener ID ${id} was set up without a bucket and without rights on ECR: source '${source}' has nothing to build ` +
+      "from: push to a repository of your own, and create the deployment with 'external_docker' and its image_uri",
   );
 
 const taken = (name: string): ApiError =>

@@ -329,7 +329,8 @@ many<discovery.ListServicesCommandInput, discovery.ListServicesCommandOutput>(di
         const page = await aws.discovery.send(
           new discovery.ListServicesCommand({ Filters, MaxResults: 100, NextToken }),
         );
-        for (const { Id, Arn, Name } of page.Services ?? []) services.push({ Id, Arn, Name });
+        for (const { Id, Arn, Name, Description } of page.Services ?? [])
+          services.push({ Id, Arn, Name, ...(Description && { Description }) });
         NextToken = page.NextToken;
       } while (NextToken !== undefined);
       return services;

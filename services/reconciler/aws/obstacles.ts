@@ -35,7 +35,8 @@ async function full(aws: Account, place: Place, created: readonly string[], vcpu
   if (Object.keys(takes).length === 0) return [];
   const { limits, unread } = await readLimits(aws, place);
   const full = limitsInTheWay(limits, takes).map((limit) => sentence(limit, `it takes ${takes[limit.code]} more`));
-  return [...full, ...unread.map((why) => `a limit cannot be read: ${why}`)];
+  // Nor can most limits.
+  return [...full, ...(place.original ? [] : unread.map((why) => `a limit cannot be read: ${why}`))];
 }
 
 async function asked(what: Obstacle['what'], ask: () => Promise<string[]>): Promise<Obstacle[]> {

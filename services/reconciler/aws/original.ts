@@ -210,11 +210,12 @@ async function namespaceNamed({ discovery }: Account, name: string): Promise<str
   return undefined;
 }
 
-type Balancing = Pick<PlaceOutputs, 'loadBalancerArn' | 'loadBalancerDnsName' | 'listenerArn' | 'scheme' | 'domain'> & {
-  readonly isPublic?: true;
-};
+type Balancing = Pick<
+  PlaceOutputs,
+  'loadBalancerArn' | 'loadBalancerDnsName' | 'listenerArn' | 'scheme' | 'domain' | 'isPublic'
+>;
 
-/** All that have to be of another deployment's are: it is the place's, and the listener that it was made for. */
+/** Not a deployment's: it is the place's, and the listener's that it was made for. */
 const balancerTags = (listenerId: string): Tags => ({
   [TAG.place]: PREFIX,
   [TAG.resource]: 'load-balancer',
@@ -353,16 +354,16 @@ export function readableTags(aws: Account): Account {
     };
   };
   const elb = Object.assign(Object.create(aws.elb) as Account['elb'], { send });
-  return Object.create(aws, { elb: { value: elb, enumerable: true } }) as Account;
+  return Object.create(aws, { elb: { value: elb, enumerable: true, configurable: true } }) as Account;
 }
 
 /** What is not there as in a place of the stack's, or not as safe: told with the checks, and no reason to fail. */
 export function originalNotes(): readonly Note[] {
   const notes: readonly (readonly [name: string, message: string])[] = [
     [
-      'role',
+      'managed policies',
       'AmazonVPCReadOnlyAccess, AmazonECS_FullAccess, SecretsManagerReadWrite, CloudWatchReadOnlyAccess and ' +
-        'AmazonRDSFullAccess let it read every secret and delete every database of the account, ours or not: ' +
+        'AmazonRDSFullAccess let the role read every secret and delete every database of the account, ours or not: ' +
         "docs/iam.md counts what they allow; the customer's stack allows what is called and no more",
     ],
     [
@@ -378,8 +379,8 @@ export function originalNotes(): readonly Note[] {
     ],
     [
       'uploads',
-      'no uploads of source code and no push tokens: the module has no bucket, and the role nothing of ECR: push to a ' +
-        'repository of your own, and give the image',
+      'no uploads of source code and no push tokens: the module has no bucket, and the role nothing of ECR: deployments ' +
+        'there are made with the source "external_docker", of images in a repository of your own',
     ],
     [
       'logs',

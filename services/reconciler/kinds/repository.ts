@@ -8,7 +8,7 @@ import {
 } from '@aws-sdk/client-ecr';
 import type { Accounts } from '../aws/account.ts';
 import { arn, changesOurs, createsOurs, ours } from '../aws/arn.ts';
-import { Terminal, hasCode } from '../aws/errors.ts';
+import { hasCode } from '../aws/errors.ts';
 import { names, shortId } from '../aws/names.ts';
 import { ownerTags, requireOurs, tagList, tagRecord } from '../aws/tags.ts';
 import type { Place } from '../place.ts';
@@ -143,10 +143,6 @@ export async function pushToken(
   deployment: { readonly id: string; readonly name: string },
   fence: Cx['fence'] = () => Promise.resolve(),
 ): Promise<PushToken> {
-  if (place.original)
-    throw new Terminal(
-      'this place was set up without rights on ECR: push the image to a repository of your own and give it as image_uri',
-    );
   const name = names(place, deployment).repository;
   const tags = ownerTags(place, deployment.id, REPOSITORY);
   const aws = await accounts.enter(place, { name: `freehold-${shortId(deployment.id)}` });

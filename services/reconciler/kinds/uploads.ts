@@ -154,12 +154,10 @@ export function refusal(path: string, bytes: number | undefined): string | undef
   return undefined;
 }
 
-function bucketOf({ uploadBucket, original }: Place): string {
+function bucketOf({ uploadBucket }: Place): string {
   if (uploadBucket === undefined)
     throw new Terminal(
-      original
-        ? 'this place was set up without a bucket for uploads: give an image'
-        : "this place has no bucket for uploads: deploy the customer's stack again and register its output, or give an image",
+      "this place has no bucket for uploads: deploy the customer's stack again and register its output, or give an image",
     );
   return uploadBucket;
 }

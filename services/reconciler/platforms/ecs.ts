@@ -76,7 +76,7 @@ export function foundation(spec: DeploymentSpec, place: Place): Graph {
 function lay(g: Graph, spec: DeploymentSpec, place: Place) {
   const called = names(place, spec.deployment);
   const env = environmentOf(g, spec, place);
-  // The role of an original place can neither tag security groups, log groups and repositories nor remove them.
+  // The role of an original place can neither tag security groups and log groups nor remove them.
   const group = place.original
     ? undefined
     : g.add('service-group', securityGroup, {}, () => ({
@@ -88,8 +88,7 @@ function lay(g: Graph, spec: DeploymentSpec, place: Place) {
   const logs = place.original
     ? undefined
     : g.add('log-group', logGroup, {}, () => ({ name: called.logGroup, retentionDays: LOG_DAYS }));
-  if (spec.source === 'internal_docker' && !place.original)
-    g.add(REPOSITORY, repository, {}, () => ({ name: called.repository }));
+  if (spec.source === 'internal_docker') g.add(REPOSITORY, repository, {}, () => ({ name: called.repository }));
   const database = sets(spec, OWN_POSTGRES) ? undefined : databaseOf(g, spec, place, group);
   return { env, group, logs, database };
 }
