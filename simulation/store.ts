@@ -154,6 +154,7 @@ export class ModelStore implements WorkerStore, Settling, Intents {
         databaseTier: found.tier,
         source: given.source,
         driftPolicy: 'repair',
+        askedBy: null,
         base: found.base,
       },
       isDeleted: found.deleted,

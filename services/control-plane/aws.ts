@@ -1,5 +1,5 @@
 /** The real cloud: customers' AWS accounts, entered by assuming the role that each made for us. */
-import type { Account, Accounts } from '../reconciler/aws/account.ts';
+import type { Account, Accounts, Session } from '../reconciler/aws/account.ts';
 import { BatchMemory, batched } from '../reconciler/aws/batched.ts';
 import { cloudWatchLog } from '../reconciler/aws/logs.ts';
 import { allServerLogs, names, serverLogs, shortId, url } from '../reconciler/aws/names.ts';
@@ -26,7 +26,10 @@ import { LOG_DAYS, ecs, foundation, vcpusOf } from '../reconciler/platforms/ecs.
 import { readLimits, takesOf } from '../reconciler/aws/limits.ts';
 import { remaining } from '../reconciler/aws/remaining.ts';
 import { namesOf, whoChanged } from '../reconciler/aws/trail.ts';
+import { scopeOf } from '../reconciler/aws/grants.ts';
+import { deploymentPolicy, deploymentReads, placeReads } from '../reconciler/aws/session.ts';
 import { verifyPlace } from '../reconciler/aws/verify.ts';
+import { ITSELF, asked } from './asked.ts';
 import type { Cloud, Owner } from './cloud.ts';
 
 const DAY_MS = 86_400_000;
@@ -34,16 +37,38 @@ const DAY_MS = 86_400_000;
 /** As the kinds read it. */
 const seen = (place: Place, aws: Account): Account => (place.original ? readableTags(aws) : aws);
 
+const actor = (): string => asked()?.actor ?? ITSELF;
+
+/** The session's name is what the customer's CloudTrail shows first. */
+const session = (what: string): Session => ({ name: `freehold-${what}`, operation: what, actor: actor() });
+
+/** Of a place: it only reads. */
+const inPlace = (place: Place, what: string): Session => ({ ...session(what), policy: placeReads(scopeOf(place)) });
+
+/** Where there is something to remove besides what deployments are made of. */
+const leaving = (place: Place): Session => (place.original ? session('offboarding') : inPlace(place, 'offboarding'));
+
+const inDeployment = (
+  place: Place,
+  { id }: Pick<Owner, 'id'>,
+  what: string,
+  policy: typeof deploymentPolicy,
+): Session => ({
+  name: `freehold-${shortId(id)}`,
+  deployment: id,
+  operation: asked()?.operation ?? what,
+  actor: actor(),
+  policy: policy(scopeOf(place), { id }),
+});
+
 export function awsCloud(accounts: Accounts): Cloud {
   const memory = new BatchMemory();
-  // The session's name is what the customer's CloudTrail shows.
-  const session = (who: string) => ({ name: `freehold-${who}` });
   /** For a request, whose sender waits. */
-  const enter = async (place: Place, who: string): Promise<Account> =>
-    seen(place, await accounts.enter(place, session(who), { isUrgent: true }));
+  const enter = async (place: Place, session: Session): Promise<Account> =>
+    seen(place, await accounts.enter(place, session, { isUrgent: true }));
   /** For what nobody waits for: looks and requests do not wait for it either. */
-  const enterBehind = async (place: Place, who: string): Promise<Account> =>
-    seen(place, await accounts.enter(place, session(who)));
+  const enterBehind = async (place: Place, session: Session): Promise<Account> =>
+    seen(place, await accounts.enter(place, session));
   return {
     kinds,
     graph: ecs,
@@ -53,20 +78,21 @@ export function awsCloud(accounts: Accounts): Cloud {
       const size = fargateSize(cpu, memoryMb);
       return { cpu: size.cpu / 1024, memoryMb: size.memoryMb };
     },
-    async enter(place, deployment) {
-      const aws = await enterBehind(place, shortId(deployment.id));
+    async enter(place, deployment, reads) {
+      const policy = reads ? deploymentReads : deploymentPolicy;
+      const aws = await enterBehind(place, inDeployment(place, deployment, reads ? 'plan' : 'look', policy));
       return {
         cx: (nodeId) => ({ aws, tags: ownerTags(place, deployment.id, nodeId) }),
         remaining: (had) => remaining(aws, place, deployment.id, had),
       };
     },
     async remainingIn(place, had) {
-      const aws = await enterBehind(place, 'offboarding');
+      const aws = await enterBehind(place, leaving(place));
       if (place.original) await withdraw(aws, place.id);
       return remaining(aws, place, null, had);
     },
     async survey(place) {
-      const aws = await enterBehind(place, 'sweep');
+      const aws = await enterBehind(place, inPlace(place, 'sweep'));
       return {
         page() {
           const view = batched(aws, { where: place.id, memory, now: Date.now });
@@ -75,14 +101,14 @@ export function awsCloud(accounts: Accounts): Cloud {
       };
     },
     whoChanged: async (place, resource, time) =>
-      whoChanged(await enterBehind(place, 'sweep'), place.roleArn, namesOf(resource), time),
+      whoChanged(await enterBehind(place, inPlace(place, 'sweep')), place.roleArn, namesOf(resource), time),
     recognise: (asked, listener) => recognise(accounts, asked, listener),
-    withdraw: async (place) => withdraw(await enter(place, 'offboarding'), place.id),
+    withdraw: async (place) => withdraw(await enter(place, leaving(place)), place.id),
     async verify(place) {
-      const { checks } = await verifyPlace(accounts, place);
+      const { checks } = await verifyPlace(accounts, place, { actor: actor() });
       return checks.map((check) => ({ ...check, message: check.message === '' ? null : check.message }));
     },
-    limits: async (place) => readLimits(await enter(place, 'limits'), place),
+    limits: async (place) => readLimits(await enter(place, inPlace(place, 'limits')), place),
     takes({ workspaceId, type, source, ...deployment }, { resources, environment, references }, place) {
       const spec: ServerSpec = {
         deployment: { ...deployment, workspaceId },
@@ -99,14 +125,22 @@ export function awsCloud(accounts: Accounts): Cloud {
       };
       return takesOf(ecs(spec, place), vcpusOf(spec));
     },
-    image: async (place, uri) => (await resolveImage(await enter(place, 'images'), place, uri)).uri,
-    uploadUrl: (place, deployment) => uploadUrl(accounts, place, deployment),
+    image: async (place, uri) => (await resolveImage(await enter(place, inPlace(place, 'images')), place, uri)).uri,
+    uploadUrl: (place, deployment) =>
+      uploadUrl(accounts, place, deployment, inDeployment(place, deployment, 'upload', deploymentReads)),
     upload: async (place, deployment, path) =>
-      checkUpload(await enter(place, shortId(deployment.id)), place, deployment, path),
-    pushToken: (place, deployment, fence) => pushToken(accounts, place, deployment, fence),
-    secretReference: async (place, name, key) => findInjectable(await enter(place, 'secrets'), place, name, key),
+      checkUpload(
+        await enter(place, inDeployment(place, deployment, 'upload', deploymentReads)),
+        place,
+        deployment,
+        path,
+      ),
+    pushToken: (place, deployment, fence) =>
+      pushToken(accounts, place, deployment, fence, inDeployment(place, deployment, 'push', deploymentPolicy)),
+    secretReference: async (place, name, key) =>
+      findInjectable(await enter(place, inPlace(place, 'secrets')), place, name, key),
     async logs(place, deployment, revision, query) {
-      const aws = await enter(place, shortId(deployment.id));
+      const aws = await enter(place, inDeployment(place, deployment, 'logs', deploymentReads));
       const { logGroup, logStreams } = names(place, deployment);
       const streams = logStreams + (revision === null ? allServerLogs : `${serverLogs(revision)}/`);
       const log = cloudWatchLog(aws, logGroup, streams);
@@ -114,10 +148,22 @@ export function awsCloud(accounts: Accounts): Cloud {
       return readLog(log, { ...query, from: Math.max(query.from, Date.now() - LOG_DAYS * DAY_MS) });
     },
     writeEnvironment: async (place: Place, deployment: Owner, values, fence) =>
-      writeEnvironment(await enter(place, shortId(deployment.id)), place, deployment, values, fence),
-    obstacles: async (place, deployment, plan) => obstaclesOf(await enter(place, shortId(deployment.id)), place, plan),
+      writeEnvironment(
+        await enter(place, inDeployment(place, deployment, 'environment', deploymentPolicy)),
+        place,
+        deployment,
+        values,
+        fence,
+      ),
+    obstacles: async (place, deployment, plan) =>
+      obstaclesOf(await enter(place, inDeployment(place, deployment, 'plan', deploymentReads)), place, plan),
     lostVersions: async (place, deployment, versionIds) =>
-      lostVersions(await enter(place, shortId(deployment.id)), place, deployment, versionIds),
+      lostVersions(
+        await enter(place, inDeployment(place, deployment, 'environment', deploymentReads)),
+        place,
+        deployment,
+        versionIds,
+      ),
     byRequest(place, { source, ...deployment }) {
       const called = names(place, deployment);
       const secret: EnvironmentInputs = { name: called.secret('environment'), versions: {}, keep: [] };

@@ -54,8 +54,11 @@ export interface Cloud {
   url(place: Place, deployment: Owner): string;
   /** What the platform rounds a server's size up to. @throws Terminal when it has none so large */
   taskSize(resources: ServerResources): { readonly cpu: number; readonly memoryMb: number };
-  /** @throws an error with one sentence when the account cannot be entered */
-  enter(place: Place, deployment: Owner): Promise<Entered>;
+  /**
+   * @param reads only: to plan, and to change nothing
+   * @throws an error with one sentence when the account cannot be entered
+   */
+  enter(place: Place, deployment: Owner, reads?: 'reads'): Promise<Entered>;
   /** The same search over a whole place. @throws an error with one sentence when the account cannot be entered */
   remainingIn(place: Place, had: readonly Had[]): Promise<Remaining>;
   /** The same for many deployments. @throws as `enter` */

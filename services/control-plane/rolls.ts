@@ -3,6 +3,7 @@
  * out and has soaked, and nothing more begins once too many have failed. Each deployment gets a revision as from a
  * request; the looks carry it out, and put what fails back.
  */
+import { ITSELF, onBehalfOf } from './asked.ts';
 import { ApiError } from './api/errors.ts';
 import type { ApiOptions } from './api/context.ts';
 import { changeableDeployment, placeAround, revisionOf } from './api/find.ts';
@@ -101,7 +102,7 @@ export async function advanceRolls(options: ApiOptions): Promise<void> {
     if (seen.has(roll.id)) return releaseRoll(options.db, roll.id, 0);
     seen.add(roll.id);
     try {
-      await advance(options, roll);
+      await onBehalfOf({ actor: roll.asked_by ?? ITSELF }, () => advance(options, roll));
     } catch (error) {
       options.log.error({ err: error, roll: roll.id }, 'a look at a roll failed and will be tried again');
     }

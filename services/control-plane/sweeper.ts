@@ -6,6 +6,7 @@ import { explain } from '../reconciler/aws/errors.ts';
 import { keyOf } from '../reconciler/drift.ts';
 import type { Place } from '../reconciler/place.ts';
 import { sweep, type Suspicion } from '../reconciler/sweep.ts';
+import { ITSELF, onBehalfOf } from './asked.ts';
 import type { Survey } from './cloud.ts';
 import { driftOf, explainDrift, openDrifts, unexplained, type DriftRow, type Unexplained } from './store/drifts.ts';
 import { placeOf } from './store/places.ts';
@@ -29,7 +30,10 @@ export interface Swept {
 }
 
 /** @returns what was seen, and in how many seconds the next sweep is due */
-export async function sweepPlace(options: WorkerOptions, placeId: string): Promise<Swept & { nextSeconds: number }> {
+export const sweepPlace = (options: WorkerOptions, placeId: string): Promise<Swept & { nextSeconds: number }> =>
+  onBehalfOf({ actor: ITSELF }, () => sweepOver(options, placeId));
+
+async function sweepOver(options: WorkerOptions, placeId: string): Promise<Swept & { nextSeconds: number }> {
   const { db, looks, cloud, log } = options;
   const started = performance.now();
   const swept = { deployments: 0, suspects: 0, unseen: 0 };

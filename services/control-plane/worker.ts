@@ -24,6 +24,7 @@ import {
   type Judged,
   type RevisionStatus,
 } from '../reconciler/status.ts';
+import { ITSELF, onBehalfOf } from './asked.ts';
 import type { Cloud, Entered } from './cloud.ts';
 import { concealer } from './redact.ts';
 import type { Database, Tx } from './store/database.ts';
@@ -141,9 +142,18 @@ class OneLook {
     const { place } = this.#seen;
     if (place === undefined) throw new Error('a deployment in a place that was never registered');
     await this.#conclude();
-    if (this.#seen.undo) return this.#retain(place);
-    if (this.#seen.isDeleted) return this.#remove(place);
-    await this.#build(place);
+    const { deployment, undo, isDeleted } = this.#seen;
+    await onBehalfOf({ actor: deployment.askedBy ?? ITSELF, operation: this.#operation() }, () =>
+      undo ? this.#retain(place) : isDeleted ? this.#remove(place) : this.#build(place),
+    );
+  }
+
+  /** What the customer's CloudTrail is told of it. */
+  #operation(): string {
+    if (this.#seen.isDeleted) return 'delete';
+    const target = targetOf(this.#seen);
+    if (target === undefined) return 'foundation';
+    return target.verdict === null ? target.id : 'repair';
   }
 
   /** At once, so that what is foregone stands also while the place cannot be entered. */

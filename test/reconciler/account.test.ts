@@ -1,8 +1,16 @@
 import { CreateLogGroupCommand, DescribeLogGroupsCommand } from '@aws-sdk/client-cloudwatch-logs';
 import { DescribeClustersCommand, ListClustersCommand } from '@aws-sdk/client-ecs';
-import { DeleteRoleCommand, IAMClient, SimulatePrincipalPolicyCommand } from '@aws-sdk/client-iam';
+import { CloudTrailClient, LookupEventsCommand } from '@aws-sdk/client-cloudtrail';
+import {
+  DeleteRoleCommand,
+  GetRoleCommand,
+  IAMClient,
+  SimulatePrincipalPolicyCommand,
+  UpdateAssumeRolePolicyCommand,
+} from '@aws-sdk/client-iam';
 import { GetCallerIdentityCommand } from '@aws-sdk/client-sts';
 import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
 import { Accounts, isWrite, type Write, type Written } from '../../services/reconciler/aws/account.ts';
 import { subjectOf } from '../../services/reconciler/aws/subject.ts';
@@ -167,6 +175,69 @@ describe('entering an account', { timeout: 60_000 }, () => {
     );
     assert.deepEqual(logGroups, []);
     accounts.close();
+  });
+
+  describe('who asked', () => {
+    const deployment = '0d5e2a54-1111-4222-8333-944455556666';
+    const session = { name: 'asked', deployment, operation: 'delete', actor: 'key-7' };
+    const root = () => ({ region: 'us-east-1', endpoint: rehearsal.endpoint, credentials: rehearsal.root(ACCOUNT) });
+
+    /** Of the customer's event history: the newest of this name by a session of this name. */
+    const recorded = (name: string, by: string) =>
+      eventually(`CloudTrail has ${name} by ${by}`, async () => {
+        const LookupAttributes = [{ AttributeKey: 'EventName' as const, AttributeValue: name }];
+        const trail = new CloudTrailClient(root());
+        const { Events = [] } = await trail.send(new LookupEventsCommand({ LookupAttributes }));
+        const found = Events.map(({ CloudTrailEvent }) => JSON.parse(CloudTrailEvent!) as Record<string, any>);
+        const done = found.filter(({ errorCode }) => errorCode === undefined);
+        const mine = done.find(({ userIdentity, requestParameters }) =>
+          [userIdentity.arn?.split('/').at(-1), requestParameters?.roleSessionName].includes(by),
+        );
+        assert.ok(mine);
+        return mine;
+      });
+
+    test("is in the customer's CloudTrail, with what for, and of which deployment", async () => {
+      const { logs } = await t.accounts.enter(t.place, session);
+      const logGroupName = '/aws/ecs/freehold/asked';
+      await logs.send(new CreateLogGroupCommand({ logGroupName, tags: { 'freehold:place': 'freehold' } }));
+      const { userIdentity } = await recorded('CreateLogGroup', 'asked');
+      assert.equal(userIdentity.sessionContext.sourceIdentity, 'key-7');
+      assert.deepEqual((await recorded('AssumeRole', 'asked')).requestParameters.principalTags, {
+        'freehold:deployment': deployment,
+        'freehold:operation': 'delete',
+        'freehold:actor': 'key-7',
+      });
+    });
+
+    test('stays in it when AWS has no room for the tags', async () => {
+      const resource = `::${ACCOUNT}:`;
+      await rehearsal.fault({ service: 'sts', action: 'AssumeRole', resource, code: 'PackedPolicyTooLarge', times: 1 });
+      const { logs } = await t.accounts.enter(t.place, { ...session, name: 'packed' });
+      await logs.send(new DescribeLogGroupsCommand({}));
+      const { requestParameters } = await recorded('AssumeRole', 'packed');
+      assert.deepEqual([requestParameters.principalTags, requestParameters.sourceIdentity], [undefined, 'key-7']);
+    });
+
+    test('is not said to a role whose trust is too old for it; others are told what to allow', async () => {
+      const iam = new IAMClient(root());
+      const RoleName = 'freehold-control-plane';
+      const { Role } = await iam.send(new GetRoleCommand({ RoleName }));
+      const trust = decodeURIComponent(Role!.AssumeRolePolicyDocument!);
+      const set = (PolicyDocument: string) => iam.send(new UpdateAssumeRolePolicyCommand({ RoleName, PolicyDocument }));
+      await set(trust.replaceAll(/,"sts:(TagSession|SetSourceIdentity)"/g, ''));
+      const name = await eventually('the role trusts nobody with tags', async () => {
+        const one = `old-${randomUUID().slice(0, 8)}`;
+        await assert.rejects(t.accounts.enter(t.place, { ...session, name: one }), (error) => {
+          assert.match(explain(error).message, /cannot be entered: .*: allow sts:TagSession and sts:SetSourceIdentity/);
+          return true;
+        });
+        return one;
+      });
+      assert.ok(await t.accounts.enter({ ...t.place, original: true }, { ...session, name }));
+      await set(trust);
+      await eventually('the role trusts as before', () => t.accounts.enter(t.place, { ...session, name }));
+    });
   });
 
   test('a missing permission is named with its action, from the call itself', async () => {

@@ -10,7 +10,9 @@ import { randomUUID } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
 import type { Account } from '../../services/reconciler/aws/account.ts';
 import { Terminal, explain } from '../../services/reconciler/aws/errors.ts';
+import { scopeOf } from '../../services/reconciler/aws/grants.ts';
 import { names } from '../../services/reconciler/aws/names.ts';
+import { deploymentPolicy } from '../../services/reconciler/aws/session.ts';
 import { ownerTags } from '../../services/reconciler/aws/tags.ts';
 import { cloudMapService } from '../../services/reconciler/kinds/cloud-map-service.ts';
 import { databaseUri } from '../../services/reconciler/kinds/database-uri.ts';
@@ -61,9 +63,20 @@ describe('kinds', { timeout: 240_000 }, () => {
     await rehearsal.stop();
   });
 
-  const deployment = (): { id: string; name: string } => ({ id: randomUUID(), name: 'agent' });
-  const cxOf = (id: string, node: string): Cx => ({ aws, tags: ownerTags(t.place, id, node), fence: async () => {} });
-  const smallDatabase = (d: ReturnType<typeof deployment>) => ({
+  /** By id: in a session that may do no more than a pass over it. */
+  const sessions = new Map<string, Account>();
+  const deployment = async (): Promise<{ id: string; name: string }> => {
+    const id = randomUUID();
+    const policy = deploymentPolicy(scopeOf(t.place), { id });
+    const session = { name: `kinds-${id}`, deployment: id, operation: 'test', actor: 'ada', policy };
+    sessions.set(id, await t.accounts.enter(t.place, session));
+    return { id, name: 'agent' };
+  };
+  const cxOf = (id: string, node: string): Cx => {
+    const tags = ownerTags(t.place, id, node);
+    return { aws: sessions.get(id) ?? aws, tags, fence: async () => {} };
+  };
+  const smallDatabase = (d: Awaited<ReturnType<typeof deployment>>) => ({
     name: names(t.place, d).database,
     databaseName: 'langgraph',
     user: 'langgraph',
@@ -81,7 +94,7 @@ describe('kinds', { timeout: 240_000 }, () => {
   const { untilReady, untilAbsent, keeps, goes } = contract;
 
   test('log-group', async () => {
-    const d = deployment();
+    const d = await deployment();
     const cx = cxOf(d.id, 'log-group');
     const inputs = { name: names(t.place, d).logGroup, retentionDays: 30 };
     await keeps(logGroup, cx, {
@@ -93,7 +106,7 @@ describe('kinds', { timeout: 240_000 }, () => {
   });
 
   test('security-group', async () => {
-    const d = deployment();
+    const d = await deployment();
     const cx = cxOf(d.id, 'service-group');
     const from = t.place.loadBalancerSecurityGroupId;
     const inputs = {
@@ -115,7 +128,7 @@ describe('kinds', { timeout: 240_000 }, () => {
   });
 
   test('cloud-map-service', async () => {
-    const d = deployment();
+    const d = await deployment();
     const cx = cxOf(d.id, 'redis-discovery');
     const inputs = { name: names(t.place, d).discovery, namespaceId: t.place.namespaceId, ttlSeconds: 10 };
     await keeps(cloudMapService, cx, { inputs, ready: (out) => assert.match(out.arn, /:service\/srv-/) });
@@ -123,7 +136,7 @@ describe('kinds', { timeout: 240_000 }, () => {
   });
 
   test('target-group and listener-rule', async () => {
-    const d = deployment();
+    const d = await deployment();
     const cx = cxOf(d.id, 'target-group');
     const health = {
       path: '/ok',
@@ -169,7 +182,7 @@ describe('kinds', { timeout: 240_000 }, () => {
   });
 
   test('environment', async () => {
-    const d = deployment();
+    const d = await deployment();
     const cx = cxOf(d.id, 'environment');
     const first = await writeEnvironment(aws, t.place, d, { KEY: 'one', URL: 'two' });
     const second = await writeEnvironment(aws, t.place, d, { KEY: 'three' });
@@ -219,7 +232,7 @@ describe('kinds', { timeout: 240_000 }, () => {
   });
 
   test('repository', async () => {
-    const d = deployment();
+    const d = await deployment();
     const cx = cxOf(d.id, 'repository');
     const inputs = { name: names(t.place, d).repository };
     await keeps(repository, cx, {
@@ -231,10 +244,10 @@ describe('kinds', { timeout: 240_000 }, () => {
   });
 
   test('uploads', async () => {
-    const d = deployment();
+    const d = await deployment();
     const cx = cxOf(d.id, 'uploads');
     const inputs = uploadsOf(t.place.uploadBucket!, d.id);
-    const other = await uploadUrl(t.accounts, t.place, deployment());
+    const other = await uploadUrl(t.accounts, t.place, await deployment());
     for (const upload of [await uploadUrl(t.accounts, t.place, d), await uploadUrl(t.accounts, t.place, d), other]) {
       const answer = await fetch(upload.url, { method: 'PUT', body: 'archive', headers: upload.headers });
       assert.equal(answer.status, 200, await answer.text());
@@ -251,7 +264,7 @@ describe('kinds', { timeout: 240_000 }, () => {
   });
 
   test('redis-secret', async () => {
-    const d = deployment();
+    const d = await deployment();
     const cx = cxOf(d.id, 'redis-secret');
     const inputs = { name: names(t.place, d).secret('redis'), host: 'redis.example.internal', port: 6379 };
     await keeps(redisSecret, cx, { inputs });
@@ -259,7 +272,7 @@ describe('kinds', { timeout: 240_000 }, () => {
   });
 
   test('rds-postgres and database-uri', async () => {
-    const d = deployment();
+    const d = await deployment();
     const cx = cxOf(d.id, 'database');
     const inputs = smallDatabase(d);
     const larger = {
@@ -389,7 +402,7 @@ describe('kinds', { timeout: 240_000 }, () => {
   });
 
   test('a database that RDS gave up on is removed without a final snapshot, and says so', async () => {
-    const d = deployment();
+    const d = await deployment();
     const cx = cxOf(d.id, 'database');
     const inputs = smallDatabase(d);
     const [live] = await untilReady(rdsPostgres, cx, inputs);
@@ -408,7 +421,7 @@ describe('kinds', { timeout: 240_000 }, () => {
   }
 
   test('task-definition, ecs-service and scalable-target', async () => {
-    const d = deployment();
+    const d = await deployment();
     const called = names(t.place, d);
     const logs = { name: called.logGroup, retentionDays: 7 };
     await untilReady(logGroup, cxOf(d.id, 'log-group'), logs);

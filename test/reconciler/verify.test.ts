@@ -77,7 +77,7 @@ describe('a place is verified', { timeout: 120_000 }, () => {
               {
                 Effect: 'Allow',
                 Principal: { AWS: `arn:aws:iam::111111111111:user/freehold-${ACCOUNT}` },
-                Action: 'sts:AssumeRole',
+                Action: ['sts:AssumeRole', 'sts:TagSession', 'sts:SetSourceIdentity'],
                 Condition,
               },
             ],

@@ -235,7 +235,7 @@ export async function makePlace(rehearsal: Rehearsal, account: string, prefix = 
       ...(denial.notResources ? { NotResource: denial.notResources } : { Resource: denial.resources }),
       Condition: denial.conditions,
     }));
-    const documents = packed([...denied, ...allowed]);
+    const documents = packed(allowed.length > 0 ? [...denied, ...allowed] : []); // so that the role can be deleted
     for (const [index, PolicyDocument] of documents.entries()) {
       const there = attached[index];
       if (there) {

@@ -4,6 +4,7 @@ import { createMiddleware } from 'hono/factory';
 import { matchedRoutes } from 'hono/route';
 import { findKey, findMemberships, noteUse, type Claims, type Grant } from '../store/access.ts';
 import type { Database, Role } from '../store/database.ts';
+import { actorOf, onBehalfOf } from '../asked.ts';
 import type { ApiOptions, App, Caller, Env } from './context.ts';
 import { ApiError } from './errors.ts';
 import { budget } from './limits.ts';
@@ -177,7 +178,7 @@ export function authenticate(app: App, { db, oidc, rateLimit = 0 }: ApiOptions):
     if (needed === undefined || !mayDo(caller.role, needed)) throw forbiddenTo(caller, needed ?? 'admin');
     c.set('caller', caller);
     if (caller.workspaceId !== null) c.set('workspaceId', caller.workspaceId);
-    await next();
+    await onBehalfOf({ actor: actorOf({ keyId: caller.keyId, subject: caller.user.id }) }, next);
   });
   for (const prefix of GUARDED) app.use(`${prefix}/*`, guard);
 }

@@ -105,6 +105,7 @@ export async function planDeployment(
       placeId: place.id,
       databaseTier: null,
       driftPolicy: owner.driftPolicy ?? DEFAULT_POLICY,
+      askedBy: null,
       base: null,
     },
     isDeleted: false,
@@ -149,7 +150,7 @@ async function planFor(
   const { deployment } = seen;
   const { target, graph, generation, observeOnly } = wanted(cloud, seen, seen.place ?? place);
   const secrets = await secretDigests(db, deployment.id);
-  const entered = await inAccount(cloud.enter(place, deployment));
+  const entered = await inAccount(cloud.enter(place, deployment, 'reads'));
   const plan = await planOf({
     graph,
     generation,

@@ -127,6 +127,8 @@ export interface Deployments {
   takes: Json<Takes> | null;
   /** Grows with each wish for a look, so that a look that is under way knows of a later wish. */
   asked: Counter;
+  /** For whom the last of these was, as `actorOf` says it; null: for nobody but ourselves. */
+  asked_by: string | null;
   drift_policy: Generated<DriftPolicy>;
 }
 
@@ -390,6 +392,8 @@ export interface Rolls {
   rolled_at: Date | null;
   /** The roll whose deployments go back to what they ran before it. */
   takes_back: string | null;
+  /** As `actorOf` says it. */
+  asked_by: string | null;
   /** While a process works on it. */
   leased_until: Date | null;
   created_at: Created;

@@ -9,6 +9,7 @@
  */
 import { PgBoss, fromKysely, type Job } from 'pg-boss';
 import { sql } from 'kysely';
+import { ITSELF, asked } from '../asked.ts';
 import type { Database, Tx } from './database.ts';
 import { isSettled, isSwept, unswept } from './sweeps.ts';
 
@@ -92,11 +93,15 @@ export class Looks {
     return new Looks(db, boss);
   }
 
-  /** In the transaction that writes the intent: a look soon. A sleeping one is brought forward. */
+  /**
+   * In the transaction that writes the intent: a look soon. A sleeping one is brought forward. It is in the name of
+   * whoever asks; when that is nobody, of whoever asked last.
+   */
   async ask(tx: Tx, deploymentId: string): Promise<void> {
+    const who = asked()?.actor;
     const deployment = await tx
       .updateTable('deployments')
-      .set({ asked: sql`asked + 1` })
+      .set({ asked: sql`asked + 1`, ...(who !== undefined && { asked_by: who === ITSELF ? null : who }) })
       .where('id', '=', deploymentId)
       .returning('place_id')
       .executeTakeFirst();

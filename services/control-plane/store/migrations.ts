@@ -398,6 +398,12 @@ const steps: Record<string, Migration> = {
       await sql`create unique index deployments_slot on deployments (place_id, slot)`.execute(db);
     },
   },
+  '0015_who_asked': {
+    async up(db: Kysely<unknown>) {
+      await sql`alter table deployments add column asked_by text`.execute(db);
+      await sql`alter table rolls add column asked_by text`.execute(db);
+    },
+  },
 };
 
 /**

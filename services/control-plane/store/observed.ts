@@ -66,6 +66,8 @@ export interface Seen {
     readonly databaseTier: DatabaseTier | null;
     readonly source: string;
     readonly driftPolicy: DriftPolicy;
+    /** Who asked for it as it is to be; null: the control plane itself did. */
+    readonly askedBy: string | null;
     /** What the create gave, while there is no revision. */
     readonly base: RevisionBase | null;
   };
@@ -172,6 +174,7 @@ async function seenOf(
       databaseTier: deployment.database_tier,
       source: deployment.source,
       driftPolicy: deployment.drift_policy,
+      askedBy: deployment.asked_by,
       base: deployment.base,
     },
     isDeleted: deployment.deleted_at !== null,

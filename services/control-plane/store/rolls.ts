@@ -1,6 +1,7 @@
 /** Rolls: a change that goes through many deployments in rings. Who is in it, how far it is, and who works on it. */
 import { sql, type Selectable } from 'kysely';
 import { isFailure, isVerdict } from '../../reconciler/status.ts';
+import { asked } from '../asked.ts';
 import { containing, now, type Database, type Page, type RollMemberState, type Rolls, type Tx } from './database.ts';
 
 export type RollRow = Selectable<Rolls>;
@@ -107,6 +108,7 @@ export async function beginRoll(db: Database, roll: NewRoll): Promise<string | R
         max_failures: roll.maxFailures,
         soak_seconds: roll.soakSeconds,
         takes_back: roll.takesBack ?? null,
+        asked_by: asked()?.actor ?? null,
       })
       .returning('id')
       .executeTakeFirstOrThrow();

@@ -17,11 +17,21 @@ import { PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
 import { ServiceQuotasClient } from '@aws-sdk/client-service-quotas';
 import { SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
 import { ServiceDiscoveryClient } from '@aws-sdk/client-servicediscovery';
-import { AssumeRoleCommand, STSClient } from '@aws-sdk/client-sts';
+import { AssumeRoleCommand, STSClient, type Tag } from '@aws-sdk/client-sts';
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner';
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { PlaceUnavailable, codeOf, explain, isDenied, isSessionLost, isThrottled, noteCall } from './errors.ts';
+import {
+  PlaceUnavailable,
+  codeOf,
+  explain,
+  hasCode,
+  isDenied,
+  isSessionLost,
+  isThrottled,
+  noteCall,
+} from './errors.ts';
 import { Rates, type RatesOptions } from './rates.ts';
+import { TAG, tagList } from './tags.ts';
 
 /** One customer account in one region, entered. Clients are made when first used. */
 export interface Account {
@@ -124,16 +134,20 @@ export interface Entrance {
   readonly region: string;
   readonly roleArn: string;
   readonly externalId: string;
+  /** Its role's trust is older than tags and source identities of sessions, and would refuse them. */
+  readonly original?: boolean | undefined;
 }
 
 /** What the customer's CloudTrail shows of us. */
 export interface Session {
   /** 2-64 characters of `[A-Za-z0-9_=,.@-]`. Sessions of one name share their turns where calls have to wait. */
   readonly name: string;
-  /** For which deployment, by its id; for what; and on whose behalf. */
+  /** For which deployment, by its id; for what; and on whose behalf. At most 64 characters each, as in `name`. */
   readonly deployment?: string;
   readonly operation?: string;
   readonly actor?: string;
+  /** What of the role's rights it has (`session.ts`), as JSON. @default all */
+  readonly policy?: string;
 }
 
 export interface EnterOptions {
@@ -197,13 +211,13 @@ export class Accounts {
   }
 
   /**
-   * Sessions are kept by (role, external id, region, session) and renewed in time, also in the middle of somebody's
+   * Sessions are kept by all that is given of place and session, and renewed in time, also in the middle of somebody's
    * work.
    * @throws PlaceUnavailable with the cause, the role, and what to do
    */
   async enter(place: Entrance, session: Session, { isUrgent = false }: EnterOptions = {}): Promise<Account> {
-    const { roleArn, externalId, region } = place;
-    const key = JSON.stringify([roleArn, externalId, region, session]);
+    const { roleArn, externalId, region, original } = place;
+    const key = JSON.stringify([roleArn, externalId, region, original, session]);
     let entered = this.#sessions.get(key);
     if (entered === undefined) {
       this.#forgetUnused();
@@ -322,16 +336,23 @@ export class Accounts {
       ...this.#endpoint(),
     });
     this.#watch(sts, 'sts', place.accountId, place.region);
+    const assume = async (Tags: Tag[]) => {
+      const input = {
+        RoleArn: place.roleArn,
+        RoleSessionName: session.name,
+        ExternalId: place.externalId,
+        DurationSeconds: lent ? LENT_SECONDS : SESSION_SECONDS,
+        Policy: lent ? policyOf(lent) : session.policy,
+        ...(!place.original && { SourceIdentity: session.actor, ...(Tags.length > 0 && { Tags }) }),
+      };
+      return (await sts.send(new AssumeRoleCommand(input))).Credentials;
+    };
     try {
-      const { Credentials: given } = await sts.send(
-        new AssumeRoleCommand({
-          RoleArn: place.roleArn,
-          RoleSessionName: session.name,
-          ExternalId: place.externalId,
-          DurationSeconds: lent ? LENT_SECONDS : SESSION_SECONDS,
-          Policy: lent && policyOf(lent),
-        }),
-      );
+      // How AWS packs policies and tags is not public: the policy matters more, and who asked is not packed.
+      const given = await assume(tagsOf(session)).catch((error: unknown) => {
+        if (!hasCode(error, 'PackedPolicyTooLarge', 'PackedPolicyTooLargeException')) throw error;
+        return assume([]);
+      });
       return {
         accessKeyId: given!.AccessKeyId!,
         secretAccessKey: given!.SecretAccessKey!,
@@ -527,6 +548,14 @@ const operationOf = ({ commandName = '' }: { commandName?: string }): string => 
 
 const partitionOf = (arn: string): string => arn.split(':')[1]!;
 
+/** Of the session: conditions may ask for them, and CloudTrail shows them with the AssumeRole. */
+const tagsOf = ({ deployment, operation, actor }: Session): Tag[] =>
+  tagList({
+    ...(deployment !== undefined && { [TAG.deployment]: deployment }),
+    ...(operation !== undefined && { [TAG.operation]: operation }),
+    ...(actor !== undefined && { [TAG.actor]: actor }),
+  });
+
 const policyOf = (lent: readonly Lent[]): string =>
   JSON.stringify({
     Version: '2012-10-17',
@@ -536,14 +565,17 @@ const policyOf = (lent: readonly Lent[]): string =>
 function unavailable(error: unknown, place: Entrance): PlaceUnavailable {
   const which = `the account cannot be entered: "${place.roleArn}"`;
   const code = codeOf(error);
-  const detail = isDenied(error)
-    ? 'the role does not exist, does not trust this control plane, or expects another external id: ' +
-      "deploy the customer's stack with this control plane's principal and this place's external id"
-    : code === 'RegionDisabledException'
-      ? `the region "${place.region}" is not switched on in the account: switch it on`
-      : code === 'ValidationError'
-        ? 'its ARN or the external id is not well-formed: register the place again'
-        : `${explain(error).message}: it is tried again`;
+  const detail = /sts:(TagSession|SetSourceIdentity)/.test(String(error))
+    ? 'we may not say on whose behalf we come: allow sts:TagSession and sts:SetSourceIdentity beside sts:AssumeRole, ' +
+      "to this control plane's own identity, and in the role's trust policy (deploy the customer's stack again)"
+    : isDenied(error)
+      ? 'the role does not exist, does not trust this control plane, or expects another external id: ' +
+        "deploy the customer's stack with this control plane's principal and this place's external id"
+      : code === 'RegionDisabledException'
+        ? `the region "${place.region}" is not switched on in the account: switch it on`
+        : code === 'ValidationError'
+          ? 'its ARN or the external id is not well-formed: register the place again'
+          : `${explain(error).message}: it is tried again`;
   return new PlaceUnavailable(`${which}: ${detail}`, place.roleArn, { cause: error });
 }
 

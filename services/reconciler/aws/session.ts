@@ -80,8 +80,13 @@ function cut(granted: readonly Grant[], { id }: Deployment, { onIts }: { onIts?:
   const [within, shared] = partition(unmarked, ({ conditions }) => isIts(JSON.stringify(conditions ?? {})));
   const named = granted.flatMap(({ resources }) => resources.filter(isIts).map((arn) => anywhere(arn, isIts)));
   const make = actionsOf(making);
+  // Changes on names that are not the deployment's: its roles, and what something is made in.
+  const [exact, anything] = partition(
+    shared.flatMap(({ actions, resources }) => actions.map((action) => ({ action, resources }))),
+    ({ action, resources }) => !reads(action) && !resources.includes('*'),
+  );
   // What is granted by name is granted beyond it only to look at many deployments at once.
-  const more = actionsOf(shared).filter((action) => !actionsOf(byName).includes(action) && !make.includes(action));
+  const more = [...new Set(anything.map(({ action }) => action))].filter((each) => !actionsOf(byName).includes(each));
   return [
     allow(onIts ?? brief(actionsOf(byName)), [...new Set(named)]),
     ...(tagged.length > 0 ? [allow(onIts ?? brief(actionsOf(tagged)), ['*'], { StringEquals: { [has]: id } })] : []),
@@ -91,11 +96,14 @@ function cut(granted: readonly Grant[], { id }: Deployment, { onIts }: { onIts?:
       : []),
     ...within.map((grant) => allow(grant.actions, ['*'], conditionsThat(isIts, grant))),
     allow([...(onIts ? [KEYS] : []), ...brief(more, actionsOf(granted))], ['*']),
-    // What something is made in.
-    ...shared.flatMap(({ actions, resources }) => {
-      const makes = actions.filter((action) => make.includes(action));
-      return makes.length > 0 ? [allow(makes, resources)] : [];
-    }),
+    ...(exact.length > 0
+      ? [
+          allow(
+            [...new Set(exact.map(({ action }) => action))],
+            merged(exact.flatMap(({ resources }) => resources.map((arn) => anywhere(arn)))),
+          ),
+        ]
+      : []),
   ];
 }
 
@@ -110,11 +118,20 @@ const conditionsThat = (isIts: (text: string) => boolean, { conditions = {} }: G
 
 const keysOf = ({ conditions = {} }: Grant): string[] => Object.values(conditions).flatMap((keys) => Object.keys(keys));
 
+/** Without those that another one with a `*` covers; `a` and `a-*` are `a*`. */
+const merged = (arns: readonly string[]): string[] => {
+  const short = [...new Set(arns)].map((arn, _, all) => (all.includes(`${arn}-*`) ? `${arn}*` : arn));
+  return short.filter(
+    (arn) => !short.some((other) => other !== arn && other.endsWith('*') && arn.startsWith(other.slice(0, -1))),
+  );
+};
+
 /**
- * The same name in any region and account, of any type: `arn:aws:ecs:*:*:*\/freehold-0123456789ab*`. AWS compares what
- * is between colons by itself, and a `*` at the end with all that follows.
+ * The same name in any region and account, and, of what is a deployment's, of any type:
+ * `arn:aws:ecs:*:*:*\/freehold-0123456789ab*`. AWS compares what is between colons by itself, and a `*` at the end with
+ * all that follows.
  */
-function anywhere(arn: string, isIts: (text: string) => boolean): string {
+function anywhere(arn: string, isIts: (text: string) => boolean = () => true): string {
   const [, partition, service, , , ...resource] = arn.split(':');
   const parts = resource.join(':').split(/(?<=[:/])/);
   const at = parts.findIndex(isIts);

@@ -7,6 +7,9 @@ export const TAG = {
   resource: 'freehold:resource',
   /** Of the deployment's execution role, which has the same tag: it reads no secret that has another. */
   slot: 'freehold:slot',
+  /** Of sessions: what for (a revision's id, `delete`, `repair`, …), and on whose behalf. */
+  operation: 'freehold:operation',
+  actor: 'freehold:actor',
   /** On a database's URI secret: `<DbiResourceId>/<version id>` of the database whose password is in that version. */
   bound: 'freehold:bound',
   /** Set by the customer, on a secret of their own, to the place's prefix: its values may be injected into servers. */

@@ -16,11 +16,12 @@ import { GetNamespaceCommand } from '@aws-sdk/client-servicediscovery';
 import { ListObjectsV2Command } from '@aws-sdk/client-s3';
 import { GetCallerIdentityCommand } from '@aws-sdk/client-sts';
 import { randomUUID } from 'node:crypto';
-import type { Account, Accounts } from './account.ts';
+import type { Account, Accounts, Session } from './account.ts';
 import { PlaceUnavailable, explain, hasCode, isDenied } from './errors.ts';
 import type { Grant } from './grant.ts';
 import { grants, scopeOf } from './grants.ts';
 import { originalNotes } from './original.ts';
+import { placeReads } from './session.ts';
 import { tagRecord } from './tags.ts';
 import { balancersOf, type Balancer, type Place } from '../place.ts';
 
@@ -39,9 +40,18 @@ export interface Verdict {
 const ENABLED = 'langgraph-cloud-enabled';
 const PRIVATE = 'langgraph-cloud-private';
 
-export async function verifyPlace(accounts: Accounts, place: Place): Promise<Verdict> {
+export async function verifyPlace(
+  accounts: Accounts,
+  place: Place,
+  asked: Pick<Session, 'actor'> = {},
+): Promise<Verdict> {
   // A session of its own: what it may is asked now, not remembered.
-  const session = { name: `freehold-verify-${randomUUID().slice(0, 8)}` };
+  const session: Session = {
+    ...asked,
+    name: `freehold-verify-${randomUUID().slice(0, 8)}`,
+    operation: 'verify',
+    policy: placeReads(scopeOf(place)),
+  };
   let aws: Account;
   try {
     aws = await accounts.enter(place, session);

@@ -6,7 +6,7 @@ import {
   ListTagsForResourceCommand,
   type Repository,
 } from '@aws-sdk/client-ecr';
-import type { Accounts } from '../aws/account.ts';
+import type { Accounts, Session } from '../aws/account.ts';
 import { arn, changesOurs, createsOurs, ours } from '../aws/arn.ts';
 import { hasCode } from '../aws/errors.ts';
 import { names, shortId } from '../aws/names.ts';
@@ -135,6 +135,7 @@ export interface PushToken {
 /**
  * Lets somebody push to the deployment's own repository, making it when it is not there yet. The token is ECR's own, of
  * a session that may do nothing else.
+ * @param session that may make it
  * @throws Terminal when a repository of that name exists and is not the deployment's
  */
 export async function pushToken(
@@ -142,10 +143,11 @@ export async function pushToken(
   place: Place,
   deployment: { readonly id: string; readonly name: string },
   fence: Cx['fence'] = () => Promise.resolve(),
+  session: Session = { name: `freehold-${shortId(deployment.id)}` },
 ): Promise<PushToken> {
   const name = names(place, deployment).repository;
   const tags = ownerTags(place, deployment.id, REPOSITORY);
-  const aws = await accounts.enter(place, { name: `freehold-${shortId(deployment.id)}` });
+  const aws = await accounts.enter(place, session);
   const at = { aws, tags };
   let found = await find(at, name);
   if (found === undefined) {
@@ -153,7 +155,7 @@ export async function pushToken(
     found = (await make(at, name)) ?? (await find(at, name));
   }
   const { arn: resource, uri } = outOf(found!);
-  const lent = await accounts.lend(place, { name: `freehold-push-${shortId(deployment.id)}` }, [
+  const lent = await accounts.lend(place, { ...session, name: `freehold-push-${shortId(deployment.id)}` }, [
     { actions: TOKEN, resources: ['*'] },
     { actions: PUSH, resources: [resource] },
   ]);

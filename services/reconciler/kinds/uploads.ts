@@ -1,6 +1,6 @@
 import { DeleteObjectsCommand, ListObjectsV2Command, type ListObjectsV2CommandOutput } from '@aws-sdk/client-s3';
 import { randomUUID } from 'node:crypto';
-import type { Account, Accounts } from '../aws/account.ts';
+import type { Account, Accounts, Session } from '../aws/account.ts';
 import { ours } from '../aws/arn.ts';
 import { NotOurs, Terminal, hasCode, noteCall } from '../aws/errors.ts';
 import type { Scope } from '../aws/grant.ts';
@@ -114,12 +114,13 @@ export async function uploadUrl(
   accounts: Accounts,
   place: Place,
   deployment: { readonly id: string },
+  session: Omit<Session, 'name'> = {},
 ): Promise<Upload> {
   const bucket = bucketOf(place);
   const path = `${folder(deployment.id)}${randomUUID()}.tar.gz`;
   const url = await accounts.presignPut(
     place,
-    { name: `freehold-upload-${shortId(deployment.id)}` },
+    { ...session, name: `freehold-upload-${shortId(deployment.id)}` },
     { bucket, key: path, contentType: CONTENT_TYPE },
     URL_SECONDS,
   );
