@@ -113,9 +113,9 @@ export const lasting = (cloud: Pick<Cloud, 'foundation'>, seen: Seen, place: Pla
   new Set(cloud.foundation(specOf(seen, inherited(seen)), place).nodes.map((node) => node.id));
 
 function serverSpec(seen: Seen, target: SeenRevision): ServerSpec {
-  const { id, number, image, resources, agentAuth } = target;
+  const { id, number, image, resources, agentAuth, taskRole } = target;
   if (image === null) throw new Error('a revision without an image cannot be carried out');
-  return { ...specOf(seen, target), revision: { id, number }, image, resources, agentAuth };
+  return { ...specOf(seen, target), revision: { id, number }, image, resources, agentAuth, taskRole };
 }
 
 function specOf(

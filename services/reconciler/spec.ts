@@ -22,6 +22,8 @@ export interface ServerSpec extends DeploymentSpec {
   readonly image: string;
   readonly resources: ServerResources;
   readonly agentAuth: AgentAuth;
+  /** The ARN of the role that the agent has in AWS, which the customer made. @default the place's */
+  readonly taskRole?: string | null;
 }
 
 export type DatabaseTier = 'DEDICATED_S' | 'DEDICATED_M' | 'DEDICATED_L';

@@ -92,3 +92,42 @@ test('agents that ask nobody, behind a public load balancer: refused, unless the
   // Whoever asks for keys needs to say nothing.
   assert.equal((await cp.call('POST', '/v2/deployments', body())).status, 201);
 });
+
+test('a task role of the customer’s own: by its name, by each revision, and back', async () => {
+  const { id } = await cp.place('roles');
+  const name = (role: string): string => `${outputs().taskRoleArn}${role}`;
+  const body = (role?: string): Json =>
+    deployment({ source_config: { listener_id: id }, ...(role === undefined ? {} : { task_role_arn: role }) });
+  const old = await cp.call('POST', '/v2/deployments', body(name('-reader')));
+  assert.equal(old.status, 400);
+  assert.match(old.body.detail, /stack is from before.*: deploy it again/);
+
+  const place = (await cp.call('GET', `/v2/listeners/${id}`)).body.compute_config.place;
+  const compute_config = { place: { ...place, executionRoles: 5 } };
+  assert.equal((await cp.call('PATCH', `/v2/listeners/${id}`, { compute_config })).status, 200);
+  for (const wrong of [name(''), name('-'), name('s-x'), name('-x').replace('555', '666'), name('-x/y'), 'reader']) {
+    const refused = await cp.call('POST', '/v2/deployments', body(wrong));
+    assert.equal(refused.status, 400, wrong);
+    assert.match(refused.body.detail, /not a role that may be given to tasks here: ".*": it must be .*-task-<name>/);
+  }
+
+  const made = (await cp.call('POST', '/v2/deployments', body(name('-reader')))).body;
+  assert.equal(made.task_role_arn, name('-reader'));
+  const own = `/v2/deployments/${made.id}`;
+  await deployed(made.id, made.latest_revision_id);
+  const role = async (): Promise<Json> => {
+    const { body: now } = await cp.call('GET', own);
+    await deployed(made.id, now.latest_revision_id);
+    const spec = cp.cloud.specs.findLast((each) => each.revision.id === now.latest_revision_id);
+    assert.equal(spec!.taskRole ?? null, now.task_role_arn);
+    return now.task_role_arn;
+  };
+  assert.equal(await role(), name('-reader'));
+  const patch = async (more: Json) => assert.equal((await cp.call('PATCH', own, more)).status, 200);
+  await patch({ source_config: { resource_spec: { cpu: 2 } } });
+  assert.equal(await role(), name('-reader'), 'what says nothing of it leaves it');
+  await patch({ task_role_arn: '' });
+  assert.equal(await role(), null);
+  assert.equal((await cp.call('POST', `${own}/revisions/${made.latest_revision_id}/redeploy`)).status, 200);
+  assert.equal(await role(), name('-reader'), 'going back is whole');
+});

@@ -325,3 +325,9 @@ for (const [memoryGb, maxScale] of [
     assert.ok(perTask * 2 * maxScale < (memoryGb * 1024 ** 3) / 9_531_392);
   });
 }
+
+test('a task role of the customer’s own is the agent’s, and its Redis has the place’s', () => {
+  const own = 'arn:aws:iam::222222222222:role/freehold-task-reader';
+  const inputs = inputsOf({ taskRole: own }) as Record<string, TaskDefinitionInputs>;
+  assert.deepEqual([inputs['task-r3']!.taskRoleArn, inputs['redis-task']!.taskRoleArn], [own, place.taskRoleArn]);
+});

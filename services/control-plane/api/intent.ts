@@ -101,6 +101,8 @@ export interface Given {
   readonly resourceSpec: ResourceSpec | null;
   readonly secrets: readonly Secret[] | null;
   readonly references: readonly Reference[] | null;
+  /** Empty: the place's again. */
+  readonly taskRole: string | null;
 }
 
 const NO_BUILD: Build = {
@@ -126,12 +128,13 @@ export const nothingYet = (type: DeploymentType, source: Source, agentAuth: Agen
 
 /** The one before with what a request gives. @throws ApiError when that cannot be */
 export function applied(given: Given, before: RevisionIntent, type: DeploymentType, written: Written): RevisionIntent {
-  const { secrets, references, resourceSpec } = given;
+  const { secrets, references, resourceSpec, taskRole } = given;
   return {
     ...before,
     ...contentAfter(given, before),
     ...(resourceSpec ? { resourceSpec: specOf(resourceSpec), resources: resourcesOf(type, resourceSpec) } : {}),
     ...variablesAfter(before, secrets, references, written),
+    ...(taskRole === null ? {} : { taskRole: taskRole || null }),
   };
 }
 
@@ -154,7 +157,8 @@ function contentAfter({ content, image }: Given, before: RevisionIntent): Partia
 export function makesRevision(own: Source, request: RevisionRequest): boolean {
   const { build } = contentOf(own, request);
   const variables = [...(request.secrets ?? []), ...(request.secret_references ?? [])];
-  return build !== null || Boolean(request.source_config?.resource_spec) || variables.length > 0;
+  const role = request.task_role_arn ?? null;
+  return build !== null || Boolean(request.source_config?.resource_spec) || variables.length > 0 || role !== null;
 }
 
 /** @throws ApiError that says what a revision of its source still needs */
@@ -165,6 +169,24 @@ export function checkRunnable({ source, image, build }: RevisionIntent): void {
   }
   const missing = !build?.tarball ? 'source_tarball_path' : !build.configPath ? 'langgraph_config_path' : null;
   if (missing) throw bad(`source_revision_config.${missing} is required for source "${source}"`);
+}
+
+/**
+ * A role that the customer made for this agent: only those may be given to tasks that are named for it.
+ * @throws ApiError that says how to name one
+ */
+export function checkTaskRole({ taskRoleArn, executionRoles }: PlaceOutputs, role: string | null): void {
+  if (role === null || role === '') return;
+  if (executionRoles === undefined)
+    throw bad(
+      "task_role_arn: the place's stack is from before deployments could have one: deploy it again, and register what it " +
+        'prints',
+    );
+  if (role.startsWith(`${taskRoleArn}-`) && /^[\w+=,.@-]+$/.test(role.slice(taskRoleArn.length + 1))) return;
+  throw bad(
+    `task_role_arn: not a role that may be given to tasks here: "${role}": it must be ${taskRoleArn}-<name>, in the place's ` +
+      'own account, and trust ecs-tasks.amazonaws.com',
+  );
 }
 
 /** @throws ApiError where everyone on the internet could use the agent, and nobody said that this is meant */

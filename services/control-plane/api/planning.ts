@@ -131,11 +131,12 @@ async function seenOf({ db }: ApiOptions, row: DeploymentRow): Promise<Seen> {
 const NEXT = '(known when it is accepted)';
 
 function withRevision(seen: Seen, intent: RevisionIntent, number: number): Seen {
-  const { image, build, resources, environment, references, agentAuth } = intent;
+  const { image, build, resources, environment, references, agentAuth, taskRole = null } = intent;
   // As when it is accepted: what has nothing to run is kept for the first revision.
   if (image === null && !build?.tarball) return { ...seen, deployment: { ...seen.deployment, base: intent } };
   const fresh = { isInterrupted: false, startedAt: null, status: 'CREATING', verdict: null } as const;
-  const next: SeenRevision = { id: NEXT, number, image, resources, environment, references, agentAuth, ...fresh };
+  const asked = { image, resources, environment, references, agentAuth, taskRole };
+  const next: SeenRevision = { id: NEXT, number, ...asked, ...fresh };
   return { ...seen, revisions: [next, ...seen.revisions] };
 }
 
@@ -188,7 +189,8 @@ function wish({ deployment }: Seen, intent: RevisionIntent | null, place: Place)
   const variables = intent?.environment.map(({ name, digest }) => [name, digest]);
   const references = intent?.references.map(({ name, arn, secretKey }) => [name, arn, secretKey]);
   const runs = intent && [intent.source, intent.image, intent.build, intent.resources, intent.agentAuth];
-  return [place.id, name, type, databaseTier, driftPolicy, source, runs, variables, references];
+  const role = intent?.taskRole ?? null;
+  return [place.id, name, type, databaseTier, driftPolicy, source, runs, variables, references, role];
 }
 
 function shownPlan(plan: Plan, region: string) {

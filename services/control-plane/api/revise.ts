@@ -27,6 +27,7 @@ import {
   applied,
   checkPublic,
   checkRunnable,
+  checkTaskRole,
   contentOf,
   nothingYet,
   type Given,
@@ -176,6 +177,8 @@ export async function givenOf(
   const secrets = unlessEmpty(request.secrets);
   const references = request.secret_references ?? null;
   checkVariables(secrets ?? [], references ?? []);
+  const taskRole = request.task_role_arn ?? null;
+  checkTaskRole(place, taskRole);
   const image = content.imageUri === null ? null : await inAccount(cloud.image(place, content.imageUri));
   if (content.build?.tarball) await inAccount(cloud.upload(place, owner, content.build.tarball));
   return {
@@ -184,6 +187,7 @@ export async function givenOf(
     resourceSpec: request.source_config?.resource_spec ?? null,
     secrets,
     references: references && (await resolve(options, place, references)),
+    taskRole,
   };
 }
 

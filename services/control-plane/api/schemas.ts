@@ -156,6 +156,15 @@ export const secretReference = z
   .openapi('SecretReference');
 
 /** Ours; all sources have them. */
+const taskRole = z
+  .string()
+  .max(2048)
+  .nullish()
+  .describe(
+    "Ours: a role that the agent has in AWS, `<the place's task role>-<name>`, made by the customer. Empty: the place's own " +
+      'again.',
+  );
+
 const references = z
   .array(secretReference)
   .max(500)
@@ -214,6 +223,7 @@ export const deploymentCreate = z
     source_revision_config: sourceRevisionConfigRequest,
     secrets: z.array(secret).max(500),
     secret_references: references,
+    task_role_arn: taskRole,
     drift_policy: driftPolicy.nullish(),
   })
   .openapi('DeploymentCreateRequest', {
@@ -246,6 +256,7 @@ export const deploymentPatch = z
     source_revision_config: sourceRevisionConfigRequest.nullish(),
     secrets: z.array(secret).max(500).nullish(),
     secret_references: references,
+    task_role_arn: taskRole,
     tracked_packages: trackedPackages.describe('What is in the image: a version, or a range of them.'),
     drift_policy: driftPolicy.nullish(),
   })
@@ -260,6 +271,7 @@ export const revisionCreate = deploymentPatch
     source_revision_config: true,
     secrets: true,
     secret_references: true,
+    task_role_arn: true,
     tracked_packages: true,
   })
   .openapi('RevisionCreateRequest', { example: { source_revision_config: { image_uri: IMAGE } } });
@@ -441,6 +453,7 @@ export const deployment = z
     secrets: nullable.describe('Values are never kept, so never answered: see secret_names.'),
     secret_names: z.array(z.string()).describe('Ours.'),
     secret_references: z.array(secretReference),
+    task_role_arn: z.string().nullable().describe("Ours: of the agent in AWS; null: the place's own."),
     created_at: instant,
     updated_at: instant,
     status: deploymentStatus,
@@ -482,6 +495,7 @@ export const revision = z
     task_size: taskSize.nullable(),
     secret_names: z.array(z.string()).describe('Ours.'),
     secret_references: z.array(secretReference).describe('Ours.'),
+    task_role_arn: z.string().nullable().describe('Ours.'),
     plan: z.string().nullable().describe('Ours: the hash of the plan that it was accepted with.'),
   })
   .openapi('Revision');

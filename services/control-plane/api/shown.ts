@@ -50,6 +50,7 @@ function shownDeployment(
     secrets: null,
     secret_names: namesOf(asked?.environment ?? []),
     secret_references: (asked?.references ?? []).map(shownReference),
+    task_role_arn: asked?.taskRole ?? null,
     created_at: row.created_at.toISOString(),
     updated_at: row.updated_at.toISOString(),
     status: row.status,
@@ -87,6 +88,7 @@ export const shownRevision = (cloud: Cloud, row: RevisionRow): z.infer<typeof sc
   task_size: sizeOf(cloud, row.resources),
   secret_names: namesOf(row.environment),
   secret_references: row.secret_references.map(shownReference),
+  task_role_arn: row.task_role,
   plan: row.plan,
 });
 

@@ -168,6 +168,8 @@ export interface RevisionBase {
   readonly environment: readonly Variable[];
   readonly references: readonly Reference[];
   readonly build: Build | null;
+  /** The ARN of the task role that the customer made for it. Null: the place's. */
+  readonly taskRole?: string | null;
 }
 
 /** Intent, immutable but for `interrupted_at`. */
@@ -188,6 +190,7 @@ export interface Revisions {
   environment: Json<Variable[]>;
   secret_references: Json<Reference[]>;
   agent_auth: Json<AgentAuth>;
+  task_role: string | null;
   created_at: Created;
   /** The hash of the plan that it was accepted with. */
   plan: string | null;

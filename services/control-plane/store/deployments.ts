@@ -65,6 +65,7 @@ export interface RevisionRow {
   readonly environment: Variable[];
   readonly secret_references: Reference[];
   readonly agent_auth: AgentAuth;
+  readonly task_role: string | null;
   readonly plan: string | null;
   readonly created_at: Date;
   readonly updated_at: Date;
@@ -96,6 +97,7 @@ export const intentOf = (row: RevisionRow): RevisionIntent => ({
   environment: row.environment,
   references: row.secret_references,
   agentAuth: row.agent_auth,
+  taskRole: row.task_role,
 });
 
 export interface DeploymentFilter {
@@ -168,6 +170,7 @@ const revisions = (db: Database | Tx) =>
       'r.build',
       'r.secret_references',
       'r.agent_auth',
+      'r.task_role',
       'r.plan',
       'r.created_at',
       's.message as status_message',
@@ -496,10 +499,10 @@ export async function changeDeployment(
 /** As a revision; what has nothing to run yet is kept for the first one to inherit. */
 async function addIntent(tx: Tx, deploymentId: string, intent: RevisionIntent): Promise<string | null> {
   const runs = isRunnable(intent);
-  const { resourceSpec, resources, environment, references, build } = intent;
+  const { resourceSpec, resources, environment, references, build, taskRole } = intent;
   await tx
     .updateTable('deployments')
-    .set({ base: runs ? null : json({ resourceSpec, resources, environment, references, build }) })
+    .set({ base: runs ? null : json({ resourceSpec, resources, environment, references, build, taskRole }) })
     .where('id', '=', deploymentId)
     .execute();
   if (!runs) return null;
@@ -524,6 +527,7 @@ async function addRevision(tx: Tx, deploymentId: string, intent: RevisionIntent)
       'build',
       'secret_references',
       'agent_auth',
+      'task_role',
       'plan',
     ])
     .expression((e) =>
@@ -543,6 +547,7 @@ async function addRevision(tx: Tx, deploymentId: string, intent: RevisionIntent)
           sql<string>`${intent.build && json(intent.build)}::jsonb`.as('build'),
           sql<string>`${json(intent.references)}::jsonb`.as('secret_references'),
           sql<string>`${json(intent.agentAuth)}::jsonb`.as('agent_auth'),
+          sql<string>`${intent.taskRole ?? null}::text`.as('task_role'),
           sql<string>`${intent.plan ?? null}::text`.as('plan'),
         ]),
     )

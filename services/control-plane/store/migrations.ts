@@ -404,6 +404,11 @@ const steps: Record<string, Migration> = {
       await sql`alter table rolls add column asked_by text`.execute(db);
     },
   },
+  '0016_task_roles': {
+    async up(db: Kysely<unknown>) {
+      await sql`alter table revisions add column task_role text`.execute(db);
+    },
+  },
 };
 
 /**

@@ -45,6 +45,7 @@ export interface SeenRevision {
   readonly environment: readonly Variable[];
   readonly references: readonly Reference[];
   readonly agentAuth: AgentAuth;
+  readonly taskRole: string | null;
   /** Whether a user asked that it be stopped. */
   readonly isInterrupted: boolean;
   readonly startedAt: Date | null;
@@ -220,7 +221,7 @@ async function seenRevisions(tx: Tx, deploymentId: string, active: string | null
     .selectFrom('revisions as r')
     .leftJoin('revision_statuses as s', 's.revision_id', 'r.id')
     .select(['r.id', 'r.number', 'r.image', 'r.resources', 'r.environment'])
-    .select(['r.secret_references', 'r.agent_auth', 'r.interrupted_at'])
+    .select(['r.secret_references', 'r.agent_auth', 'r.task_role', 'r.interrupted_at'])
     .select(['s.status', 's.message', 's.started_at'])
     .where('r.deployment_id', '=', deploymentId)
     .where((e) =>
@@ -253,6 +254,7 @@ async function seenRevisions(tx: Tx, deploymentId: string, active: string | null
     environment: row.environment,
     references: row.secret_references,
     agentAuth: row.agent_auth,
+    taskRole: row.task_role,
     isInterrupted: row.interrupted_at !== null,
     startedAt: row.started_at,
     status: row.status ?? 'CREATING',

@@ -129,7 +129,7 @@ export function ecs(spec: ServerSpec, place: Place): Graph {
       family: called.taskFamily(spec.revision.number),
       size: fargateSize(spec.resources.cpu, spec.resources.memoryMb),
       executionRoleArn: place.executionRoleArn,
-      taskRoleArn: place.taskRoleArn,
+      taskRoleArn: spec.taskRole ?? place.taskRoleArn,
       region: place.region,
       container: {
         name: SERVER,
