@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 import {
+  DeleteLoadBalancerCommand,
   DescribeListenersCommand,
   DescribeLoadBalancersCommand,
   DescribeTargetGroupsCommand,
@@ -165,6 +166,24 @@ test('a sweep finds nothing to look at, and a plan nothing in the way', async ()
     source_revision_config: { image_uri: image },
   });
   assert.deepEqual(plan.obstacles, []);
+});
+
+test('a load balancer that somebody removes is told, and made again by registering again', async () => {
+  const elb = new ElasticLoadBalancingV2Client(customer());
+  const [{ LoadBalancerArn } = {}] = await balancers();
+  await elb.send(new DeleteLoadBalancerCommand({ LoadBalancerArn }));
+  await rehearsal.settle();
+  const { place } = await on.api.call('POST', `/v2/listeners/${listener.id}/verify`);
+  assert.equal(place.state, 'unverified');
+  assert.match(place.message, /listener.*register/);
+
+  const again = await register(listener);
+  assert.equal(again.place.state, 'verified', JSON.stringify(again.place.checks, null, 1));
+  assert.notEqual(again.compute_config.place.loadBalancerArn, LoadBalancerArn);
+  await eventually('it answers at its new address', async () => {
+    ({ url } = await on.api.call('GET', `/v2/deployments/${id}`));
+    return (await rehearsal.fetch(`${url}/info`)).ok;
+  });
 });
 
 test('offboarding leaves nothing but what the module made', async () => {

@@ -399,8 +399,9 @@ export function originalNotes(): readonly Note[] {
     ],
     [
       'sessions',
-      'the trust takes neither session tags nor a source identity: CloudTrail names a session by its deployment, and not ' +
-        'who asked; who changed something by hand is not told (cloudtrail:LookupEvents)',
+      'each is cut to one deployment, or to reading, but by us and not by the account; its trust takes neither session ' +
+        'tags nor a source identity, so CloudTrail does not name who asked; and who changed something by hand is not told ' +
+        '(cloudtrail:LookupEvents)',
     ],
     [
       'limits',

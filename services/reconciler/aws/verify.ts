@@ -9,7 +9,7 @@ import {
   type Tag,
 } from '@aws-sdk/client-ec2';
 import { DescribeClustersCommand } from '@aws-sdk/client-ecs';
-import { DescribeListenersCommand } from '@aws-sdk/client-elastic-load-balancing-v2';
+import { DescribeListenersCommand, type Listener } from '@aws-sdk/client-elastic-load-balancing-v2';
 import { SimulatePrincipalPolicyCommand, type ContextEntry, type EvaluationResult } from '@aws-sdk/client-iam';
 import { DescribeDBSubnetGroupsCommand } from '@aws-sdk/client-rds';
 import { GetNamespaceCommand } from '@aws-sdk/client-servicediscovery';
@@ -63,7 +63,7 @@ export async function verifyPlace(
     check('external id', () => externalIdIsAskedFor(accounts, place)),
     check('network', () => network(aws, place)),
     check('cluster', () => cluster(aws, place)),
-    ...balancersOf(place).map((balancer) => check('listener', () => listener(aws, balancer))),
+    ...balancersOf(place).map((balancer) => check('listener', () => listener(aws, place, balancer))),
     ...(place.original ? [check('security group', () => serviceGroup(aws, place))] : []),
     check('namespace', () => namespace(aws, place)),
     check('database subnets', () => databaseSubnets(aws, place)),
@@ -145,21 +145,29 @@ function untagged(id: string, tags: Tag[] | undefined, wanted: Record<string, st
 
 async function cluster(aws: Account, place: Place): Promise<string[]> {
   const { clusters } = await aws.ecs.send(new DescribeClustersCommand({ clusters: [place.clusterArn] }));
-  return clusters?.[0]?.status === 'ACTIVE' ? [] : [missing('ECS cluster', place.clusterArn)];
+  return clusters?.[0]?.status === 'ACTIVE' ? [] : [missing('ECS cluster', place.clusterArn, place)];
 }
 
-async function listener(aws: Account, { listenerArn, loadBalancerArn }: Balancer): Promise<string[]> {
-  const { Listeners } = await aws.elb.send(new DescribeListenersCommand({ ListenerArns: [listenerArn] }));
-  const found = Listeners?.[0];
-  if (found === undefined) return [missing('listener', listenerArn)];
+async function listener(aws: Account, place: Place, { listenerArn, loadBalancerArn }: Balancer): Promise<string[]> {
+  const found = await listenerOf(aws, listenerArn);
+  if (found === undefined) return [missing('listener', listenerArn, place)];
   return found.LoadBalancerArn === loadBalancerArn
     ? []
     : [`another load balancer's listener: "${listenerArn}": it belongs to "${found.LoadBalancerArn}"`];
 }
 
+async function listenerOf(aws: Account, listenerArn: string): Promise<Listener | undefined> {
+  try {
+    return (await aws.elb.send(new DescribeListenersCommand({ ListenerArns: [listenerArn] }))).Listeners?.[0];
+  } catch (error) {
+    if (hasCode(error, 'ListenerNotFound', 'ListenerNotFoundException')) return undefined;
+    throw error;
+  }
+}
+
 async function namespace(aws: Account, place: Place): Promise<string[]> {
   const { Namespace } = await aws.discovery.send(new GetNamespaceCommand({ Id: place.namespaceId }));
-  return Namespace?.Name === place.namespaceName ? [] : [missing('namespace', place.namespaceName)];
+  return Namespace?.Name === place.namespaceName ? [] : [missing('namespace', place.namespaceName, place)];
 }
 
 async function databaseSubnets(aws: Account, place: Place): Promise<string[]> {
@@ -167,19 +175,20 @@ async function databaseSubnets(aws: Account, place: Place): Promise<string[]> {
     new DescribeDBSubnetGroupsCommand({ DBSubnetGroupName: place.databaseSubnetGroup }),
   );
   const found = DBSubnetGroups?.[0];
-  if (found === undefined) return [missing('database subnet group', place.databaseSubnetGroup)];
+  if (found === undefined) return [missing('database subnet group', place.databaseSubnetGroup, place)];
   return found.VpcId === place.vpcId
     ? []
     : [`in another network: "${place.databaseSubnetGroup}": it is in "${found.VpcId}"`];
 }
 
-async function serviceGroup(aws: Account, { serviceSecurityGroupId: id = '', vpcId }: Place): Promise<string[]> {
+async function serviceGroup(aws: Account, place: Place): Promise<string[]> {
+  const { serviceSecurityGroupId: id = '', vpcId } = place;
   const Filters = [
     { Name: 'vpc-id', Values: [vpcId] },
     { Name: 'group-id', Values: [id] },
   ];
   const { SecurityGroups } = await aws.ec2.send(new DescribeSecurityGroupsCommand({ Filters }));
-  return SecurityGroups?.[0] === undefined ? [missing('security group', id)] : [];
+  return SecurityGroups?.[0] === undefined ? [missing('security group', id, place)] : [];
 }
 
 async function uploads(aws: Account, Bucket: string): Promise<string[]> {
@@ -195,8 +204,9 @@ async function uploads(aws: Account, Bucket: string): Promise<string[]> {
   }
 }
 
-const missing = (what: string, which: string): string =>
-  `no such ${what}: "${which}": deploy the customer's stack again and register its output`;
+const missing = (what: string, which: string, { original }: Pick<Place, 'original'> = {}): string =>
+  `no such ${what}: "${which}": ` +
+  (original ? 'register the place again' : "deploy the customer's stack again and register its output");
 
 /** Advice: the module's role may not even ask, and which of what it lacks is done without. */
 async function originalPermissions(aws: Account, place: Place): Promise<Check[]> {
