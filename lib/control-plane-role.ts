@@ -7,6 +7,7 @@ import type { Grant, Scope } from '../services/reconciler/aws/grant.ts';
 import { denials, type Denial } from '../services/reconciler/aws/denials.ts';
 import { grants } from '../services/reconciler/aws/grants.ts';
 import type { Balancer } from './balancer.ts';
+import { brakeName } from './brake.ts';
 import type { Foundation } from './foundation.ts';
 import { checkPrefix, InvalidInput, matches } from './input.ts';
 import type { INetwork } from './network.ts';
@@ -136,6 +137,7 @@ export class ControlPlaneRole extends Construct {
       namespaceId: sub(props.foundation.namespaceId),
       databaseSubnetGroup: names,
       logGroupRoot: `/aws/ecs/${names}`,
+      brakeParameterArn: named('ssm', `parameter${brakeName(names)}`),
       uploadBucket: `${names}-uploads-\${AWS::AccountId}-\${AWS::Region}`,
       ownRoles: true,
     };
@@ -351,6 +353,8 @@ export const NOT_IN_AWS_MANAGED_POLICIES: readonly string[] = [
   'servicediscovery:ListTagsForResource',
   'servicediscovery:TagResource',
   'servicequotas:GetServiceQuota',
+  'ssm:GetParameter',
+  'ssm:GetParameterHistory',
 ];
 
 function lacking(grant: Grant): Grant | undefined {

@@ -3,6 +3,7 @@ import { CfnOutput, Fn, LegacyStackSynthesizer, Stack, type StackProps, Token } 
 import { Construct } from 'constructs';
 import type { Balancer as PlaceBalancer, PlaceOutputs } from '../services/reconciler/place.ts';
 import { Balancer, type BalancerProps, type FurtherBalancer } from './balancer.ts';
+import { Brake } from './brake.ts';
 import { CompactStack } from './compact-stack.ts';
 import { ControlPlaneRole, type ControlPlaneRoleProps } from './control-plane-role.ts';
 import { Foundation, type FoundationProps } from './foundation.ts';
@@ -67,6 +68,7 @@ export class CustomerAccount extends Construct {
     foundation.node.addDependency(linked);
     balancer.node.addDependency(linked);
     const uploads = new Uploads(this, 'Uploads', { prefix });
+    const brake = new Brake(this, 'Brake', { prefix });
     const role = new ControlPlaneRole(this, 'ControlPlane', { ...props, prefix, network, foundation, balancer });
 
     // CDK's own `toJsonString` would escape those quotes. No value here has a character that JSON escapes.
@@ -96,6 +98,7 @@ export class CustomerAccount extends Construct {
       uploadBucket: uploads.bucketName,
       executionRoles: foundation.executionRoles,
       ...(props.internetFacing && { isPublic: true as const }),
+      brakeParameter: brake.parameterName,
     } satisfies PlaceOutputs);
     this.place = `${place.slice(0, -1)}${listed(balancer.further)}}`;
     new CfnOutput(stack, 'Place', {

@@ -2,6 +2,7 @@
  * What somebody needs who makes, changes and removes the customer's stack, and no more: templates/deployer-*.json and a
  * part of docs/iam.md. All but the stack itself can be done only through CloudFormation.
  */
+import { brakeName } from './brake.ts';
 import { AWS_MANAGED_POLICIES, POLICY_LIMIT } from './control-plane-role.ts';
 import { LINKED_SERVICES } from './service-linked-roles.ts';
 
@@ -290,6 +291,13 @@ export function deployer(props: DeployerProps): DeployerStatement[] {
         'DeleteBucket',
       ),
       resources: [`arn:aws:s3:::${prefix}-uploads-*`],
+      conditions: through,
+    },
+    {
+      why: "The customer's brake",
+      sid: 'Brake',
+      actions: all('ssm', 'PutParameter', 'GetParameters', 'DeleteParameter'),
+      resources: [arn('ssm', `parameter${brakeName(prefix)}`)],
       conditions: through,
     },
     {

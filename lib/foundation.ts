@@ -11,6 +11,7 @@ import * as servicediscovery from 'aws-cdk-lib/aws-servicediscovery';
 import { Construct } from 'constructs';
 import { injectable } from '../services/reconciler/aws/injected.ts';
 import { TAG } from '../services/reconciler/aws/tags.ts';
+import { brakeName } from './brake.ts';
 import { checkPrefix, InvalidInput } from './input.ts';
 import type { INetwork } from './network.ts';
 import { uploadBucketName } from './uploads.ts';
@@ -202,6 +203,7 @@ export class Foundation extends Construct {
           { Sid: 'NoIdentities', Effect: 'Deny', Action: ['iam:*', 'organizations:*', 'account:*'], Resource: '*' },
           { Sid: 'NoSecretsOfDeployments', Effect: 'Deny', Action: 'secretsmanager:*', Resource: secrets },
           { Sid: 'NoSourceCodeOfDeployments', Effect: 'Deny', Action: 's3:*', Resource: [archives, `${archives}/*`] },
+          { Sid: 'NoBrake', Effect: 'Deny', Action: 'ssm:*', Resource: arn('ssm', `parameter${brakeName(prefix)}`) },
           {
             Sid: 'NothingOfThePlace',
             Effect: 'Deny',

@@ -23,6 +23,7 @@ const NAMES: Scope = {
   logGroupRoot: '/aws/ecs/<prefix>',
   uploadBucket: '<prefix>-uploads-<account>-<region>',
   ownRoles: true,
+  brakeParameterArn: 'arn:aws:ssm:<region>:<account>:parameter/brake/<prefix>',
 };
 
 const INTRODUCTION = `# What the role of the control plane may do

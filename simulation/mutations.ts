@@ -18,8 +18,8 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'nobody asks whether another pass has begun before a write to AWS',
     file: 'services/control-plane/worker.ts',
-    from: 'fence: () => requireEpoch(db, deployment.id, epoch)',
-    to: 'fence: () => Promise.resolve()',
+    from: 'await requireEpoch(db, deployment.id, epoch);',
+    to: '',
   },
   {
     name: 'a row is written only after the first call',

@@ -20,7 +20,7 @@ import { kinds } from '../reconciler/kinds/index.ts';
 import { REPOSITORY, pushToken, repository } from '../reconciler/kinds/repository.ts';
 import { UPLOADS, checkUpload, uploadUrl, uploads, uploadsOf } from '../reconciler/kinds/uploads.ts';
 import { readLog } from '../reconciler/logs.ts';
-import type { Place } from '../reconciler/place.ts';
+import { newExternalId, type Place } from '../reconciler/place.ts';
 import type { ServerSpec } from '../reconciler/spec.ts';
 import { LOG_DAYS, ecs, foundation, vcpusOf } from '../reconciler/platforms/ecs.ts';
 import { readLimits, takesOf } from '../reconciler/aws/limits.ts';
@@ -28,7 +28,7 @@ import { remaining } from '../reconciler/aws/remaining.ts';
 import { namesOf, whoChanged } from '../reconciler/aws/trail.ts';
 import { scopeOf } from '../reconciler/aws/grants.ts';
 import { deploymentPolicy, deploymentReads, placeReads } from '../reconciler/aws/session.ts';
-import { verifyPlace } from '../reconciler/aws/verify.ts';
+import { probe, verifyPlace } from '../reconciler/aws/verify.ts';
 import { ITSELF, asked } from './asked.ts';
 import type { Cloud, Owner } from './cloud.ts';
 
@@ -61,7 +61,8 @@ const inDeployment = (
   policy: policy(scopeOf(place), { id }),
 });
 
-export function awsCloud(accounts: Accounts): Cloud {
+/** @param stranger as of `probe` */
+export function awsCloud(accounts: Accounts, stranger = newExternalId()): Cloud {
   const memory = new BatchMemory();
   /** For a request, whose sender waits. */
   const enter = async (place: Place, session: Session): Promise<Account> =>
@@ -83,6 +84,9 @@ export function awsCloud(accounts: Accounts): Cloud {
       const aws = await enterBehind(place, inDeployment(place, deployment, reads ? 'plan' : 'look', policy));
       return {
         cx: (nodeId) => ({ aws, tags: ownerTags(place, deployment.id, nodeId) }),
+        mayWrite: async () => {
+          if (place.brakeParameter !== undefined) await accounts.mayWrite(place);
+        },
         remaining: (had) => remaining(aws, place, deployment.id, had),
       };
     },
@@ -105,9 +109,11 @@ export function awsCloud(accounts: Accounts): Cloud {
     recognise: (asked, listener) => recognise(accounts, asked, listener),
     withdraw: async (place) => withdraw(await enter(place, leaving(place)), place.id),
     async verify(place) {
-      const { checks } = await verifyPlace(accounts, place, { actor: actor() });
-      return checks.map((check) => ({ ...check, message: check.message === '' ? null : check.message }));
+      const { checks, suspends } = await verifyPlace(accounts, place, { stranger, actor: actor() });
+      return { checks: checks.map((check) => ({ ...check, message: check.message || null })), suspends };
     },
+    probe: (place) => probe(accounts, place, stranger),
+    braked: (place) => accounts.braked(place),
     limits: async (place) => readLimits(await enter(place, inPlace(place, 'limits')), place),
     takes({ workspaceId, type, source, ...deployment }, { resources, environment, references }, place) {
       const spec: ServerSpec = {

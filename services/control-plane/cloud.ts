@@ -11,6 +11,8 @@ import type { Change } from '../reconciler/aws/trail.ts';
 import type { Row } from '../reconciler/pass.ts';
 import type { Obstacle, Plan } from '../reconciler/plan.ts';
 import type { Limits, Takes } from '../reconciler/aws/limits.ts';
+import type { Braked } from '../reconciler/aws/brake.ts';
+import type { Probed } from '../reconciler/aws/verify.ts';
 import type { Place, PlaceOutputs } from '../reconciler/place.ts';
 import type { DeploymentSpec, ServerResources, ServerSpec } from '../reconciler/spec.ts';
 import type { Check } from './store/database.ts';
@@ -35,6 +37,8 @@ export type Fence = Cx['fence'];
 /** A deployment's resources within an account that was entered. */
 export interface Entered {
   cx(nodeId: string): Omit<Cx, 'fence'>;
+  /** @throws Held PlaceUnavailable when the customer lets nothing be changed now */
+  mayWrite(): Promise<void>;
   /** After a delete, a search by tag: what is still there, and what is kept on purpose. */
   remaining(had: readonly Had[]): Promise<Remaining>;
 }
@@ -77,8 +81,15 @@ export interface Cloud {
   recognise(asked: OriginalPlace, listener: Pick<Place, 'id' | 'externalId'>): Promise<PlaceOutputs>;
   /** Removes what recognising it made. @throws an error with one sentence when the account cannot be entered */
   withdraw(place: Place): Promise<void>;
-  /** Everything that deployments there will need, one line each. Never throws for what the account says. */
-  verify(place: Place): Promise<readonly Check[]>;
+  /** What the customer's brake says; undefined: the place has none. @throws PlaceUnavailable */
+  braked(place: Place): Promise<Braked | undefined>;
+  /**
+   * Everything that deployments there will need, one line each. Never throws for what the account says.
+   * @throws Held
+   */
+  verify(place: Place): Promise<{ readonly checks: readonly Check[]; readonly suspends: string | null }>;
+  /** Whether its role lets in whom it must not. @throws Held PlaceUnavailable when nothing is known */
+  probe(place: Place): Promise<Probed>;
   /** AWS's limits there, and what is used of them. @throws an error with one sentence when it cannot be entered */
   limits(place: Place): Promise<Limits>;
   /** What a deployment will take of them, once it runs. Pure. */

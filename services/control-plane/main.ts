@@ -7,12 +7,13 @@ import { startPostgres } from '../postgres.ts';
 import { api } from './api/app.ts';
 import { listen } from './api/server.ts';
 import { awsCloud } from './aws.ts';
+import { probePlaces } from './probes.ts';
 import { prove } from './prove.ts';
 import { advanceRolls } from './rolls.ts';
 import type { Cloud } from './cloud.ts';
 import { measure } from './room.ts';
 import { settingsFrom, type Settings } from './settings.ts';
-import { digestKey, firstKey, settingKey } from './store/access.ts';
+import { digestKey, firstKey, settingKey, strangersId } from './store/access.ts';
 import { openDatabase, type Database } from './store/database.ts';
 import { abandonDraft, oldDrafts } from './store/deployments.ts';
 import { Looks } from './store/looks.ts';
@@ -90,9 +91,10 @@ async function start(
     ...(settings.credentials ? { credentials: settings.credentials } : {}), // else the SDK looks for them itself
     ...(settings.awsEndpoint ? { endpoint: settings.awsEndpoint } : {}),
     rates: { share: settings.awsShare / settings.replicas, pace: settings.awsPace },
+    brakeSeconds: settings.brakeSeconds,
     onCall: (call) => log.debug(call, 'aws'),
   });
-  const cloud = awsCloud(accounts);
+  const cloud = awsCloud(accounts, await strangersId(db));
   // Before the looks are opened, so closed after them: the last ones still need it.
   closers.push(() => Promise.resolve(accounts.close()));
   const looks = await Looks.open(db, {
@@ -119,6 +121,9 @@ async function start(
       lateSeconds: settings.lateSeconds,
       ...(settings.pollSeconds === null ? {} : { pollSeconds: settings.pollSeconds }),
     });
+  const { probeSeconds } = settings;
+  const probeEvery = Math.min(UPKEEP_SECONDS, probeSeconds / 2);
+  if (settings.worker) closers.push(every(probeEvery, log, () => probePlaces({ db, looks, cloud, log }, probeSeconds)));
   closers.push(every(UPKEEP_SECONDS, log, () => keepUp({ db, looks, accounts, cloud, settings, log })));
 
   warnOfAgents(settings, log);

@@ -1,5 +1,6 @@
 /** All settings, from the environment of the process. */
 import { join } from 'node:path';
+import { BRAKE_SECONDS } from '../reconciler/aws/brake.ts';
 import type { AgentAuth } from '../reconciler/spec.ts';
 import type { Oidc } from './api/tokens.ts';
 
@@ -47,6 +48,10 @@ export interface Settings {
   readonly worker: boolean;
   /** `FREEHOLD_SWEEP_SECONDS`: how soon drift is seen where all is well @default 900 */
   readonly sweepSeconds: number;
+  /** `FREEHOLD_PROBE_SECONDS`: how often a place's role is asked whether it lets in whom it must not @default 3600 */
+  readonly probeSeconds: number;
+  /** `FREEHOLD_BRAKE_SECONDS`: how old a customer's brake may be when it is heeded, at most 15 @default 15 */
+  readonly brakeSeconds: number;
   /** `FREEHOLD_POLL_SECONDS`: the longest wait between looks while AWS is at work @default what each kind asks for */
   readonly pollSeconds: number | null;
   /** `FREEHOLD_LATE_SECONDS`: how long AWS's reads may show what was before a change @default 60 */
@@ -154,6 +159,8 @@ export function settingsFrom(env: Environment, root: string): Settings {
     looksPerPlace: Math.max(1, number('FREEHOLD_LOOKS_PER_PLACE', Math.ceil(looks / 2))),
     worker: text('FREEHOLD_WORKER') !== '0',
     sweepSeconds: number('FREEHOLD_SWEEP_SECONDS', 900),
+    probeSeconds: Math.max(1, number('FREEHOLD_PROBE_SECONDS', 3600)),
+    brakeSeconds: atMost('FREEHOLD_BRAKE_SECONDS', number('FREEHOLD_BRAKE_SECONDS', BRAKE_SECONDS), BRAKE_SECONDS),
     pollSeconds: text('FREEHOLD_POLL_SECONDS') === null ? null : number('FREEHOLD_POLL_SECONDS', 0),
     lateSeconds: number('FREEHOLD_LATE_SECONDS', 60),
     lookExpiresSeconds: number('FREEHOLD_LOOK_EXPIRES_SECONDS', 30),

@@ -2,7 +2,7 @@
  * Goes over the settled deployments of a place, a page at a time, and asks for a look at each where something differs
  * from what its last look left. Healthy ones cost a few calls for many of them; nothing of a page is kept.
  */
-import { explain } from '../reconciler/aws/errors.ts';
+import { Held, explain } from '../reconciler/aws/errors.ts';
 import { keyOf } from '../reconciler/drift.ts';
 import type { Place } from '../reconciler/place.ts';
 import { sweep, type Suspicion } from '../reconciler/sweep.ts';
@@ -40,6 +40,8 @@ async function sweepOver(options: WorkerOptions, placeId: string): Promise<Swept
   const row = await placeById(db, placeId);
   const place = row && placeOf(row);
   const survey = place && (await enter(options, place));
+  // Nobody looks at anything there, nor asks for a look that would only say so, deployment by deployment.
+  if (survey === 'held') return { ...swept, seconds: 0, nextSeconds: options.sweepSeconds };
   let after: string | null = null;
   while (place !== undefined && !looks.isStopping) {
     const deployments: SettledDeployment[] = await settledIn(db, placeId, after, PAGE);
@@ -79,10 +81,11 @@ async function sweepOver(options: WorkerOptions, placeId: string): Promise<Swept
   return { ...swept, seconds, nextSeconds: looks.isStopping ? 0 : Math.max(0, due - seconds) };
 }
 
-async function enter({ cloud, log }: WorkerOptions, place: Place): Promise<Survey | undefined> {
+async function enter({ cloud, log }: WorkerOptions, place: Place): Promise<Survey | 'held' | undefined> {
   try {
     return await cloud.survey(place);
   } catch (error) {
+    if (error instanceof Held) return 'held';
     log.warn({ place: place.id, why: explain(error).message }, 'a place cannot be swept');
     return undefined;
   }

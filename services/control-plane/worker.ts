@@ -3,8 +3,9 @@
  * what came of it: rows, statuses, verdicts, events, and when to look again.
  */
 import type { Logger } from 'pino';
-import { explain } from '../reconciler/aws/errors.ts';
+import { Held, explain } from '../reconciler/aws/errors.ts';
 import {
+  HELD_LOOK_SECONDS,
   Superseded,
   newRow,
   pass,
@@ -121,6 +122,7 @@ class OneLook {
   readonly #memory: Memory;
   readonly #now: () => Date;
   #said = false;
+  #isHeld = false;
   /** What others have changed, as this look sees it. */
   #hasDrifted = false;
   /** Takes every value out of a text that a server of this deployment may have been given. */
@@ -247,8 +249,16 @@ class OneLook {
     try {
       return await this.#o.cloud.enter(place, this.#seen.deployment);
     } catch (error) {
+      this.#isHeld = error instanceof Held;
+      if (this.#isHeld || place.suspended !== undefined) await this.#stopClocks();
       return this.#explain(error);
     }
+  }
+
+  /** Nobody looks while nobody may enter: what AWS is at work on has all its time again after that. */
+  async #stopClocks(): Promise<void> {
+    const rows = rowsOf(this.#o.db, this.#seen.deployment.id, this.#seen.epoch);
+    for (const row of await rows.all()) if (row.busySince !== null) await rows.put({ ...row, busySince: null });
   }
 
   #explain(error: unknown): string {
@@ -279,6 +289,10 @@ class OneLook {
     const { db, cloud, lateSeconds } = this.#o;
     const { deployment, epoch } = this.#seen;
     const revisionId = this.#seen.revisions.some((each) => each.id === generation) ? generation : null;
+    const fence = async (): Promise<void> => {
+      await requireEpoch(db, deployment.id, epoch);
+      await entered.mayWrite();
+    };
     return pass({
       generation,
       graph,
@@ -286,7 +300,7 @@ class OneLook {
       rows: rowsOf(db, deployment.id, epoch),
       memory: this.#memory,
       ...more,
-      cx: (nodeId) => ({ ...entered.cx(nodeId), fence: () => requireEpoch(db, deployment.id, epoch) }),
+      cx: (nodeId) => ({ ...entered.cx(nodeId), fence }),
       conceal: this.#conceal,
       defect: (resource, err) => this.#o.log.error({ err, deployment: deployment.id, resource }, 'a defect of ours'),
       say: (resource, message) => this.#say(revisionId, resource, message),
@@ -304,7 +318,8 @@ class OneLook {
   }
 
   #retrySeconds(): number {
-    return Math.min(RETRY_SECONDS, this.#o.pollSeconds ?? RETRY_SECONDS);
+    const seconds = this.#isHeld ? HELD_LOOK_SECONDS : RETRY_SECONDS;
+    return Math.min(seconds, this.#o.pollSeconds ?? seconds);
   }
 
   #nextSeconds(outcome: Outcome): number {

@@ -3,7 +3,7 @@
  * removing the rest. A pass takes nothing but the graph and the rows, waits for nothing, and may be cut off anywhere.
  */
 import { isDeepStrictEqual } from 'node:util';
-import { NotOurs, Terminal, explain, mayHaveMade } from './aws/errors.ts';
+import { HELD, Held, NotOurs, Terminal, explain, mayHaveMade } from './aws/errors.ts';
 import { DEFAULT_POLICY, driftsOf, wordsOf, type Drift, type DriftPolicy } from './drift.ts';
 import {
   inWords,
@@ -137,6 +137,8 @@ const BACKOFF_LIMIT_SECONDS = 300;
 const MEMORY_SECONDS = 60;
 /** How long AWS may not show what it has made: its read-after-write lags are seconds. */
 const APPEARS_SECONDS = 60;
+/** How soon what the customer holds is looked at again: half a minute after they let go, at the latest, it goes on. */
+export const HELD_LOOK_SECONDS = 15;
 const NEEDS = 'needs ';
 const NOT_THERE_YET = 'asked for, not there yet';
 const NOT_SEEN_YET = 'changed, not seen yet';
@@ -417,6 +419,7 @@ async function step(p: Pass, row: Row, done: 'ready' | 'gone', act: () => Promis
     isLeft = error instanceof LeftAlone || error instanceof NotOurs; // nothing was tried
     const { terminal, message, waits = false, defect } = explain(error);
     if (defect) p.defect(row.id, error);
+    if (error instanceof Held) row.busySince = null; // its time is counted from when it may go on
     row.state = untagged
       ? waiting(NOT_THERE_YET)
       : terminal
@@ -444,6 +447,7 @@ function nextLook(p: Pass, rows: readonly Row[]): number | null {
   const looks = rows.flatMap((row) => {
     if (row.notBefore !== null) return [Math.max(0, (row.notBefore.getTime() - p.now().getTime()) / 1000)];
     if (isReady(row) || row.state.state === 'failed' || row.state.message.startsWith(NEEDS)) return [];
+    if (row.state.message.startsWith(HELD)) return [HELD_LOOK_SECONDS];
     return [p.kinds.get(row.kind)?.pollSeconds ?? BACKOFF_LIMIT_SECONDS];
   });
   return looks.length > 0 ? Math.min(...looks) : null;

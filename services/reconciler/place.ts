@@ -4,6 +4,8 @@
  * `PlaceOutputs` is what the customer's stack prints as its `Place` output (one JSON object) and what registering a
  * place takes. Everything in it is a name, an id or an ARN; nothing in it is secret.
  */
+import { randomBytes } from 'node:crypto';
+
 export interface PlaceOutputs {
   readonly version: 1;
   readonly accountId: string;
@@ -38,6 +40,8 @@ export interface PlaceOutputs {
   readonly executionRoles?: number;
   /** Whether its load balancers have public addresses. Stacks that were deployed before this was told print nothing. */
   readonly isPublic?: true;
+  /** The name of the SSM parameter that is the customer's brake. A stack that prints none has none. */
+  readonly brakeParameter?: string;
   /** More load balancers, beside the first: a hundred deployments fit behind each. In the same security group. */
   readonly moreBalancers?: Balancer[];
   /** Set up for the product that this one replaces, and used as it is: see aws/original.ts. */
@@ -45,6 +49,9 @@ export interface PlaceOutputs {
   /** There: of all deployments' servers, databases and Redis. */
   readonly serviceSecurityGroupId?: string;
 }
+
+/** 192 bits at random: nobody guesses one, and no two places are ever given the same. */
+export const newExternalId = (): string => `fh-${randomBytes(24).toString('hex')}`;
 
 /** One load balancer of a place, and the listener that deployments' rules are added to. */
 export interface Balancer {
@@ -87,4 +94,6 @@ export interface Place extends PlaceOutputs {
   readonly id: string;
   /** Given with every assume-role; made by us at random for this place alone. */
   readonly externalId: string;
+  /** Why nothing enters it, until that is mended. */
+  readonly suspended?: string;
 }

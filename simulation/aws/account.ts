@@ -152,6 +152,7 @@ const NAMES: Record<Client, string> = {
   trail: 'cloudtrail',
   s3: 's3',
   tagging: 'tag',
+  ssm: 'ssm',
   sts: 'sts',
 };
 
@@ -206,6 +207,7 @@ export class SimulatedAccount {
       quotas: NONE,
       trail: new Trail(world).table.operations,
       s3: s3.table.operations,
+      ssm: NONE,
       tagging: tagging.table.operations,
       sts: NONE,
     };

@@ -4,7 +4,8 @@
  */
 import { randomBytes, randomUUID } from 'node:crypto';
 import type { Remaining } from '../../services/reconciler/aws/remaining.ts';
-import { PlaceUnavailable, Terminal } from '../../services/reconciler/aws/errors.ts';
+import { Held, PlaceUnavailable, Terminal } from '../../services/reconciler/aws/errors.ts';
+import type { Braked } from '../../services/reconciler/aws/brake.ts';
 import type { Limit, Limits, Takes } from '../../services/reconciler/aws/limits.ts';
 import { logOf, readLog, type LogEvent, type LogPage, type LogQuery } from '../../services/reconciler/logs.ts';
 import type { Obstacle } from '../../services/reconciler/plan.ts';
@@ -12,6 +13,7 @@ import type { Place, PlaceOutputs } from '../../services/reconciler/place.ts';
 import { Graph, type Cx, type Kind } from '../../services/reconciler/resource.ts';
 import type { DeploymentSpec, ServerSpec } from '../../services/reconciler/spec.ts';
 import type { Cloud, Fence, Survey } from '../../services/control-plane/cloud.ts';
+import type { Probed } from '../../services/reconciler/aws/verify.ts';
 import type { Change } from '../../services/reconciler/aws/trail.ts';
 
 interface Inputs {
@@ -131,15 +133,33 @@ export class SimulatedCloud implements Cloud {
     return { cpu: Math.ceil(resources.cpu), memoryMb: Math.ceil(resources.memoryMb / 1024) * 1024 };
   }
 
-  #open(): void {
+  /** As the customer has set it; undefined: the place has none. */
+  brake: Braked | undefined;
+
+  braked(): Promise<Braked | undefined> {
+    return Promise.resolve().then(() => {
+      if (this.closed !== null) throw new PlaceUnavailable(this.closed, 'arn:sim:role');
+      return this.brake;
+    });
+  }
+
+  #hold(...modes: string[]): void {
+    const { mode = 'run', since, by } = this.brake ?? {};
+    if (modes.includes(mode)) throw new Held(`${mode} since ${since?.toISOString()} by ${by}`);
+  }
+
+  #open(place?: Place): void {
+    if (place?.suspended) throw new PlaceUnavailable(place.suspended, 'arn:sim:role');
+    this.#hold('stopped');
     if (this.closed !== null) throw new PlaceUnavailable(this.closed, 'arn:sim:role');
   }
 
-  enter(_place: Place, deployment: { name: string }) {
+  enter(place: Place, deployment: { name: string }) {
     return Promise.resolve().then(() => {
-      this.#open();
+      this.#open(place);
       return {
         cx: () => ({ aws: undefined, tags: {} }) as unknown as Cx,
+        mayWrite: async () => this.#hold('read-only', 'stopped'),
         remaining: () => this.#search(`${deployment.name}/`),
       };
     });
@@ -169,8 +189,18 @@ export class SimulatedCloud implements Cloud {
   withdraw(): Promise<void> {
     return Promise.resolve();
   }
-  verify(): Promise<{ name: string; ok: boolean; message: string | null }[]> {
-    return Promise.resolve([{ name: 'role', ok: this.closed === null, message: this.closed }]);
+  /** By account: why its role lets in whom it must not. */
+  readonly loose = new Map<string, string>();
+
+  async verify(place: Place) {
+    const { suspends } = await this.probe(place);
+    const message = this.closed ?? suspends;
+    return { checks: [{ name: 'role', ok: message === null, message }], suspends };
+  }
+
+  async probe({ accountId }: Place): Promise<Probed> {
+    this.#hold('stopped');
+    return { suspends: this.loose.get(accountId) ?? null, unreachable: this.closed };
   }
 
   /** Of AWS's, in whatever account. */
@@ -185,9 +215,9 @@ export class SimulatedCloud implements Cloud {
 
   takes = (): Takes => this.taken;
 
-  image(_place: Place, uri: string): Promise<string> {
+  image(place: Place, uri: string): Promise<string> {
     return Promise.resolve().then(() => {
-      this.#open();
+      this.#open(place);
       const found = this.images.get(uri) ?? [...this.images.values()].find((image) => image === uri);
       if (found === undefined) throw new Terminal(`no such image: "${uri}"`);
       return found;
@@ -196,7 +226,8 @@ export class SimulatedCloud implements Cloud {
 
   uploadUrl(place: Place, deployment: { id: string }) {
     return Promise.resolve().then(() => {
-      this.#open();
+      this.#open(place);
+      this.#hold('read-only');
       if (place.uploadBucket === undefined) throw new Terminal('this place has no bucket for uploads');
       const path = `uploads/${deployment.id}/${randomUUID()}.tar.gz`;
       const headers = { 'Content-Type': 'application/gzip' };
@@ -204,9 +235,10 @@ export class SimulatedCloud implements Cloud {
     });
   }
 
-  pushToken(_place: Place, deployment: { name: string }) {
+  pushToken(place: Place, deployment: { name: string }) {
     return Promise.resolve().then(() => {
-      this.#open();
+      this.#open(place);
+      this.#hold('read-only');
       const { name, what } = this.#repository(deployment);
       this.things.set(name, { name, what, readyAt: 0 });
       const registry = '555000000001.dkr.ecr.us-east-1.amazonaws.com';
@@ -214,26 +246,26 @@ export class SimulatedCloud implements Cloud {
     });
   }
 
-  upload(_place: Place, deployment: { id: string }, path: string): Promise<void> {
+  upload(place: Place, deployment: { id: string }, path: string): Promise<void> {
     return Promise.resolve().then(() => {
-      this.#open();
+      this.#open(place);
       if (!path.includes(deployment.id) || !this.archives.has(path))
         throw new Terminal(`"${path}" was not uploaded for this deployment`);
     });
   }
 
-  secretReference(_place: Place, secret: string): Promise<string> {
+  secretReference(place: Place, secret: string): Promise<string> {
     return Promise.resolve().then(() => {
-      this.#open();
+      this.#open(place);
       const arn = this.secrets.get(secret) ?? [...this.secrets.values()].find((one) => one === secret);
       if (arn === undefined) throw new Terminal(`no such secret: "${secret}"`);
       return arn;
     });
   }
 
-  logs(_place: Place, deployment: { name: string }, revision: number | null, query: LogQuery): Promise<LogPage> {
+  logs(place: Place, deployment: { name: string }, revision: number | null, query: LogQuery): Promise<LogPage> {
     return Promise.resolve().then(async () => {
-      this.#open();
+      this.#open(place);
       await this.reading();
       const streams = `${deployment.name}/${revision === null ? '' : `${revision}/`}`;
       return readLog(logOf(this.lines.filter(({ stream }) => stream.startsWith(streams))), query);
@@ -241,16 +273,17 @@ export class SimulatedCloud implements Cloud {
   }
 
   writeEnvironment(
-    _place: Place,
+    place: Place,
     deployment: { name: string },
     values: Record<string, string>,
     fence: Fence,
   ): Promise<string> {
     return Promise.resolve().then(async () => {
-      this.#open();
+      this.#open(place);
       const { name, what } = this.#secret(deployment);
       await this.onObserve({ name, what });
       await fence();
+      this.#hold('read-only');
       this.things.set(name, { name, what, readyAt: 0 });
       const version = randomUUID();
       this.written.set(version, { ...values });
@@ -262,9 +295,9 @@ export class SimulatedCloud implements Cloud {
     return Promise.resolve(this.inTheWay);
   }
 
-  lostVersions(_place: Place, _deployment: unknown, versionIds: readonly string[]): Promise<string[]> {
+  lostVersions(place: Place, _deployment: unknown, versionIds: readonly string[]): Promise<string[]> {
     return Promise.resolve().then(() => {
-      this.#open();
+      this.#open(place);
       return versionIds.filter((id) => !this.written.has(id));
     });
   }

@@ -13,12 +13,13 @@ import {
   UpdateAssumeRolePolicyCommand,
 } from '@aws-sdk/client-iam';
 import { GetSecretValueCommand, SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
+import { PutParameterCommand, SSMClient } from '@aws-sdk/client-ssm';
 import { AssumeRoleCommand, STSClient } from '@aws-sdk/client-sts';
 import type { Call, Rehearsal } from '../../services/rehearsal/index.ts';
 import { eventually } from '../support/eventually.ts';
 import * as stage from './stage.ts';
 
-const ACCOUNT = '430000000001';
+const [ACCOUNT, OTHER] = ['430000000001', '430000000002'];
 let on: stage.Stage;
 let rehearsal: Rehearsal;
 let place: stage.Stage['places'][string];
@@ -27,7 +28,7 @@ let image: string;
 const role = (): string => place.outputs.roleArn.split('/').at(-1)!;
 
 before(async () => {
-  on = await stage.open('trust', [ACCOUNT]);
+  on = await stage.open('trust', [ACCOUNT, OTHER], { FREEHOLD_BRAKE_SECONDS: '1', FREEHOLD_PROBE_SECONDS: '4' });
   ({ rehearsal } = on);
   place = on.places[ACCOUNT]!;
   iam = new IAMClient(stage.customerClient(rehearsal, ACCOUNT));
@@ -140,6 +141,54 @@ test('a role whose trust is gone: a new deployment is refused with the cause, an
   await setTrust(good);
   const made = await stage.createDeployment(on.api, body);
   await stage.deployed(on.api, made.id, made.latest_revision_id);
+});
+
+const shownPlace = async (id = place.id): Promise<stage.Json> =>
+  (await on.api.call('GET', `/v2/listeners/${id}`)).place;
+
+test('the customer pulls the brake: a new deployment waits, says by whom, and goes on when it is released', async () => {
+  const Name = place.outputs.brakeParameter!;
+  const Statement = [{ Effect: 'Allow', Action: 'ssm:PutParameter', Resource: '*' }];
+  const credentials = await rehearsal.createUser(ACCOUNT, 'alice', { Version: '2012-10-17', Statement });
+  const alice = new SSMClient({ ...stage.customerClient(rehearsal, ACCOUNT), credentials });
+  const set = (Value: string) => alice.send(new PutParameterCommand({ Name, Value, Overwrite: true }));
+  await assert.rejects(set('stop'), { name: 'ParameterPatternMismatchException' });
+  await set('read-only');
+  await eventually('the place shows it', async () => (await shownPlace()).brake.mode === 'read-only', { seconds: 10 });
+  const by = `arn:aws:iam::${ACCOUNT}:user/alice`;
+  assert.equal((await shownPlace()).brake.by, by);
+  const made = await stage.createDeployment(on.api, { name: 'held', image, listenerId: place.id });
+  const told = await eventually('it says so', async () => {
+    const revision = await on.api.call('GET', `/v2/deployments/${made.id}/revisions/${made.latest_revision_id}`);
+    return /held by the customer/.test(revision.status_message ?? '') && revision;
+  });
+  assert.match(told.status_message, new RegExp(`read-only since .+ by ${by}`));
+  assert.deepEqual(await stage.tagged(rehearsal, ACCOUNT, made.id), []);
+  assert.equal((await shownPlace()).brake.waiting, 1);
+  await set('run');
+  await stage.deployed(on.api, made.id, made.latest_revision_id);
+  assert.equal((await shownPlace()).brake.waiting, 0);
+});
+
+test('a trust that is loosened by hand suspends that place alone, within the interval, and mended it goes on', async () => {
+  const good = await trustOf();
+  const { resources } = await on.api.call('GET', '/v2/deployments');
+  const { id } = resources.find((deployment: stage.Json) => deployment.name === 'held');
+  const body = { source_revision_config: { image_uri: image } };
+  const { Statement, ...rest } = JSON.parse(good) as { Statement: object[] };
+  for (const [Condition, whom] of [
+    [undefined, 'without an external id'],
+    [{ StringLike: { 'sts:ExternalId': 'fh-*' } }, 'with any external id'],
+  ] as const) {
+    await setTrust(JSON.stringify({ ...rest, Statement: [{ ...Statement[0], Condition }, ...Statement.slice(1)] }));
+    const why = new RegExp(`^the place is suspended: the role lets us in ${whom}: `);
+    await eventually('it is suspended', async () => why.test((await shownPlace()).suspended ?? ''), { seconds: 15 });
+    await assert.rejects(stage.newRevision(on.api, id, body), /the place is suspended/);
+    assert.equal((await shownPlace(on.places[OTHER]!.id)).suspended, null);
+    await setTrust(good);
+    await eventually('it is not any more', async () => (await shownPlace()).suspended === null, { seconds: 15 });
+  }
+  await stage.deployed(on.api, id, await stage.newRevision(on.api, id, body));
 });
 
 // https://docs.aws.amazon.com/awscloudtrail/latest/APIReference/API_LookupEvents.html

@@ -49,7 +49,7 @@ const VARIANTS: Record<string, Partial<CustomerAccountStackProps>> = {
 };
 
 /** What a scope may lack. */
-const OPTIONAL = new Set<string | symbol>(['deployment', 'brakeParameterArn']);
+const OPTIONAL = new Set<string | symbol>(['deployment']);
 const scope = new Proxy(
   {},
   {

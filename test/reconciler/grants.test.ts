@@ -25,6 +25,7 @@ const scope: Scope = {
   databaseSubnetGroup: 'freehold',
   logGroupRoot: '/aws/ecs/freehold',
   uploadBucket: 'freehold-uploads-222222222222-eu-central-1',
+  brakeParameterArn: 'arn:aws:ssm:eu-central-1:222222222222:parameter/brake/freehold',
 };
 
 /** The SDK's packages, by IAM's service prefix. */
@@ -43,6 +44,7 @@ const SERVICES: Record<string, string> = {
   'client-secrets-manager': 'secretsmanager',
   'client-service-quotas': 'servicequotas',
   'client-servicediscovery': 'servicediscovery',
+  'client-ssm': 'ssm',
   'client-sts': 'sts',
 };
 

@@ -6,6 +6,7 @@ import { PlaceUnavailable } from '../../services/reconciler/aws/errors.ts';
 import { grants, scopeOf } from '../../services/reconciler/aws/grants.ts';
 import { obstaclesOf } from '../../services/reconciler/aws/obstacles.ts';
 import { verifyPlace, type Verdict } from '../../services/reconciler/aws/verify.ts';
+import { newExternalId } from '../../services/reconciler/place.ts';
 import type { Step } from '../../services/reconciler/plan.ts';
 import type { Rehearsal } from '../../services/rehearsal/index.ts';
 import { makePlace, type TestPlace } from '../support/place.ts';
@@ -87,15 +88,37 @@ describe('a place is verified', { timeout: 120_000 }, () => {
       await rehearsal.settle();
     };
     await trust();
-    assert.match(wrong(await verifyPlace(t.accounts, t.place)).join(), /^external id: the role does not ask for/);
-    await trust({ StringEquals: { 'sts:ExternalId': t.place.externalId } });
+    assert.match(
+      wrong(await verifyPlace(t.accounts, t.place)).join(),
+      /^external id: the place is suspended: the role lets us in without an external id: /,
+    );
+    const own = { 'sts:ExternalId': t.place.externalId };
+    const stranger = newExternalId();
+    for (const [Condition, whom] of [
+      [{ StringLike: { 'sts:ExternalId': 'fh-*' } }, 'with any external id'],
+      [{ StringEquals: { 'sts:ExternalId': [t.place.externalId, stranger] } }, "with another tenant's external id"],
+      [{ StringNotEquals: { 'sts:ExternalId': 'no' } }, 'without an external id'],
+    ] as const) {
+      await trust(Condition);
+      const { suspends } = await verifyPlace(t.accounts, t.place, { stranger });
+      assert.match(suspends ?? '', new RegExp(`^the place is suspended: the role lets us in ${whom}: `));
+      const closed = { ...t.place, suspended: suspends! };
+      for (const enter of [
+        () => t.accounts.enter(closed, { name: 'closed' }),
+        () => t.accounts.lend(closed, { name: 'closed' }, []),
+        () => t.accounts.braked(closed),
+      ])
+        await assert.rejects(enter(), { message: suspends! });
+    }
+    await trust({ StringEquals: own });
+    assert.equal((await verifyPlace(t.accounts, { ...t.place, suspended: 'as it was' })).suspends, null);
     assert.deepEqual(wrong(await verifyPlace(t.accounts, t.place)), []);
   });
 
   test('that AWS asks us to slow down does not show that the external id is asked for', async () => {
     const slow = { service: 'sts', action: 'AssumeRole', code: 'ThrottlingException', status: 400, message: 'Rate' };
-    // The first entering is let through; the second is not, however often it is tried.
-    await rehearsal.fault({ ...slow, resource: t.place.roleArn, nth: 2, times: 3 });
+    // Asked for in three wrong ways, three times each.
+    await rehearsal.fault({ ...slow, resource: t.place.roleArn, times: 9 });
     const found = wrong(await verifyPlace(t.accounts, t.place)).join();
     assert.match(found, /^external id: .*slow down/);
   });

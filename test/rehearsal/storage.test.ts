@@ -393,6 +393,29 @@ for (const [what, input, error, page] of REFUSED)
 test(`8 KB fit the advanced tier (${PUT})`, async () =>
   assert.equal((await put({ Name: '/fits', Value: 'x'.repeat(8192), Tier: 'Advanced' })).Tier, 'Advanced'));
 
+const HISTORY = 'https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_ParameterHistory.html';
+test(`a parameter's history says who has written each version, of the last hundred (${HISTORY})`, async () => {
+  const Statement = [{ Effect: 'Allow', Action: 'ssm:PutParameter', Resource: '*' }];
+  const other = await rehearsal.createUser(ACCOUNT, 'writer', { Version: '2012-10-17', Statement });
+  const writer = new SSMClient(options(other));
+  await put({ Name: '/written' });
+  await writer.send(new PutParameterCommand({ Name: '/written', Value: '2', Overwrite: true }));
+  const written = async () => (await ssm.send(new GetParameterHistoryCommand({ Name: '/written' }))).Parameters!;
+  const users = (await written()).map((one) => one.LastModifiedUser!.split(':').at(-1));
+  assert.equal(users[1], 'user/writer');
+  assert.notEqual(users[0], users[1]);
+  for (let n = 3; n <= 101; n += 1) await put({ Name: '/written', Value: `${n}`, Overwrite: true });
+  assert.equal((await written())[0]!.Version, 2);
+});
+
+test(`a value has to be as the parameter's pattern says, whoever writes it (${PUT})`, async () => {
+  await put({ Name: '/pattern', Value: 'on', AllowedPattern: '^(on|off)$' });
+  const change = (Value: string) => put({ Name: '/pattern', Value, Overwrite: true });
+  assert.equal(await name(change('of')), 'ParameterPatternMismatchException');
+  assert.equal(await name(change('off')), 'allowed');
+  assert.equal(await name(change('of')), 'ParameterPatternMismatchException');
+});
+
 const PATHS = 'https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParametersByPath.html';
 test(`a path's parameters come ten at a time, a level or all below (${PATHS})`, async () => {
   for (let n = 0; n < 12; n++) await put({ Name: `/path/p${n}` });

@@ -45,7 +45,7 @@ import type { Grant } from '../../services/reconciler/aws/grant.ts';
 import { denials } from '../../services/reconciler/aws/denials.ts';
 import { grants, scopeOf } from '../../services/reconciler/aws/grants.ts';
 import { TAG } from '../../services/reconciler/aws/tags.ts';
-import type { Place } from '../../services/reconciler/place.ts';
+import type { Place, PlaceOutputs } from '../../services/reconciler/place.ts';
 import type { Rehearsal } from '../../services/rehearsal/index.ts';
 import { eventually } from './eventually.ts';
 import { leadOut } from './fargate.ts';
@@ -65,8 +65,16 @@ export interface TestPlace {
   close(): void;
 }
 
-/** @param account a number of the test file's own; one prefix for each place in it */
-export async function makePlace(rehearsal: Rehearsal, account: string, prefix = 'freehold'): Promise<TestPlace> {
+/**
+ * @param account a number of the test file's own; one prefix for each place in it
+ * @param more outputs, of what the test itself makes
+ */
+export async function makePlace(
+  rehearsal: Rehearsal,
+  account: string,
+  prefix = 'freehold',
+  more: Partial<PlaceOutputs> = {},
+): Promise<TestPlace> {
   const aws = { region: REGION, endpoint: rehearsal.endpoint, credentials: rehearsal.root(account) };
   const ec2 = new EC2Client(aws);
   const elb = new ElasticLoadBalancingV2Client(aws);
@@ -219,6 +227,7 @@ export async function makePlace(rehearsal: Rehearsal, account: string, prefix = 
     databaseSubnetGroup: prefix,
     logGroupRoot: `/aws/ecs/${prefix}`,
     uploadBucket,
+    ...more,
   };
   // All inline policies of a role together may have 10,240 characters: too few. As the stack does it: managed ones.
   const attached: { arn: string; version: string }[] = [];

@@ -1,7 +1,7 @@
 /** Errors as the wire has them: `{detail: "<sentence>"}`, and for what is wrong with the request itself a list. */
 import { z } from '@hono/zod-openapi';
 import type { ZodError } from 'zod';
-import { explain, isThrottled } from '../../reconciler/aws/errors.ts';
+import { Held, explain, isThrottled } from '../../reconciler/aws/errors.ts';
 
 export interface Invalid {
   /** Where, as in `["body", "secrets", 0, "name"]`. */
@@ -88,13 +88,15 @@ const RETRY_SECONDS = 2;
 /**
  * Runs what goes to the customer's account. What the account refuses for the request's sake is 400; an account that
  * cannot be entered, or does not allow it, is 502 with the cause: the same request may succeed when that is mended. One
- * that is asked too often is 503: the same request may succeed soon. A defect of ours is neither: it stays what it is.
+ * that is asked too often is 503: the same request may succeed soon. What the customer holds is 409, and nothing of it
+ * was done. A defect of ours is none of these: it stays what it is.
  */
 export async function inAccount<T>(act: Promise<T>): Promise<T> {
   try {
     return await act;
   } catch (error) {
     if (error instanceof ApiError) throw error;
+    if (error instanceof Held) throw new ApiError(409, error.message, { cause: error });
     const { terminal, message, defect } = explain(error);
     if (defect) throw error;
     if (isThrottled(error)) throw new ApiError(503, message, { cause: error, retryAfter: RETRY_SECONDS });

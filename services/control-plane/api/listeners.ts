@@ -1,11 +1,12 @@
 /** Places, which are listeners on the wire (`compute_type: "ecs"`): the CLI and Terraform know how to name those. */
 import { createRoute, z } from '@hono/zod-openapi';
-import { PlaceUnavailable, isDenied } from '../../reconciler/aws/errors.ts';
+import { PlaceUnavailable, explain, isDenied } from '../../reconciler/aws/errors.ts';
 import {
   addPlace,
   changePlace,
   deploymentsIn,
   findPlace,
+  heldIn,
   listPlaces,
   placeOf,
   removePlace,
@@ -13,6 +14,7 @@ import {
   type PlaceRow,
 } from '../store/places.ts';
 import { isNear, linkOf, sentence } from '../../reconciler/aws/limits.ts';
+import { tell } from '../probes.ts';
 import { measure } from '../room.ts';
 import { problems, type ApiOptions, type App } from './context.ts';
 import { ApiError, bad, inAccount } from './errors.ts';
@@ -37,6 +39,18 @@ function requireSamePlace({ id, outputs }: PlaceRow, to: { accountId: string; re
       `Listener ID ${id} has a load balancer in account ${outputs.accountId}, region ${outputs.region}: delete the ` +
         'listener, and register the other place as another one',
     );
+}
+
+/** The longest that somebody who reads a listener waits for its account. */
+const PATIENCE_SECONDS = 5;
+
+async function within<T>(seconds: number, answer: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    const why = new PlaceUnavailable(`the account did not answer within ${seconds} seconds`, '');
+    timer = setTimeout(() => reject(why), seconds * 1000);
+  });
+  return Promise.race([answer, late]).finally(() => clearTimeout(timer));
 }
 
 export function addListeners(app: App, options: ApiOptions): void {
@@ -72,6 +86,9 @@ export function addListeners(app: App, options: ApiOptions): void {
       })),
       limits_unread: [...(row.limits?.unread ?? [])],
       limits_at: row.limits_at?.toISOString() ?? null,
+      suspended: row.suspended,
+      unreachable: row.unreachable,
+      brake: null,
     },
   });
 
@@ -98,15 +115,39 @@ export function addListeners(app: App, options: ApiOptions): void {
     );
   };
 
+  /** With what is seen of the place this moment. */
+  const shownNow = async (row: PlaceRow): Promise<z.infer<typeof schemas.listener>> => {
+    const listener = shown(row);
+    const place = placeOf(row);
+    if (place === undefined || place.suspended !== undefined) return listener;
+    try {
+      const brake = await within(PATIENCE_SECONDS, cloud.braked(place));
+      const said = brake && {
+        mode: brake.mode,
+        since: brake.since?.toISOString() ?? null,
+        by: brake.by,
+        message: brake.trouble,
+        parameter: place.brakeParameter!,
+        waiting: await heldIn(db, row.id),
+      };
+      return { ...listener, place: { ...listener.place, unreachable: null, brake: said ?? null } };
+    } catch (error) {
+      const { message, defect } = explain(error);
+      if (defect) throw error;
+      return { ...listener, place: { ...listener.place, unreachable: message } };
+    }
+  };
+
   const verify = async (row: PlaceRow): Promise<void> => {
     const place = placeOf(row);
     if (place === undefined)
       throw bad(`Listener ID ${row.id} has no place yet: PATCH its compute_config.place with the stack's output first`);
-    const checks = await cloud.verify(place);
+    const { checks, suspends } = await inAccount(cloud.verify(place));
     const failed = checks.find((check) => !check.ok);
     const state = failed || checks.length === 0 ? 'unverified' : 'verified';
     const message = failed ? (failed.message ?? failed.name) : null;
-    await setVerification(db, row, { state, message, checks });
+    await setVerification(db, row, { state, message, checks, suspended: suspends });
+    if ((row.suspended === null) !== (suspends === null)) await tell(options, row, suspends);
     // Advice, and told with the checks: a place whose limits cannot be read can be used.
     if (state === 'verified') await measure(db, cloud, row).catch(() => undefined);
   };
@@ -167,7 +208,7 @@ export function addListeners(app: App, options: ApiOptions): void {
       request: { params: path },
       responses: { 200: answer('It'), ...problems(404) },
     }),
-    async (c) => c.json(shown(await find(c.get('workspaceId'), c.req.valid('param').listener_id)), 200),
+    async (c) => c.json(await shownNow(await find(c.get('workspaceId'), c.req.valid('param').listener_id)), 200),
   );
 
   app.openapi(
@@ -184,7 +225,7 @@ export function addListeners(app: App, options: ApiOptions): void {
         params: path,
         body: { required: true, content: schemas.json(schemas.listenerPatch) },
       },
-      responses: { 200: answer('As it is now'), ...problems(400, 404, 502, 503) },
+      responses: { 200: answer('As it is now'), ...problems(400, 404, 409, 502, 503) },
     }),
     async (c) => {
       const { listener_id } = c.req.valid('param');
@@ -224,7 +265,7 @@ export function addListeners(app: App, options: ApiOptions): void {
       summary: "Verify a listener's place",
       description: 'Ours: assumes the role, finds the network, checks every permission that deployments will need.',
       request: { params: path },
-      responses: { 200: answer('What was found, in `place`'), ...problems(400, 404) },
+      responses: { 200: answer('What was found, in `place`'), ...problems(400, 404, 409) },
     }),
     async (c) => {
       const { listener_id } = c.req.valid('param');

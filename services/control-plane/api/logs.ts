@@ -127,7 +127,7 @@ export function addLogs(app: App, options: ApiOptions): void {
       summary: "Read a deployment's logs",
       description: "What a deployment's servers wrote.",
       request: { params: schemas.deploymentPath, body },
-      responses: { 200: answer, ...problems(404, 502) },
+      responses: { 200: answer, ...problems(404, 409, 502) },
     }),
     async (c) => {
       const row = await deploymentOf(db, c.get('workspaceId'), c.req.valid('param').deployment_id);
@@ -143,7 +143,7 @@ export function addLogs(app: App, options: ApiOptions): void {
       summary: "Read a revision's logs",
       description: "What a revision's servers wrote.",
       request: { params: schemas.revisionPath, body },
-      responses: { 200: answer, ...problems(404, 502) },
+      responses: { 200: answer, ...problems(404, 409, 502) },
     }),
     async (c) => {
       const { row, revision } = await deploymentAndRevision(db, c.get('workspaceId'), c.req.valid('param'));
@@ -187,7 +187,7 @@ export function addLogs(app: App, options: ApiOptions): void {
           run_id: runId,
         }),
       },
-      responses: { 200: answer, ...problems(404, 502) },
+      responses: { 200: answer, ...problems(404, 409, 502) },
     }),
     async (c) => {
       const { row, revision } = await deploymentAndRevision(db, c.get('workspaceId'), c.req.valid('param'));
@@ -230,7 +230,7 @@ export function addLogs(app: App, options: ApiOptions): void {
               .openapi('DeploymentLogsList'),
           ),
         },
-        ...problems(404, 502),
+        ...problems(404, 409, 502),
       },
     }),
     async (c) => {

@@ -91,12 +91,12 @@ export const PROBLEMS: Readonly<Record<number, Problem>> = {
     name: 'Conflict',
     happened:
       'In conflict with what is there: a name that is taken, a deployment that is being deleted, a place whose customer leaves, ' +
-      'a plan that does not hold any more, a limit of the AWS account that is reached, a roll in another state or with a ' +
+      'a plan that does not hold any more, a limit of the AWS account that is reached, the brake of the customer of that account, a roll in another state or with a ' +
       'deployment that is in another one.',
     next:
       'Do not send the same again (`X-Should-Retry: false`): use another name, or wait for the end of the delete, or undo it ' +
       'while that can be done; read the plan as it is now, which the sentence has, and decide anew; make room as the ' +
-      'sentence says; wait for the other roll, or cancel it.',
+      'sentence says; wait until the customer has released the brake; wait for the other roll, or cancel it.',
     sentences: [
       'A deployment named "{name}" already exists in this workspace.',
       'Deployment ID {deployment_id} is being deleted.',
@@ -105,6 +105,7 @@ export const PROBLEMS: Readonly<Record<number, Problem>> = {
       'Deployment ID {deployment_id} is being deleted and cannot be undeleted; …',
       'There is no room for Deployment ID {deployment_id} any more: …',
       'Listener ID {listener_id} is being offboarded: …',
+      'held by the customer: {mode} since {time} by {arn}: …',
       'The plan does not hold: …',
       "Listener for LangSmith workspace ID '{workspace_id}' and compute ID '{compute_id}' already exists.",
     ],

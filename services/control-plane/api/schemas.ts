@@ -1,5 +1,6 @@
 /** The wire's shapes. Fields of our own are marked so; everything else is as LangSmith Deployment's API has it. */
 import { z } from '@hono/zod-openapi';
+import { MODES } from '../../reconciler/aws/brake.ts';
 import { RETENTION_HOURS } from '../settings.ts';
 
 /** Of any version and in any case, as Python's UUID takes them. */
@@ -536,6 +537,10 @@ export const placeOutputs = z
       .optional(),
     isPublic: z.literal(true).optional(),
     executionRoles: z.number().int().min(0).max(200).optional(),
+    brakeParameter: z
+      .string()
+      .regex(/^\/[a-zA-Z0-9_.\-/]{1,1010}$/, "not a parameter's name with a / first")
+      .optional(),
     moreBalancers: z
       .array(
         z.object({
@@ -600,6 +605,17 @@ const limit = z
 
 const check = z.object({ name: z.string(), ok: z.boolean(), message: z.string().nullable() }).openapi('Check');
 
+const brake = z
+  .object({
+    mode: z.enum(MODES).describe('`read-only`: nothing is changed; `stopped`: nothing is looked at, either.'),
+    since: instant.nullable(),
+    by: z.string().nullable().describe('ARN of who set it so; null: not known, or not asked, since nothing is held.'),
+    message: z.string().nullable().describe('Why it cannot be read, or understood: then it holds.'),
+    parameter: z.string().describe("The SSM parameter's name, in the customer's account."),
+    waiting: z.number().int().describe('Deployments of which something waits for it.'),
+  })
+  .openapi('Brake');
+
 export const listener = z
   .object({
     id,
@@ -623,6 +639,12 @@ export const listener = z
         limits: z.array(limit).describe("AWS's limits there, and what is used of them."),
         limits_unread: z.array(z.string()).describe('What could not be read, and why.'),
         limits_at: instant.nullable().describe('When they were read.'),
+        suspended: z
+          .string()
+          .nullable()
+          .describe('Why nobody enters it: its role lets in whom it must not. Mend that, and verify the listener.'),
+        unreachable: z.string().nullable().describe('Why it cannot be entered. It is tried again by itself.'),
+        brake: brake.nullable().describe("Of a listener that is read by its id: what the customer's brake says."),
       })
       .describe('Ours.')
       .openapi('Place'),

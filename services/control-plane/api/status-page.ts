@@ -7,20 +7,21 @@ import { serve } from './reference.ts';
 
 const SCRIPT = `const [, root, workspace, deployment] = /^(.*)\\/o\\/([^/]+)\\/host\\/deployments\\/([^/]+)/.exec(location.pathname);
 const show = (id, text) => (document.getElementById(id).textContent = text ?? '');
+const own = '/deployments/' + deployment;
 let key, next;
 
 async function ask(path) {
   const headers = { 'X-Api-Key': key, 'X-Tenant-Id': workspace };
-  const answer = await fetch(root + '/v2/deployments/' + deployment + path, { headers });
+  const answer = await fetch(root + '/v2' + path, { headers });
   const body = await answer.json();
   if (answer.ok) return body;
-  if (answer.status === 404 && path === '') return receipt();
+  if (answer.status === 404 && path === own) return receipt();
   throw new Error(typeof body.detail === 'string' ? body.detail : JSON.stringify(body.detail));
 }
 
 // What is left of a deployment that has gone.
 async function receipt() {
-  const { name, made, kept, monthly_usd: usd, notes, search, gone_at: gone } = await ask('/receipt');
+  const { name, made, kept, monthly_usd: usd, notes, search, gone_at: gone } = await ask(own + '/receipt');
   const lines = [
     ...made.map((one) => one.kind + ' ' + (one.name ?? one.id) + ': gone ' + (one.gone_at ?? 'at a time that is not known')),
     ...kept.map((one) => 'kept: ' + one.what + ' ' + one.arn + (one.until ? ' until ' + one.until : '') +
@@ -33,14 +34,25 @@ async function receipt() {
   return { name, status: 'gone', status_message: gone, url: null, isGone: true };
 }
 
+// What the customer lets us do there.
+function held({ suspended, unreachable, brake }) {
+  if (suspended || unreachable) return suspended || unreachable;
+  if (brake === null) return 'no brake';
+  const { mode, since, by, message, waiting } = brake;
+  return [mode, since && 'since ' + since, by && 'by ' + by, message].filter(Boolean).join(' ') +
+    (waiting > 0 ? '; waiting for it: ' + waiting + ' deployments' : '');
+}
+
 async function look() {
   clearTimeout(next);
   try {
-    const now = await ask('');
-    const [newest] = now.isGone ? [] : (await ask('/revisions?limit=1')).resources;
+    const now = await ask(own);
+    const [newest] = now.isGone ? [] : (await ask(own + '/revisions?limit=1')).resources;
+    const { place } = now.isGone ? {} : await ask('/listeners/' + now.source_config.listener_id);
     show('name', now.name);
     show('status', [now.status, now.status_message].filter(Boolean).join(': '));
     show('revision', newest ? [newest.number, newest.status, newest.status_message].filter(Boolean).join(': ') : 'none yet');
+    show('place', place && held(place));
     show('url', now.url);
     show('wrong', '');
   } catch (error) {
@@ -76,6 +88,7 @@ const page = (up: string): string => `<!doctype html>
     <dl>
       <dt>Status</dt><dd id="status"></dd>
       <dt>Newest revision</dt><dd id="revision"></dd>
+      <dt>Customer's brake</dt><dd id="place"></dd>
       <dt>Address</dt><dd id="url"></dd>
     </dl>
     <pre id="receipt"></pre>

@@ -1,9 +1,11 @@
 /** Who may come in: keys, and what members' tokens are worth. */
 import { createHash, randomBytes } from 'node:crypto';
 import { sql } from 'kysely';
+import { newExternalId } from '../../reconciler/place.ts';
 import { now, type Database, type Role } from './database.ts';
 
 const DIGEST_KEY = 'digest key';
+const STRANGERS_ID = "a stranger's external id";
 export const SHOWN = 8;
 
 export const hashOf = (key: string): Buffer => createHash('sha256').update(key).digest();
@@ -208,16 +210,18 @@ export async function firstKey(db: Database, hand: (key: string) => void): Promi
 }
 
 /** Made once, kept in the store: what secret values are digested with. */
-export async function digestKey(db: Database): Promise<Buffer> {
+export const digestKey = (db: Database): Promise<Buffer> => madeOnce(db, DIGEST_KEY, randomBytes(32));
+
+/** Made once: the external id of a tenant of ours that is nobody's. Customers' roles are asked whether they take it. */
+export const strangersId = async (db: Database): Promise<string> =>
+  (await madeOnce(db, STRANGERS_ID, Buffer.from(newExternalId()))).toString();
+
+async function madeOnce(db: Database, name: string, first: Buffer): Promise<Buffer> {
   await db
     .insertInto('settings')
-    .values({ name: DIGEST_KEY, value: randomBytes(32) })
+    .values({ name, value: first })
     .onConflict((conflict) => conflict.column('name').doNothing())
     .execute();
-  const { value } = await db
-    .selectFrom('settings')
-    .select('value')
-    .where('name', '=', DIGEST_KEY)
-    .executeTakeFirstOrThrow();
+  const { value } = await db.selectFrom('settings').select('value').where('name', '=', name).executeTakeFirstOrThrow();
   return value;
 }

@@ -94,6 +94,11 @@ export interface Places {
   /** AWS's limits there, as they were read at that time. */
   limits: Json<Limits> | null;
   limits_at: Date | null;
+  /** Why nobody enters it, by the last probe of its trust. */
+  suspended: string | null;
+  /** Why it could not be entered at the last probe. */
+  unreachable: string | null;
+  probed_at: Date | null;
 }
 
 /** Intent: written by the API alone. */

@@ -1,8 +1,15 @@
-import { randomBytes } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import { sql, type Selectable } from 'kysely';
+import { HELD } from '../../reconciler/aws/errors.ts';
 import { LIMITS, kindThatTakes, type Limits } from '../../reconciler/aws/limits.ts';
-import { balancersOf, behind, type Place, type PlaceOutputs, type Seat } from '../../reconciler/place.ts';
+import {
+  balancersOf,
+  behind,
+  newExternalId,
+  type Place,
+  type PlaceOutputs,
+  type Seat,
+} from '../../reconciler/place.ts';
 import { json, now, type Check, type Database, type Page, type PlaceState, type Places, type Tx } from './database.ts';
 
 export type PlaceRow = Selectable<Places>;
@@ -15,7 +22,17 @@ const NONE: Seat = { balancer: null, slot: null };
  * @param seat of a deployment in it: the place is then as that one sees it
  */
 export const placeOf = (row: PlaceRow, seat: Seat = NONE): Place | undefined =>
-  row.outputs === null ? undefined : behind({ ...row.outputs, id: row.id, externalId: row.external_id }, seat);
+  row.outputs === null
+    ? undefined
+    : behind(
+        {
+          ...row.outputs,
+          id: row.id,
+          externalId: row.external_id,
+          ...(row.suspended !== null && { suspended: row.suspended }),
+        },
+        seat,
+      );
 
 export async function addPlace(
   db: Database,
@@ -27,7 +44,7 @@ export async function addPlace(
       workspace_id: given.workspaceId,
       name: given.name,
       version: given.version,
-      external_id: `fh-${randomBytes(24).toString('hex')}`,
+      external_id: newExternalId(),
       checks: json([]),
     })
     .onConflict((conflict) => conflict.columns(['workspace_id', 'name']).doNothing())
@@ -154,11 +171,14 @@ export async function changePlace(
   db: Database,
   id: string,
   { outputs, version }: { outputs?: PlaceOutputs; version?: string },
-): Promise<(typeof IDENTITY)[number] | 'moreBalancers' | 'executionRoles' | undefined> {
+): Promise<(typeof IDENTITY)[number] | 'moreBalancers' | 'brakeParameter' | 'executionRoles' | undefined> {
   return db.transaction().execute(async (tx) => {
     const row = await tx.selectFrom('places').select('outputs').where('id', '=', id).forUpdate().executeTakeFirst();
     const before = row?.outputs ?? null;
     if (outputs !== undefined && before !== null) {
+      // A brake may come; who registers a place again cannot take it away.
+      const isBraked = before.brakeParameter !== undefined && before.brakeParameter !== outputs.brakeParameter;
+      if (isBraked) return 'brakeParameter';
       // More load balancers may come; one that is there may have deployments behind it.
       // And one of ours, in an original place, may have been made anew: nobody else would bring it back.
       const isAnew = before.original === true && outputs.original === true;
@@ -189,11 +209,12 @@ export async function changePlace(
 export async function setVerification(
   db: Database,
   { id, outputs }: PlaceRow,
-  found: { state: PlaceState; message: string | null; checks: readonly Check[] },
+  found: { state: PlaceState; message: string | null; checks: readonly Check[]; suspended: string | null },
 ): Promise<void> {
+  const { state, message, checks, suspended } = found;
   await db
     .updateTable('places')
-    .set({ state: found.state, message: found.message, checks: json(found.checks), verified_at: now })
+    .set({ state, message, checks: json(checks), suspended, unreachable: null, verified_at: now, probed_at: now })
     .where('id', '=', id)
     .where(sql<boolean>`outputs = ${json(outputs)}::jsonb`)
     .execute();
@@ -220,6 +241,87 @@ export async function freeSlot(db: Database | Tx, placeId: string, slots: number
     where not exists (select from deployments where place_id = ${placeId} and deployments.slot = each.slot)
     order by slot limit 1`.execute(db);
   return found.rows[0]?.slot;
+}
+
+/**
+ * Places in use whose trust was last probed about so long ago, or never: now it is, and no other process does so.
+ */
+export const takeToProbe = (db: Database, seconds: number, count: number): Promise<PlaceRow[]> =>
+  db
+    .updateTable('places')
+    .set({ probed_at: now })
+    .where('id', 'in', (e) =>
+      e
+        .selectFrom('places')
+        .select('id')
+        .where('outputs', 'is not', null)
+        .where((w) =>
+          w.or([
+            w('state', '=', 'verified'),
+            w('suspended', 'is not', null),
+            w.exists(
+              w.selectFrom('deployments').select('deployments.id').whereRef('deployments.place_id', '=', 'places.id'),
+            ),
+          ]),
+        )
+        .where((w) =>
+          w.or([
+            w('probed_at', 'is', null),
+            w('probed_at', '<', sql<Date>`now() - ${seconds} * (0.9 + 0.1 * random()) * interval '1 second'`),
+          ]),
+        )
+        .orderBy('probed_at', (order) => order.asc().nullsFirst())
+        .limit(count)
+        .forUpdate()
+        .skipLocked(),
+    )
+    .returningAll()
+    .execute();
+
+/** Due again so many seconds earlier. */
+export async function probeSooner(db: Database, id: string, seconds: number): Promise<void> {
+  await db
+    .updateTable('places')
+    .set({ probed_at: sql<Date>`probed_at - ${seconds} * interval '1 second'` })
+    .where('id', '=', id)
+    .execute();
+}
+
+/** Of these outputs, as above. @returns whether it is suspended, or not any more, since this was found */
+export async function setProbe(
+  db: Database | Tx,
+  { id, outputs, suspended }: PlaceRow,
+  found: { readonly suspends: string | null; readonly unreachable: string | null },
+): Promise<boolean> {
+  const set = await db
+    .updateTable('places')
+    .set({ suspended: found.suspends, unreachable: found.unreachable })
+    .where('id', '=', id)
+    .where(sql<boolean>`outputs = ${json(outputs)}::jsonb`)
+    .returning('id')
+    .executeTakeFirst();
+  return set !== undefined && (suspended === null) !== (found.suspends === null);
+}
+
+/** Says it of each deployment in the place. @returns their ids */
+export async function tellPlace(tx: Tx, placeId: string, message: string): Promise<string[]> {
+  const told = await sql<{ deployment_id: string }>`
+    insert into events (deployment_id, message)
+    select id, ${message} from deployments where place_id = ${placeId}
+    returning deployment_id`.execute(tx);
+  return told.rows.map(({ deployment_id }) => deployment_id);
+}
+
+/** Of how many deployments in it something waits until the customer releases the brake. */
+export async function heldIn(db: Database, placeId: string): Promise<number> {
+  const { rows } = await sql<{ count: number }>`
+    select count(*) as count from deployments d
+    where d.place_id = ${placeId} and (
+      exists (select from resources r where r.deployment_id = d.id and r.message like ${`${HELD}%`})
+      or exists (select from deployment_statuses s where s.deployment_id = d.id and s.message like ${`${HELD}%`}))`.execute(
+    db,
+  );
+  return rows[0]!.count;
 }
 
 /** How many deployments, those being removed included, are in it. */

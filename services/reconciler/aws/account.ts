@@ -17,9 +17,11 @@ import { PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
 import { ServiceQuotasClient } from '@aws-sdk/client-service-quotas';
 import { SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
 import { ServiceDiscoveryClient } from '@aws-sdk/client-servicediscovery';
+import { SSMClient } from '@aws-sdk/client-ssm';
 import { AssumeRoleCommand, STSClient, type Tag } from '@aws-sdk/client-sts';
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner';
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { Brake, type Braked } from './brake.ts';
 import {
   PlaceUnavailable,
   codeOf,
@@ -53,6 +55,8 @@ export interface Account {
   readonly quotas: ServiceQuotasClient;
   readonly tagging: ResourceGroupsTaggingAPIClient;
   readonly trail: CloudTrailClient;
+  /** For the customer's brake alone, which everything waits for. */
+  readonly ssm: SSMClient;
   readonly sts: STSClient;
 }
 
@@ -77,6 +81,8 @@ export interface AccountsOptions {
   readonly rates?: RatesOptions;
   /** Until a call that is not answered counts as failed. @default 30 */
   readonly timeoutSeconds?: number;
+  /** How old the brake of a place may be when it is heeded. @default 15, the most */
+  readonly brakeSeconds?: number;
   /** Told of every call, after it ended. `service` and `operation` as in an IAM action. */
   readonly onCall?: (call: Call) => void;
   /**
@@ -136,6 +142,10 @@ export interface Entrance {
   readonly externalId: string;
   /** Its role's trust is older than tags and source identities of sessions, and would refuse them. */
   readonly original?: boolean | undefined;
+  /** The name of the customer's brake @default there is none */
+  readonly brakeParameter?: string;
+  /** Why nobody enters it @default nothing is known against it */
+  readonly suspended?: string;
 }
 
 /** What the customer's CloudTrail shows of us. */
@@ -161,6 +171,8 @@ export interface Lent {
   readonly resources: readonly string[];
 }
 
+/** A session policy needs a statement. */
+const NOTHING: Lent = { actions: ['sts:GetCallerIdentity'], resources: ['*'] };
 const SESSION_SECONDS = 3600;
 /** The least that AWS gives: https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html */
 const LENT_SECONDS = 900;
@@ -200,6 +212,8 @@ export class Accounts {
   readonly #sessions = new Map<string, Entered>();
   /** By account and region, as AWS counts: what one session learns of AWS's rate holds for all. */
   readonly #clients = new Map<string, Account>();
+  /** By place. */
+  readonly #brakes = new Map<string, Brake>();
   /** Until when, in milliseconds: by account, region and service. */
   readonly #away = new Map<string, number>();
   /** Calls that may be made now, of each account, region and API. */
@@ -214,10 +228,65 @@ export class Accounts {
    * Sessions are kept by all that is given of place and session, and renewed in time, also in the middle of somebody's
    * work.
    * @throws PlaceUnavailable with the cause, the role, and what to do
+   * @throws Held when the customer has stopped everything there
    */
-  async enter(place: Entrance, session: Session, { isUrgent = false }: EnterOptions = {}): Promise<Account> {
-    const { roleArn, externalId, region, original } = place;
-    const key = JSON.stringify([roleArn, externalId, region, original, session]);
+  async enter(place: Entrance, session: Session, options: EnterOptions = {}): Promise<Account> {
+    if (place.suspended !== undefined) throw new PlaceUnavailable(place.suspended, place.roleArn);
+    await this.#brake(place)?.mayRead();
+    return this.#enter(place, session, options);
+  }
+
+  /** @throws Held when the customer has stopped everything there, as far as that can be known */
+  async mayEnter(place: Entrance): Promise<void> {
+    await this.#brake(place)
+      ?.mayRead()
+      .catch((error: unknown) => {
+        if (!(error instanceof PlaceUnavailable)) throw error;
+      });
+  }
+
+  /** @throws Held PlaceUnavailable when nothing may be changed there now */
+  async mayWrite(place: Entrance): Promise<void> {
+    await this.#brake(place)?.mayWrite();
+  }
+
+  /** What the customer's brake says; undefined: there is none. @throws PlaceUnavailable */
+  async braked(place: Entrance): Promise<Braked | undefined> {
+    if (place.suspended !== undefined) throw new PlaceUnavailable(place.suspended, place.roleArn);
+    const brake = this.#brake(place);
+    if (brake === undefined) await this.#enter(place, BRAKE);
+    return brake?.read();
+  }
+
+  /**
+   * Whether the role lets us in with this external id, asked anew: without tags or source identity, so that it is
+   * refused for nothing else. Nothing can be done with what it then gives.
+   * @param externalId null: without any
+   * @throws PlaceUnavailable when it neither does nor refuses, such as when AWS does not answer
+   */
+  async accepts(place: Entrance, externalId: string | null): Promise<boolean> {
+    try {
+      await this.#assume({ ...place, externalId }, { name: 'freehold-probe' }, [NOTHING]);
+      return true;
+    } catch (error) {
+      if (error instanceof PlaceUnavailable && isDenied(error.cause)) return false;
+      throw error;
+    }
+  }
+
+  #brake(place: Entrance): Brake | undefined {
+    const { roleArn, externalId, region, brakeParameter } = place;
+    if (brakeParameter === undefined) return undefined;
+    const key = JSON.stringify([roleArn, externalId, region, brakeParameter]);
+    const open = async () => (await this.#enter(place, BRAKE, { isUrgent: true })).ssm;
+    const brake = this.#brakes.get(key) ?? new Brake(brakeParameter, open, this.#options.brakeSeconds);
+    this.#brakes.set(key, brake);
+    return brake;
+  }
+
+  async #enter(place: Entrance, session: Session, { isUrgent = false }: EnterOptions = {}): Promise<Account> {
+    const { roleArn, externalId, region, original, brakeParameter } = place;
+    const key = JSON.stringify([roleArn, externalId, region, original, brakeParameter, session]);
     let entered = this.#sessions.get(key);
     if (entered === undefined) {
       this.#forgetUnused();
@@ -238,8 +307,10 @@ export class Accounts {
    * The account for somebody else's sake, who waits for it: a session of 15 minutes that may do what the role may and
    * `lent` says, and is not renewed.
    * @throws PlaceUnavailable as `enter`
+   * @throws Held as for a write: what somebody else does with it, nobody could hold any more
    */
   async lend(place: Entrance, session: Session, lent: readonly Lent[]): Promise<Account> {
+    await this.#mayLend(place);
     const credentials = await this.#lent(place, session, lent);
     const lost = Object.assign(() => Promise.resolve(credentials), { lost: () => {} });
     const caller = { session: lost, entered: { place, session }, who: session.name, isUrgent: true };
@@ -251,6 +322,7 @@ export class Accounts {
    *
    * @param seconds At most the 15 minutes of the session that signs it
    * @throws PlaceUnavailable as `enter`
+   * @throws Held as `lend`
    */
   async presignPut(
     place: Entrance,
@@ -258,6 +330,7 @@ export class Accounts {
     { bucket, key, contentType }: { bucket: string; key: string; contentType: string },
     seconds: number,
   ): Promise<string> {
+    await this.#mayLend(place);
     const resources = [`arn:${partitionOf(place.roleArn)}:s3:::${bucket}/${key}`];
     const credentials = await this.#lent(place, session, [{ actions: ['s3:PutObject'], resources }]);
     const s3 = new S3Client({ region: place.region, credentials, ...this.#s3() });
@@ -283,10 +356,16 @@ export class Accounts {
     }
   }
 
+  async #mayLend(place: Entrance): Promise<void> {
+    if (place.suspended !== undefined) throw new PlaceUnavailable(place.suspended, place.roleArn);
+    await this.mayWrite(place);
+  }
+
   close(): void {
     for (const clients of this.#clients.values()) destroy(clients);
     this.#clients.clear();
     this.#sessions.clear();
+    this.#brakes.clear();
   }
 
   #forgetUnused(): void {
@@ -327,7 +406,11 @@ export class Accounts {
     });
   }
 
-  async #assume(place: Entrance, session: Session, lent?: readonly Lent[]): Promise<Credentials> {
+  async #assume(
+    place: Omit<Entrance, 'externalId'> & { readonly externalId: string | null },
+    session: Session,
+    lent?: readonly Lent[],
+  ): Promise<Credentials> {
     const sts = new STSClient({
       region: place.region,
       credentials: this.#options.credentials,
@@ -340,7 +423,7 @@ export class Accounts {
       const input = {
         RoleArn: place.roleArn,
         RoleSessionName: session.name,
-        ExternalId: place.externalId,
+        ExternalId: place.externalId ?? undefined,
         DurationSeconds: lent ? LENT_SECONDS : SESSION_SECONDS,
         Policy: lent ? policyOf(lent) : session.policy,
         ...(!place.original && { SourceIdentity: session.actor, ...(Tags.length > 0 && { Tags }) }),
@@ -403,6 +486,10 @@ export class Accounts {
       s3: () => watched('s3', new S3Client({ ...config(), ...this.#s3() })),
       quotas: () => watched('servicequotas', new ServiceQuotasClient(config())),
       tagging: () => watched('tag', new ResourceGroupsTaggingAPIClient(config())),
+      ssm: () => {
+        const patience = { ...TIMEOUTS, connectionTimeout: 2_000, requestTimeout: 3_000 };
+        return watched('ssm', new SSMClient({ ...config(), maxAttempts: 2, requestHandler: patience }));
+      },
       trail: () => watched('cloudtrail', new CloudTrailClient(config())),
       sts: () => watched('sts', new STSClient(config())),
     });
@@ -428,8 +515,8 @@ export class Accounts {
   }
 
   /**
-   * Around every call: counts it, and names its errors. Around each of its tries: waits for a token of AWS's rate, then
-   * for its turn, so that what waits for a token holds up no call that has one.
+   * Around every call: heeds the customer's brake, counts it, and names its errors. Around each of its tries: waits for
+   * a token of AWS's rate, then for its turn, so that what waits for a token holds up no call that has one.
    */
   #watch(client: Watchable, service: string, account: string, region: string): void {
     const turns = new Turns(this.#options.concurrency ?? 10);
@@ -442,6 +529,9 @@ export class Accounts {
         const operation = operationOf(context);
         const call = { account, region, service, operation };
         const { entered } = caller;
+        // Who comes in has asked already, and the brake's own session would wait for itself.
+        if (entered && entered.session !== BRAKE && operation !== 'AssumeRole')
+          await (isWrite(operation) ? this.mayWrite(entered.place) : this.#brake(entered.place)?.mayRead());
         const end =
           entered && isRecorded(operation)
             ? await this.#options.onWrite?.({ ...call, ...entered, input: args.input })
@@ -562,7 +652,13 @@ const policyOf = (lent: readonly Lent[]): string =>
     Statement: lent.map(({ actions, resources }) => ({ Effect: 'Allow', Action: actions, Resource: resources })),
   });
 
-function unavailable(error: unknown, place: Entrance): PlaceUnavailable {
+const BRAKE: Session = {
+  name: 'freehold-brake',
+  operation: 'brake',
+  policy: policyOf([{ actions: ['ssm:GetParameter', 'ssm:GetParameterHistory'], resources: ['*'] }]),
+};
+
+function unavailable(error: unknown, place: Pick<Entrance, 'roleArn' | 'region'>): PlaceUnavailable {
   const which = `the account cannot be entered: "${place.roleArn}"`;
   const code = codeOf(error);
   const detail = /sts:(TagSession|SetSourceIdentity)/.test(String(error))
@@ -623,6 +719,7 @@ function as(caller: Omit<Caller, 'waitedSeconds' | 'requests' | 'unanswered'>, c
     s3: () => view('s3'),
     quotas: () => view('quotas'),
     tagging: () => view('tagging'),
+    ssm: () => view('ssm'),
     trail: () => view('trail'),
     sts: () => view('sts'),
   });

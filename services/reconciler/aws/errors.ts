@@ -25,6 +25,17 @@ export class PlaceUnavailable extends Error {
 /** Before the call, that it will be made could not be written down: it was not made. */
 export class Unrecorded extends Error {}
 
+/** How the sentence of whatever is held begins. */
+export const HELD = 'held by the customer: ';
+
+/** The customer's brake is on. Nothing is wrong, and nothing was done: it goes on when they release it. */
+export class Held extends Error {
+  /** @param said what the brake says, since when, by whom */
+  constructor(said: string) {
+    super(`${HELD}${said}`);
+  }
+}
+
 /** AWS refused what was asked for itself: asking the same again gives the same answer. */
 const TERMINAL = new Set([
   'ClientException',
@@ -100,6 +111,7 @@ const isUnanswered = (error: unknown): boolean =>
 const MAKES = /:(?:Create|Register|Restore)/;
 /** Of a creation that ended in this: no answer came, or it was a later call of its that AWS refused. */
 export function mayHaveMade(error: unknown): boolean {
+  if (error instanceof Held) return true; // it was asked before the first call: this one was a later one
   const call = error instanceof Error ? calls.get(error) : undefined;
   return isUnanswered(error) || (call !== undefined && !MAKES.test(call));
 }
@@ -119,7 +131,8 @@ export function explain(error: unknown): Explained {
   if (error instanceof Terminal) return { terminal: true, message: error.message };
   if (error instanceof PlaceUnavailable) return { terminal: false, message: error.message };
   if (error instanceof Unrecorded) return { terminal: false, message: error.message };
-  if (error instanceof RateWait) return { terminal: false, waits: true, message: error.message };
+  if (error instanceof RateWait || error instanceof Held)
+    return { terminal: false, waits: true, message: error.message };
   const text = clean(error instanceof Error ? error.message : String(error));
   const code = codeOf(error);
   const call = error instanceof Error ? calls.get(error) : undefined;

@@ -28,10 +28,10 @@ export interface Scope {
   readonly uploadBucket: string | undefined;
   /** Set up for the product that this one replaces: its role is not ours, and other calls do there what that allows. */
   readonly original?: true | undefined;
+  /** The parameter with which the customer stops us. None in a place whose stack was deployed before there was one. */
+  readonly brakeParameterArn?: string | undefined;
   /** Given, all that AWS can tell apart is cut to this one's. @default every deployment of the place */
   readonly deployment?: { readonly id: string };
-  /** The parameter with which the customer stops us. None in a place whose stack was deployed before there was one. */
-  readonly brakeParameterArn?: string;
 }
 
 /** One permission, as an IAM policy statement that allows it, with its reason. */

@@ -6,6 +6,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { kinds } from '../kinds/index.ts';
 import { arn, logsOf } from './arn.ts';
 import type { Place, PlaceOutputs } from '../place.ts';
+import { brakeArn, brakeGrants } from './brake.ts';
 import type { Grant, Scope } from './grant.ts';
 import { injectedGrants } from './injected.ts';
 import { limitGrants } from './limits.ts';
@@ -60,6 +61,7 @@ export const grants = (scope: Scope): Grant[] =>
   once([
     ...looking(scope),
     trailGrants,
+    ...brakeGrants(scope),
     ...limitGrants(scope),
     ...injectedGrants(scope),
     ...originalGrants(scope),
@@ -92,4 +94,7 @@ export const scopeOf = (place: PlaceOutputs & Pick<Place, 'slot'>): Scope => ({
   original: place.original,
   ownRoles: place.executionRoles !== undefined,
   ...(place.slot !== undefined && { slot: place.slot }),
+  brakeParameterArn:
+    place.brakeParameter &&
+    brakeArn({ partition: place.partition, region: place.region, account: place.accountId }, place.brakeParameter),
 });

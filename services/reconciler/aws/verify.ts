@@ -17,13 +17,13 @@ import { ListObjectsV2Command } from '@aws-sdk/client-s3';
 import { GetCallerIdentityCommand } from '@aws-sdk/client-sts';
 import { randomUUID } from 'node:crypto';
 import type { Account, Accounts, Session } from './account.ts';
-import { PlaceUnavailable, explain, hasCode, isDenied } from './errors.ts';
+import { Held, explain, hasCode } from './errors.ts';
 import type { Grant } from './grant.ts';
 import { grants, scopeOf } from './grants.ts';
 import { originalNotes } from './original.ts';
 import { placeReads } from './session.ts';
 import { tagRecord } from './tags.ts';
-import { balancersOf, type Balancer, type Place } from '../place.ts';
+import { balancersOf, newExternalId, type Balancer, type Place } from '../place.ts';
 
 export interface Check {
   readonly name: string;
@@ -35,15 +35,62 @@ export interface Check {
 export interface Verdict {
   readonly ok: boolean;
   readonly checks: readonly Check[];
+  /** As of `Probed`. */
+  readonly suspends: string | null;
 }
 
 const ENABLED = 'langgraph-cloud-enabled';
 const PRIVATE = 'langgraph-cloud-private';
 
+/** What the role's trust was seen to do. */
+export interface Probed {
+  /** It lets in whom it must not: what to do. Nobody enters until that is mended. */
+  readonly suspends: string | null;
+  /** Why it does not let us in with the place's own external id. */
+  readonly unreachable: string | null;
+}
+
+/**
+ * Asks for the role as whoever has learnt its ARN could make us do: without an external id, with another tenant's, with
+ * a made-up one. Only a refusal will do. Then with its own.
+ *
+ * @param stranger another tenant's external id: never a customer's, for this account's trail would show it
+ * @throws PlaceUnavailable when the role neither let us in nor refused: nothing is known
+ * @throws Held when the customer has stopped everything there
+ */
+export async function probe(accounts: Accounts, { suspended, ...place }: Place, stranger: string): Promise<Probed> {
+  if (suspended === undefined) await accounts.mayEnter(place);
+  const [none, theirs, any] = await Promise.all(
+    [null, stranger, newExternalId()].map((externalId) => accounts.accepts(place, externalId)),
+  );
+  const whom = none
+    ? 'without an external id'
+    : any
+      ? 'with any external id'
+      : theirs && "with another tenant's external id";
+  const trust = `"${place.roleArn}"`;
+  if (whom)
+    return {
+      suspends:
+        `the place is suspended: the role lets us in ${whom}: ${trust}: whoever learns its ARN could have us work there: ` +
+        "its trust policy must require this place's external id, and no other (StringEquals, sts:ExternalId); once it " +
+        'does, verify the listener',
+      unreachable: null,
+    };
+  if (await accounts.accepts(place, place.externalId)) return { suspends: null, unreachable: null };
+  const why = 'the role does not exist, does not trust this control plane, or expects another external id';
+  return { suspends: null, unreachable: `the account cannot be entered: ${trust}: ${why}` };
+}
+
+export interface Asked extends Pick<Session, 'actor'> {
+  /** As of `probe` @default a made-up one */
+  readonly stranger?: string;
+}
+
 export async function verifyPlace(
   accounts: Accounts,
-  place: Place,
-  asked: Pick<Session, 'actor'> = {},
+  { suspended, ...place }: Place,
+  { stranger = newExternalId(), ...asked }: Asked = {},
 ): Promise<Verdict> {
   // A session of its own: what it may is asked now, not remembered.
   const session: Session = {
@@ -52,15 +99,20 @@ export async function verifyPlace(
     operation: 'verify',
     policy: placeReads(scopeOf(place)),
   };
+  let what = 'external id';
   let aws: Account;
   try {
+    const { suspends } = await probe(accounts, place, stranger);
+    if (suspends !== null) return { ...verdict([{ name: 'external id', ok: false, message: suspends }]), suspends };
+    what = 'role';
     aws = await accounts.enter(place, session);
   } catch (error) {
-    return verdict([{ name: 'role', ok: false, message: explain(error).message }]);
+    if (error instanceof Held) throw error;
+    return { ...verdict([{ name: what, ok: false, message: explain(error).message }]), suspends: suspended ?? null };
   }
   const checks = await Promise.all([
     check('role', () => theAccount(aws, place)),
-    check('external id', () => externalIdIsAskedFor(accounts, place)),
+    [{ name: 'external id', ok: true, message: '' }],
     check('network', () => network(aws, place)),
     check('cluster', () => cluster(aws, place)),
     ...balancersOf(place).map((balancer) => check('listener', () => listener(aws, place, balancer))),
@@ -73,7 +125,11 @@ export async function verifyPlace(
   return verdict([...checks.flat(), ...(place.original ? originalNotes() : [])]);
 }
 
-const verdict = (checks: readonly Check[]): Verdict => ({ ok: checks.every((each) => each.ok), checks });
+const verdict = (checks: readonly Check[]): Verdict => ({
+  ok: checks.every((each) => each.ok),
+  checks,
+  suspends: null,
+});
 
 /** @param find returns what is wrong, one sentence each */
 async function check(name: string, find: () => Promise<string[]>): Promise<Check[]> {
@@ -92,21 +148,6 @@ async function theAccount(aws: Account, place: Place): Promise<string[]> {
   return Account === place.accountId
     ? []
     : [`another account: "${Account}": the place is registered as "${place.accountId}"`];
-}
-
-/** Or whoever learns the role's ARN could make us work there in their name. */
-async function externalIdIsAskedFor(accounts: Accounts, place: Place): Promise<string[]> {
-  try {
-    await accounts.enter({ ...place, externalId: `not-${randomUUID()}` }, { name: 'freehold-verify-external-id' });
-  } catch (error) {
-    // Only a refusal shows it, and not that AWS could not be reached or asks us to slow down.
-    if (error instanceof PlaceUnavailable && isDenied(error.cause)) return [];
-    throw error;
-  }
-  return [
-    `the role does not ask for the external id: "${place.roleArn}": ` +
-      "its trust policy must require this place's external id (sts:ExternalId)",
-  ];
 }
 
 async function network(aws: Account, place: Place): Promise<string[]> {

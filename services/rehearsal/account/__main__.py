@@ -67,6 +67,7 @@ MODULES = [
     "cloudmap",
     "secretvalues",
     "keys",
+    "parameters",
     "balancer",
     "ecs",
     "autoscaling",

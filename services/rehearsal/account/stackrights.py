@@ -37,8 +37,9 @@ SHOWN = {
     "route53": "Route53",
     "s3": "S3",
     "servicediscovery": "ServiceDiscovery",
+    "ssm": "Ssm",
 }
-_JSON = {"application-autoscaling", "ecs", "logs", "servicediscovery"}  # refuse with 400, the others with 403
+_JSON = {"application-autoscaling", "ecs", "logs", "servicediscovery", "ssm"}  # refuse with 400, the others with 403
 _TAGS_IT = ("Create", "Allocate", "Tag", "AddTags", "RegisterScalableTarget")
 
 
@@ -53,6 +54,11 @@ _actor: contextvars.ContextVar[Actor | None] = contextvars.ContextVar("rehearsal
 _zones: contextvars.ContextVar[frozenset[str]] = contextvars.ContextVar("rehearsal_zones", default=frozenset())
 # (account, region, stack) -> role: once given it is used for all that is done to the stack.
 _roles: dict[tuple[str, str, str], str] = {}
+
+
+def acting() -> Actor | None:
+    """Who has a stack changed just now."""
+    return _actor.get()
 
 
 def begin(stack_name: str, template: dict | None) -> None:
@@ -307,6 +313,9 @@ def _arns(
     if service == "S3":
         name = props.get("BucketName") or props.get("Bucket") or physical_id or f"{stack}-*"
         return {"bucket": [f"arn:aws:s3:::{name}"]}
+    if service == "SSM":
+        name = props.get("Name") or physical_id or f"{stack}-*"
+        return {"parameter": arn("ssm", f"parameter/{name.lstrip('/')}")}
     if service == "ServiceDiscovery":
         zone = "arn:aws:route53:::hostedzone/*"
         return {"namespace": arn("servicediscovery", f"namespace/{physical_id or '*'}"), "hostedzone": [zone]}
