@@ -23,6 +23,9 @@ const flag: Read<boolean> = (name, value) => {
   throw new InvalidInput(`${name} is ${shown(value)}: say true or false`);
 };
 
+/** Nothing, which the shell has of a variable that is not set, stands for none. */
+const orNone: Read<string | undefined> = (name, value) => (value === '' ? undefined : text(name, value));
+
 const number: Read<number> = (name, value) => {
   const parsed = typeof value === 'string' && value.trim() !== '' ? Number(value) : value;
   if (typeof parsed !== 'number' || !Number.isInteger(parsed))
@@ -58,6 +61,7 @@ const READERS = {
   deletionProtection: flag,
   balancers: number,
   policies: text as Read<'scoped' | 'managed'>,
+  allowDeletionUntil: orNone,
   serviceLinkedRoles: services,
   containerInsights: flag,
   executionRoles: number,

@@ -1,8 +1,9 @@
 /** The only way in: the role that the control plane assumes. Its rights come from what the code says it calls. */
-import { Fn, Stack, Token, Validations } from 'aws-cdk-lib';
+import { CfnCondition, Fn, Stack, Token, Validations } from 'aws-cdk-lib';
 import * as iam from 'aws-cdk-lib/aws-iam';
 import { Construct } from 'constructs';
 import { isDeepStrictEqual } from 'node:util';
+import { kept } from '../services/reconciler/aws/gate.ts';
 import type { Grant, Scope } from '../services/reconciler/aws/grant.ts';
 import { denials, type Denial } from '../services/reconciler/aws/denials.ts';
 import { grants } from '../services/reconciler/aws/grants.ts';
@@ -49,6 +50,13 @@ export interface ControlPlaneRoleProps {
    * @default 'scoped'
    */
   readonly policies?: 'scoped' | 'managed';
+  /**
+   * Until when databases and secrets may be deleted, such as `2026-11-30T18:00:00Z`: a policy of its own allows it,
+   * which is attached only when this is given, and IAM ends it at that time. What never served may always be deleted.
+   *
+   * @default - they may not: a delete waits, and does all the rest
+   */
+  readonly allowDeletionUntil?: string;
 }
 
 export class ControlPlaneRole extends Construct {
@@ -72,6 +80,9 @@ export class ControlPlaneRole extends Construct {
     );
     if (policies !== 'scoped' && policies !== 'managed')
       throw new InvalidInput(`policies is "${policies as string}": say scoped or managed`);
+
+    const until = props.allowDeletionUntil;
+    if (until !== undefined) checkFuture(until);
 
     const stack = Stack.of(this);
     const principal = { AWS: props.principalArn };
@@ -142,23 +153,36 @@ export class ControlPlaneRole extends Construct {
       ownRoles: true,
     };
     const granted = grants(place);
+    const always = granted.filter((grant) => !grant.gated);
+    const deleting = granted.filter((grant) => grant.gated);
+    const ends = until === undefined ? undefined : sub(until);
     const documents = pack(
-      policies === 'managed' ? granted.map(lacking).filter((grant) => grant !== undefined) : granted,
+      policies === 'managed' ? always.map(lacking).filter((grant) => grant !== undefined) : always,
     );
+    const never = denials(place, granted);
     new iam.CfnManagedPolicy(this, 'Denials', {
       managedPolicyName: `${prefix}-control-plane-denials`,
       description: 'What the Freehold control plane may never do, whatever else is attached to its role',
-      policyDocument: { Version: '2012-10-17', Statement: forbidden(denials(place, granted)).map(written) },
+      policyDocument: {
+        Version: '2012-10-17',
+        Statement: forbidden(policies === 'managed' ? [...never, kept(deleting, ends)] : never).map(written),
+      },
       roles: [role.ref],
     });
-    const attached = documents.length + 1 + (role.managedPolicyArns?.length ?? 0);
+    // The denials, and what is attached for a time.
+    const attached = documents.length + 2 + (role.managedPolicyArns?.length ?? 0);
     if (attached > POLICIES_PER_ROLE)
       throw new Error(`the role would have ${attached} policies, and AWS attaches at most ${POLICIES_PER_ROLE}`);
-    documents.forEach(({ statements, from }, index) => {
-      const policy = new iam.CfnManagedPolicy(this, `Policy${index + 1}`, {
-        managedPolicyName: `${prefix}-control-plane-${index + 1}`,
-        // Never change it: a new description means a new policy, and the name is taken by the old one.
-        description: 'What the Freehold control plane may call, generated from what it says it calls',
+    const attach = (
+      id: string,
+      managedPolicyName: string,
+      // Never change one: a new description means a new policy, and the name is taken by the old one.
+      description: string,
+      { statements, from }: Document,
+    ): iam.CfnManagedPolicy => {
+      const policy = new iam.CfnManagedPolicy(this, id, {
+        managedPolicyName,
+        description,
         policyDocument: { Version: '2012-10-17', Statement: statements.map(written) },
         roles: [role.ref],
       });
@@ -173,8 +197,44 @@ export class ControlPlaneRole extends Construct {
             reason: [...new Set(why)].join('; '),
           })),
         );
+      return policy;
+    };
+    documents.forEach((document, index) => {
+      const description = 'What the Freehold control plane may call, generated from what it says it calls';
+      attach(`Policy${index + 1}`, `${prefix}-control-plane-${index + 1}`, description, document);
     });
+    if (ends === undefined) return;
+    const [gate, ...more] = pack(
+      deleting.map((grant) => ({
+        ...grant,
+        conditions: { ...grant.conditions, DateLessThan: { 'aws:CurrentTime': ends } },
+      })),
+    );
+    if (gate === undefined || more.length > 0) throw new Error('what is allowed only for a time is one policy');
+    const description = 'Lets the Freehold control plane delete databases and secrets, for a time';
+    const policy = attach('DeletionPolicy', `${prefix}-deletion`, description, gate);
+    if (Token.isUnresolved(until)) {
+      const expression = Fn.conditionNot(Fn.conditionEquals(until!, ''));
+      policy.cfnOptions.condition = new CfnCondition(stack, 'DeletionAllowed', { expression });
+    }
   }
+}
+
+/** A time to come, to the minute or second. */
+export const UNTIL = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?Z$/;
+
+function checkFuture(until: string): void {
+  const todo = 'give a time in UTC, such as 2026-11-30T18:00:00Z, or leave it out to allow no deletion';
+  matches('allowDeletionUntil', until, UNTIL, todo);
+  if (Token.isUnresolved(until)) return;
+  const at = Date.parse(until);
+  if (Number.isNaN(at)) throw new InvalidInput(`allowDeletionUntil is "${until}": ${todo}`);
+  if (at <= Date.now()) throw new InvalidInput(`allowDeletionUntil is "${until}", which is over: ${todo}`);
+}
+
+interface Document {
+  readonly statements: readonly Statement[];
+  readonly from: readonly Grant[];
 }
 
 interface Statement {

@@ -33,6 +33,12 @@ compares the two. With \`policies=managed\` the role has five broad AWS policies
 those lack. Either way it has the denials, in \`<prefix>-control-plane-denials\`. What all this amounts to in wrong
 hands: [customer-account.md](customer-account.md#what-these-rights-amount-to).
 
+Rights that say \`only while your allowDeletionUntil lies in the future\` destroy what cannot be made again: databases and
+secrets. They are in a policy of their own, \`<prefix>-deletion\`, which the stack attaches only when it is given that time,
+and which IAM ends then (\`aws:CurrentTime\`). Without it only what carries the tag \`freehold:provisioning\` can be deleted: it is
+given in the call that makes a database or a secret, taken off when its deployment has served, and giving it (again) to
+what exists is denied. Log groups, images and uploaded archives are not behind that gate.
+
 Each right says what for; then on what, and under which condition. Where it is on \`*\` without a condition, the reason
 says that AWS offers nothing narrower. An ARN ends in \`*\` where AWS makes the rest of it, or where there is one for each
 deployment.
@@ -105,6 +111,7 @@ export function rights(): string {
             .join(', ')}`,
           ...grant.resources.map((resource) => `  - on ${code(resource)}`),
           ...conditions(grant.conditions),
+          ...(grant.gated ? ['  - only while your `allowDeletionUntil` lies in the future'] : []),
         ].join('\n'),
       )
       .join('\n');

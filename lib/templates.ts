@@ -12,7 +12,7 @@ import {
   Validations,
 } from 'aws-cdk-lib';
 import { CompactStack } from './compact-stack.ts';
-import { EXTERNAL_ID, PRINCIPAL } from './control-plane-role.ts';
+import { EXTERNAL_ID, PRINCIPAL, UNTIL } from './control-plane-role.ts';
 import { CustomerAccount } from './customer-account.ts';
 import { PREFIX } from './input.ts';
 
@@ -59,6 +59,12 @@ export function templates(): Record<string, string> {
       prefix: text('Prefix', 'Begins every name, at most 12 characters; cannot be changed later', PREFIX, {
         default: 'freehold',
       }),
+      allowDeletionUntil: text(
+        'AllowDeletionUntil',
+        'Until when databases and secrets may be deleted, in UTC, such as 2026-11-30T18:00:00Z; empty: they may not',
+        new RegExp(`^$|${UNTIL.source}`),
+        { default: '' },
+      ),
       ...(network === 'existing' && {
         vpcId: parameter('VpcId', 'With DNS support and DNS host names on', 'AWS::EC2::VPC::Id').valueAsString,
         privateSubnetIds: parameter(

@@ -283,6 +283,12 @@ export class Properties {
       );
     const serving = revisions.find((each) => each.id === active);
     if (serving !== undefined) this.#serves(id, serving, 'what was deployed last serves');
+    for (const one of active === null || this.#tamperedAt.has(id) ? [] : this.#ours(id))
+      this.#require(
+        one.isGoing || !('freehold:provisioning' in one.tags),
+        'what has served is not provisional',
+        () => `${given.name}'s ${one.name}`,
+      );
     const data = this.#data.get(id);
     const database = this.#ours(id).find((one) => one.type === DATABASE);
     this.#require(data === undefined || database?.incarnation === data, 'no database is replaced', () => given.name);

@@ -131,5 +131,6 @@ function specOf(
     environment: environment.map(({ name, versionId }) => ({ name, versionId })),
     references: references.map(({ name, arn, secretKey }) => ({ name, arn, key: secretKey })),
     retainedSecretVersions: retainedVersions(seen),
+    ...(seen.activeRevisionId !== null && { served: true }),
   };
 }

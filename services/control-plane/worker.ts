@@ -354,7 +354,9 @@ class OneLook {
     const failed = mine !== undefined && isVerdict(mine.status) && isFailure(mine.status);
     const { sweepSeconds } = this.#o;
     const next = outcome.settled && !failed ? { sweepSeconds } : this.#nextSeconds(outcome);
-    const seconds = failed && activeRevisionId !== null ? 0 : next;
+    // And what has served for the first time is no longer provisional.
+    const begins = mine?.status === 'DEPLOYED' && activeRevisionId === null;
+    const seconds = begins || (failed && activeRevisionId !== null) ? 0 : next;
     // A difference that is left says so in its row's message.
     const inSync = built.filter(({ state }) => state.state === 'ready' && state.message === '').map(({ id }) => id);
     await db.transaction().execute(async (tx) => {

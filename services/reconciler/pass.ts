@@ -417,7 +417,8 @@ async function step(p: Pass, row: Row, done: 'ready' | 'gone', act: () => Promis
     if (error instanceof Superseded) throw error;
     const untagged = error instanceof NotOurs && isNew(p, row);
     isLeft = error instanceof LeftAlone || error instanceof NotOurs; // nothing was tried
-    const { terminal, message, waits = false, defect } = explain(error);
+    const { terminal, message, waits = false, rarely = false, defect } = explain(error);
+    const backsOff = !terminal && (!waits || rarely);
     if (defect) p.defect(row.id, error);
     if (error instanceof Held) row.busySince = null; // its time is counted from when it may go on
     row.state = untagged
@@ -425,8 +426,8 @@ async function step(p: Pass, row: Row, done: 'ready' | 'gone', act: () => Promis
       : terminal
         ? failed(message)
         : { state: waits ? 'waiting' : 'retrying', message };
-    row.tries = terminal || waits ? 0 : row.tries + 1;
-    row.notBefore = terminal || waits ? null : new Date(p.now().getTime() + backoffSeconds(row.tries) * 1000);
+    row.tries = backsOff ? row.tries + 1 : 0;
+    row.notBefore = !backsOff ? null : new Date(p.now().getTime() + backoffSeconds(row.tries) * 1000);
   }
   // What was kept of it before holds no secret any more.
   const isKnown = row.state.message === '' || row.state.message === before.state.message;

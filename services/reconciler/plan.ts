@@ -92,7 +92,8 @@ async function look(w: Walk, node: Node, needs: [string, Looked][], row: Row | u
     if (seen.is === 'absent') return { sight, out: notYet(id, foreseen), isFinal: false };
     const live = { ...sight, live: seen.live };
     if (seen.is !== 'ready') return { sight: live, out: notYet(id, foreseen), isFinal: false };
-    const isFinal = doneAbout(sight).length === 0;
+    // Upkeep changes nothing for those that need it.
+    const isFinal = doneAbout(sight).every((change) => change.isUpkeep);
     const renewed = isFinal ? [] : (kind.renews ?? []);
     const out = { ...(seen.out as object), ...Object.fromEntries(renewed.map((field) => [field, after(id)])) };
     return { sight: live, out, isFinal };

@@ -12,6 +12,8 @@ export interface DeploymentSpec {
   readonly references: readonly SecretReference[];
   /** Secret versions that another revision may still need (the one that serves now): not to be swept. */
   readonly retainedSecretVersions: readonly string[];
+  /** A revision of it was deployed once: its database and secrets may hold what cannot be made again. */
+  readonly served?: true;
 }
 
 /** What one revision of one deployment asks for. */

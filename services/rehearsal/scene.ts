@@ -165,11 +165,17 @@ async function waitUntilUp(url: string, child: ChildProcess, log: string): Promi
   }
 }
 
+/** Until when a customer lets databases and secrets be deleted who is not asked: for as long as anything is played. */
+export const DELETION_ALLOWED = '2099-12-31T23:59:59Z';
+
 export interface CustomerOptions {
   readonly rehearsal: Rehearsal;
   readonly account: string;
   readonly region?: string;
-  /** CDK context: `principal`, `externalId`, and whatever else docs/customer-account.md lists. */
+  /**
+   * CDK context: `principal`, `externalId`, and whatever else docs/customer-account.md lists. Without an
+   * `allowDeletionUntil` databases and secrets may be deleted for as long as anything is played; with '' they may not.
+   */
   readonly context: Record<string, string>;
   /** Who deploys @default a user with the published policies and nothing else */
   readonly credentials?: Credentials;
@@ -227,7 +233,8 @@ export async function cdkDestroy(options: CustomerOptions): Promise<void> {
 async function cdk(options: CustomerOptions, directory: string, args: string[]): Promise<void> {
   const { rehearsal, account, region = 'us-east-1', context, signal, onLine } = options;
   const credentials = options.credentials ?? (await deployerUser(rehearsal, account, context));
-  const flags = Object.entries(context).flatMap(([key, value]) => ['-c', `${key}=${value}`]);
+  const given = { allowDeletionUntil: DELETION_ALLOWED, ...context };
+  const flags = Object.entries(given).flatMap(([key, value]) => ['-c', `${key}=${value}`]);
   const cli = join(ROOT, 'node_modules', 'aws-cdk', 'bin', 'cdk');
   const child = spawn(
     process.execPath,

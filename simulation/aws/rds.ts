@@ -8,13 +8,14 @@ import {
   DescribeDBInstancesCommand,
   DescribeDBSnapshotsCommand,
   ModifyDBInstanceCommand,
+  RemoveTagsFromResourceCommand,
   type CreateDBInstanceCommandInput,
   type DBInstance,
   type ModifyDBInstanceCommandInput,
 } from '@aws-sdk/client-rds';
 import type { Ec2 } from './ec2.ts';
 import { NotSimulated, Refused, Table } from './operation.ts';
-import { tagListOf, tagsOf, type Tags, type Thing, type World } from './world.ts';
+import { tagListOf, tagsOf, without, type Tags, type Thing, type World } from './world.ts';
 
 /** Applied with a moment's delay, in the maintenance window or at once as asked. */
 interface Pending {
@@ -130,6 +131,11 @@ export class Rds {
           'VpcSecurityGroupIds MultiAZ BackupRetentionPeriod DeletionProtection MasterUserPassword CopyTagsToSnapshot',
         (input) => ({ DBInstance: this.#view(this.#modify(input)) }),
       )
+      .write(RemoveTagsFromResourceCommand, 'ResourceName TagKeys', ({ ResourceName, TagKeys = [] }) => {
+        const { thing } = this.#find(ResourceName!);
+        world.retag(thing, without(thing.tags, TagKeys));
+        return {};
+      })
       .write(DeleteDBInstanceCommand, 'DBInstanceIdentifier SkipFinalSnapshot FinalDBSnapshotIdentifier', (input) => {
         const database = this.#find(input.DBInstanceIdentifier!);
         this.#delete(database, input.SkipFinalSnapshot === true ? undefined : input.FinalDBSnapshotIdentifier);

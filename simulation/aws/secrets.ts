@@ -8,10 +8,11 @@ import {
   PutSecretValueCommand,
   RestoreSecretCommand,
   TagResourceCommand,
+  UntagResourceCommand,
   UpdateSecretVersionStageCommand,
 } from '@aws-sdk/client-secrets-manager';
 import { NotSimulated, Refused, Table } from './operation.ts';
-import { tagListOf, tagsOf, type Tags, type Thing, type World } from './world.ts';
+import { tagListOf, tagsOf, without, type Tags, type Thing, type World } from './world.ts';
 
 interface Version {
   readonly value: string;
@@ -97,6 +98,11 @@ export class Secrets {
       .write(TagResourceCommand, 'SecretId Tags', ({ SecretId, Tags }) => {
         const { thing } = this.#usable(SecretId);
         world.retag(thing, { ...thing.tags, ...tagsOf(Tags) });
+        return {};
+      })
+      .write(UntagResourceCommand, 'SecretId TagKeys', ({ SecretId, TagKeys = [] }) => {
+        const { thing } = this.#usable(SecretId);
+        world.retag(thing, without(thing.tags, TagKeys));
         return {};
       })
       .write(DeleteSecretCommand, 'SecretId RecoveryWindowInDays', ({ SecretId, RecoveryWindowInDays }) => {

@@ -269,3 +269,6 @@ export const tagsOf = (list: readonly { Key?: string | undefined; Value?: string
 
 export const tagListOf = (tags: Tags): { Key: string; Value: string }[] =>
   Object.entries(tags).map(([Key, Value]) => ({ Key, Value }));
+
+export const without = (tags: Tags, keys: readonly string[]): Tags =>
+  Object.fromEntries(Object.entries(tags).filter(([key]) => !keys.includes(key)));

@@ -16,7 +16,7 @@ import { queryEmbedded } from '../support/database.ts';
 import { eventually } from '../support/eventually.ts';
 import { openQuickRehearsal } from '../support/rehearsal.ts';
 import { publishedStack } from '../support/stack.ts';
-import { differences, linesOf, stateOf, type State } from '../support/state.ts';
+import { differences, isProvisional, linesOf, stateOf, type State } from '../support/state.ts';
 import * as stage from './stage.ts';
 import type { Json } from './stage.ts';
 
@@ -362,6 +362,7 @@ export class Lane {
         requireNone('not ready', open);
         const { status, active_revision_id: active } = await this.#api.call('GET', `/v2/deployments/${id}`);
         if (status !== 'READY' || active !== serving) throw new Error(`${status}, ${active} instead of ${serving}`);
+        if (isProvisional(await this.#state())) throw new Error('what serves is still provisional');
         return true;
       },
       { seconds: 60, every: 200 },

@@ -13,7 +13,7 @@ import type { Rehearsal } from '../../services/rehearsal/index.ts';
 import { eventually } from '../support/eventually.ts';
 import { openQuickRehearsal } from '../support/rehearsal.ts';
 import { publishedStack } from '../support/stack.ts';
-import { differences, stateOf, type Difference, type State } from '../support/state.ts';
+import { differences, isProvisional, stateOf, type Difference, type State } from '../support/state.ts';
 import * as stage from './stage.ts';
 import type { Json } from './stage.ts';
 
@@ -78,7 +78,7 @@ async function quiet(): Promise<State> {
     'the account is at rest',
     async () => {
       const now = await state();
-      if (JSON.stringify(now) === last) return now;
+      if (JSON.stringify(now) === last && !isProvisional(now)) return now;
       last = JSON.stringify(now);
       return undefined;
     },

@@ -79,6 +79,10 @@ const refused: [why: string, context: Record<string, unknown>, message: RegExp][
   ],
   ['not a range', { ...least, allowedCidrs: '10.0.0.1' }, /allowedCidrs is "10.0.0.1"/],
   ['neither', { ...least, policies: 'all' }, /policies is "all": say scoped or managed/],
+  ['no time', { ...least, allowDeletionUntil: 'tomorrow' }, /allowDeletionUntil is "tomorrow": give a time in UTC/],
+  ['no such day', { ...least, allowDeletionUntil: '2099-13-01T00:00:00Z' }, /"2099-13-01T00:00:00Z": give a time/],
+  ['not in UTC', { ...least, allowDeletionUntil: '2099-12-01T00:00:00+01:00' }, /give a time in UTC/],
+  ['a time that is over', { ...least, allowDeletionUntil: '2026-01-01T00:00Z' }, /"2026-01-01T00:00Z", which is over/],
   ['not a service of ours', { ...least, serviceLinkedRoles: 'rds,lambda' }, /serviceLinkedRoles has "lambda"/],
 ];
 
@@ -93,6 +97,12 @@ for (const [why, context, message] of refused)
 test('accepted: as little as possible, and CDK’s own context is left alone', () => {
   const stack = synthesized({ ...least, '@aws-cdk/core:x': true, 'aws:cdk:x': 1, 'acknowledged-issue-numbers': [1] });
   assert.equal(stack.stackName, 'freehold-account');
+});
+
+test('accepted: a time until which deletion is allowed, and none', () => {
+  const until = (allowDeletionUntil: string) => fromContext({ ...least, allowDeletionUntil }).allowDeletionUntil;
+  assert.equal(until('2099-11-30T18:00Z'), '2099-11-30T18:00Z');
+  assert.equal(until(''), undefined);
 });
 
 test('accepted: lists from cdk.json', () => {

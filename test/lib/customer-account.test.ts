@@ -16,6 +16,7 @@ import {
 } from '../../lib/control-plane-role.ts';
 import { CustomerAccountStack, type CustomerAccountStackProps } from '../../lib/customer-account.ts';
 import { denials } from '../../services/reconciler/aws/denials.ts';
+import { kept } from '../../services/reconciler/aws/gate.ts';
 import { grants } from '../../services/reconciler/aws/grants.ts';
 import type { Scope } from '../../services/reconciler/aws/grant.ts';
 import { INLINE_LIMIT } from '../../lib/templates.ts';
@@ -249,9 +250,51 @@ for (const policies of ['scoped', 'managed'] as const)
     for (const action of ['secretsmanager:GetSecretValue', 'secretsmanager:BatchGetSecretValue', 'ecs:ExecuteCommand'])
       assert.ok(everywhere.Action.includes(action), action);
     const all = new Set(denied.flatMap((each) => [each.Action ?? each.NotAction].flat() as string[]));
-    const table = denials(scope, grants(scope)).flatMap((each) => each.actions ?? each.notActions ?? []);
+    const granted = grants(scope);
+    const gated = granted.filter((grant) => grant.gated);
+    const never = [...denials(scope, granted), ...(policies === 'managed' ? [kept(gated, undefined)] : [])];
+    const table = never.flatMap((each) => each.actions ?? each.notActions ?? []);
     assert.deepEqual([...all].sort(), [...new Set(table)].sort());
   });
+
+test('deleting databases and secrets is in a policy of its own, only when and as long as it is allowed', () => {
+  const until = '2099-11-30T18:00:00Z';
+  const deletes = /^(rds:DeleteDBInstance|secretsmanager:DeleteSecret)$/;
+  const deleting = (allowDeletionUntil?: string) =>
+    Object.values(
+      synthesized({ ...(allowDeletionUntil && { allowDeletionUntil }) }).findResources('AWS::IAM::ManagedPolicy'),
+    ).flatMap(({ Properties: { ManagedPolicyName: name, PolicyDocument } }: any) =>
+      PolicyDocument.Statement.filter(
+        (each: any) => each.Effect === 'Allow' && [each.Action].flat().some((action: string) => deletes.test(action)),
+      ).map(({ Condition: { StringEquals, DateLessThan } }: any) => [
+        name.replace(/\d+$/, 'n'),
+        StringEquals['aws:ResourceTag/freehold:provisioning'],
+        DateLessThan?.['aws:CurrentTime'],
+      ]),
+    );
+  const always = ['freehold-control-plane-n', 'true', undefined];
+  assert.deepEqual(deleting(), [always, always]);
+  const gated = ['freehold-deletion', undefined, until];
+  assert.deepEqual(deleting(until), [always, always, gated, gated]);
+  for (const [given, condition] of [
+    [undefined, undefined],
+    [until, { 'aws:CurrentTime': until }],
+  ] as const) {
+    const template = synthesized({ policies: 'managed', ...(given && { allowDeletionUntil: given }) });
+    const denied = statements(template).filter(
+      (each) => each.Effect === 'Deny' && [each.Action].flat().includes('rds:DeleteDBInstance'),
+    );
+    assert.deepEqual(
+      denied.map(({ Condition }) => Condition),
+      [
+        {
+          StringNotEquals: { 'aws:ResourceTag/freehold:provisioning': 'true' },
+          ...(condition && { DateGreaterThanEquals: condition }),
+        },
+      ],
+    );
+  }
+});
 
 test('scoped: no wildcard actions, and of IAM only two', () => {
   const allowed = statements(synthesized()).filter((each) => each.Effect === 'Allow');

@@ -267,7 +267,8 @@ describe('kinds', { timeout: 240_000 }, () => {
     const d = await deployment();
     const cx = cxOf(d.id, 'redis-secret');
     const inputs = { name: names(t.place, d).secret('redis'), host: 'redis.example.internal', port: 6379 };
-    await keeps(redisSecret, cx, { inputs });
+    const served = { inputs: { ...inputs, served: true as const }, fields: ['provisioning'] };
+    await keeps(redisSecret, cx, { inputs, other: served });
     await goes(redisSecret, cx, inputs);
   });
 
@@ -282,16 +283,21 @@ describe('kinds', { timeout: 240_000 }, () => {
       maxStorageGb: 100,
       backupDays: 7,
       protected: true,
+      served: true as const,
     };
     const database: Database = await keeps(rdsPostgres, cx, {
       inputs,
-      other: { inputs: larger, fields: ['class', 'storageGb', 'maxStorageGb', 'backupDays', 'protected'] },
+      other: {
+        inputs: larger,
+        fields: ['class', 'storageGb', 'maxStorageGb', 'backupDays', 'protected', 'provisioning'],
+      },
       ready: (out) => assert.equal(out.identifier, inputs.name),
     });
 
     const uri = { name: names(t.place, d).secret('database'), database };
     const uriCx = cxOf(d.id, 'database-uri');
-    await keeps(databaseUri, uriCx, { inputs: uri, madeOnce: false });
+    const ofServed = { inputs: { ...uri, served: true as const }, fields: ['provisioning'] };
+    await keeps(databaseUri, uriCx, { inputs: uri, madeOnce: false, other: ofServed });
     const made = t.calls.filter((call) => call.operation === 'PutSecretValue').length;
     const [live] = await untilReady(databaseUri, uriCx, uri);
     assert.deepEqual(databaseUri.diff(uri, live), []);
@@ -313,7 +319,10 @@ describe('kinds', { timeout: 240_000 }, () => {
         },
       };
       const before = t.calls.length;
-      await assert.rejects(async () => databaseUri.converge(taken, uri, stray.live, []), /taken over/);
+      await assert.rejects(
+        async () => databaseUri.converge(taken, uri, stray.live, databaseUri.diff(uri, stray.live)),
+        /taken over/,
+      );
       const writes = t.calls.slice(before).map((call) => call.operation);
       assert.deepEqual(writes, ['ModifyDBInstance', 'PutSecretValue', 'TagResource'].slice(0, allowed));
     }

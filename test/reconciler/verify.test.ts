@@ -47,8 +47,10 @@ describe('a place is verified', { timeout: 120_000 }, () => {
         'database subnets',
         'uploads',
         'permissions',
+        'deletion',
       ],
     );
+    assert.match(verdict.checks.at(-1)!.message, /^open/);
     const { uploadBucket: _, ...before } = t.place;
     assert.equal((await verifyPlace(t.accounts, before)).ok, true, 'a stack from before there was a bucket');
   });
@@ -138,6 +140,15 @@ describe('a place is verified', { timeout: 120_000 }, () => {
     assert.ok(found.every((message) => message.startsWith('permissions: missing permission: ')));
     await t.allow(all);
     assert.equal((await verifyPlace(t.accounts, t.place)).ok, true);
+  });
+
+  test('a closed gate is told, and nothing is missing', async () => {
+    const all = grants(scopeOf(t.place));
+    await t.allow(all.filter((grant) => !grant.gated));
+    const { ok, checks } = await verifyPlace(t.accounts, t.place);
+    assert.equal(ok, true);
+    assert.match(checks.at(-1)!.message, /^closed: .*allowDeletionUntil/);
+    await t.allow(all);
   });
 
   test('a plan is told what its own kinds lack, and the limits that it does not fit into', async () => {

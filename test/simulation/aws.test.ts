@@ -217,7 +217,8 @@ for (const lag of [0, 1])
       await keeps(cloudMapService, cx('redis-discovery'), { inputs: name });
       await keeps(repository, cx('repository'), { inputs: { name: called.repository } });
       const redis = { name: called.secret('redis'), host: 'redis.example.internal', port: 6379 };
-      await keeps(redisSecret, cx('redis-secret'), { inputs: redis });
+      const served = { inputs: { ...redis, served: true as const }, fields: ['provisioning'] };
+      await keeps(redisSecret, cx('redis-secret'), { inputs: redis, other: served });
       s.account.upload(`uploads/${d.id}/archive.tar.gz`, 10);
       await keeps(uploads, cx('uploads'), { inputs: uploadsOf(place.uploadBucket!, d.id), there: true });
       const version = await writeEnvironment(s.aws, place, d, { KEY: 'one' });
@@ -260,13 +261,18 @@ for (const lag of [0, 1])
         maxStorageGb: 100,
         backupDays: 7,
         protected: true,
+        served: true as const,
       };
       const made = await keeps(rdsPostgres, cx('database'), {
         inputs: database,
-        other: { inputs: larger, fields: ['class', 'storageGb', 'maxStorageGb', 'backupDays', 'protected'] },
+        other: {
+          inputs: larger,
+          fields: ['class', 'storageGb', 'maxStorageGb', 'backupDays', 'protected', 'provisioning'],
+        },
       });
       const uri = { name: called.secret('database'), database: made };
-      await keeps(databaseUri, cx('database-uri'), { inputs: uri, madeOnce: false });
+      const ofServed = { inputs: { ...uri, served: true as const }, fields: ['provisioning'] };
+      await keeps(databaseUri, cx('database-uri'), { inputs: uri, madeOnce: false, other: ofServed });
       await goes(databaseUri, cx('database-uri'), uri);
       await goes(rdsPostgres, cx('database'), larger);
       const { DBSnapshots } = await s.aws.rds.send(

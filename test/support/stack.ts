@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { PlaceOutputs } from '../../services/reconciler/place.ts';
-import type { CustomerOptions } from '../../services/rehearsal/scene.ts';
+import { DELETION_ALLOWED, type CustomerOptions } from '../../services/rehearsal/scene.ts';
 import { eventually } from './eventually.ts';
 
 const TEMPLATE = join(import.meta.dirname, '..', '..', 'templates', 'customer-account-new-vpc-http.template.json');
@@ -30,22 +30,35 @@ export const element = (text: string, tag: string): string =>
   new RegExp(`<${tag}>([^<]*)</${tag}>`).exec(text)?.[1] ?? '';
 
 /** A customer's stack from the published template: what `cdk deploy` makes, some seconds sooner than that does. */
-export async function publishedStack({ rehearsal, account, context }: CustomerOptions): Promise<PlaceOutputs> {
+export const publishedStack = (options: CustomerOptions): Promise<PlaceOutputs> => deploy('CreateStack', options);
+
+/** Deployed once more, with another context. */
+export const updatePublishedStack = (options: CustomerOptions): Promise<PlaceOutputs> => deploy('UpdateStack', options);
+
+async function deploy(
+  action: 'CreateStack' | 'UpdateStack',
+  { rehearsal, account, context }: CustomerOptions,
+): Promise<PlaceOutputs> {
   const call = (action: string, form: Record<string, string>): Promise<string> =>
     cloudFormation(rehearsal.endpoint, account, action, { StackName: 'freehold-account', ...form });
-  await call('CreateStack', {
+  const parameters = Object.entries({
+    Principal: context['principal']!,
+    ExternalId: context['externalId']!,
+    AllowDeletionUntil: context['allowDeletionUntil'] ?? DELETION_ALLOWED,
+  }).flatMap(([key, value], index) => [
+    [`Parameters.member.${index + 1}.ParameterKey`, key],
+    [`Parameters.member.${index + 1}.ParameterValue`, value],
+  ]);
+  await call(action, {
     TemplateBody: readFileSync(TEMPLATE, 'utf8'),
     'Capabilities.member.1': 'CAPABILITY_NAMED_IAM',
     'Capabilities.member.2': 'CAPABILITY_AUTO_EXPAND',
-    'Parameters.member.1.ParameterKey': 'Principal',
-    'Parameters.member.1.ParameterValue': context['principal']!,
-    'Parameters.member.2.ParameterKey': 'ExternalId',
-    'Parameters.member.2.ParameterValue': context['externalId']!,
+    ...(Object.fromEntries(parameters) as Record<string, string>),
   });
   const stack = await eventually('the stack is there', async () => {
     const seen = await call('DescribeStacks', {});
     return !element(seen, 'StackStatus').endsWith('_IN_PROGRESS') && seen;
   });
-  if (element(stack, 'StackStatus') !== 'CREATE_COMPLETE') throw new Error(stack);
+  if (!/^(CREATE|UPDATE)_COMPLETE$/.test(element(stack, 'StackStatus'))) throw new Error(stack);
   return JSON.parse(element(stack, 'OutputValue').replaceAll('&quot;', '"').replaceAll('&amp;', '&')) as PlaceOutputs;
 }

@@ -79,6 +79,10 @@ export async function stateOf({ rehearsal, account, deploymentId }: StateOptions
   return state;
 }
 
+/** Whether something is still marked as what never served: it is not for long after the first revision was deployed. */
+export const isProvisional = (state: State): boolean =>
+  Object.values(state).some((one: Json) => one.tags?.['freehold:provisioning'] !== undefined);
+
 async function tagged(client: object, deploymentId: string | undefined): Promise<ResourceTagMapping[]> {
   const found: ResourceTagMapping[] = [];
   const Values = deploymentId === undefined ? undefined : [deploymentId];

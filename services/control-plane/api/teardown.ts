@@ -1,5 +1,6 @@
 /** The ends of things: deletes that are undone, their receipts, and customers who leave. */
 import { createRoute, z } from '@hono/zod-openapi';
+import { WAITS_FOR_CUSTOMER } from '../../reconciler/aws/gate.ts';
 import { sentence, type Limit } from '../../reconciler/aws/limits.ts';
 import { instant } from '../../reconciler/status.ts';
 import { currentLimits, obstaclesBack } from '../room.ts';
@@ -233,6 +234,7 @@ const NOTHING: Proof = { search: null, kept: [], notes: [], failed: null };
 function shownOffboarding(row: OffboardingRow, waiting: readonly Waiting[]): z.infer<typeof schemas.offboarding> {
   const { search, kept, notes, failed } = row.proof ?? NOTHING;
   const state = stateOf(row, waiting);
+  const isGated = waiting.some(({ message }) => message?.includes(WAITS_FOR_CUSTOMER));
   return {
     listener_id: row.place_id,
     compute_id: row.name,
@@ -253,7 +255,7 @@ function shownOffboarding(row: OffboardingRow, waiting: readonly Waiting[]): z.i
     failed,
     ...pricedOf(row.place, kept),
     notes: [...notes],
-    next: nextOf(row, state, kept.length),
+    next: nextOf(row, state, kept.length, isGated),
     began_at: row.began_at.toISOString(),
     clean_at: row.proven_at?.toISOString() ?? null,
     ended_at: row.ended_at?.toISOString() ?? null,
@@ -270,10 +272,16 @@ function stateOf({ proof, proven_at, ended_at }: OffboardingRow, waiting: readon
 }
 
 /** What is for the customer to do, in this order. */
-function nextOf({ place, place_id, ended_at }: OffboardingRow, state: State, kept: number): string[] {
+function nextOf({ place, place_id, ended_at }: OffboardingRow, state: State, kept: number, isGated: boolean): string[] {
   if (ended_at !== null) return [];
   if (state !== 'CLEAN')
     return [
+      ...(isGated
+        ? [
+            'Deploy the stack with allowDeletionUntil, a time to come in UTC: until then databases and secrets are kept, and ' +
+              'what is waiting goes on by itself.',
+          ]
+        : []),
       'Keep the stack and its role until the state is CLEAN: without the role nothing can be removed, and nothing searched.',
       ...(state === 'LEFT_OVER'
         ? [

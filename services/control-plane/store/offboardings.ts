@@ -1,5 +1,6 @@
 /** Offboardings: a customer leaves, all in a place is removed, and the account is proven clean. They outlive it. */
 import { sql, type Selectable } from 'kysely';
+import { WAITS_FOR_CUSTOMER } from '../../reconciler/aws/gate.ts';
 import type { Had, Remaining } from '../../reconciler/aws/remaining.ts';
 import type { DeploymentStatus } from '../../reconciler/status.ts';
 import { json, now, type Database, type Offboardings } from './database.ts';
@@ -98,7 +99,8 @@ export const waitingIn = (db: Database, placeId: string): Promise<Waiting[]> =>
     .execute();
 
 const isTroubled = sql`exists (
-  select from resources r where r.deployment_id = d.id and r.state in ('failed', 'retrying'))`;
+  select from resources r where r.deployment_id = d.id
+  and (r.state in ('failed', 'retrying') or starts_with(r.message, ${WAITS_FOR_CUSTOMER})))`;
 /** Its sentence is of a resource that waits, and not of a place that cannot be entered, or of what a search found. */
 const isOnlyWaiting = sql`(s.message is null or exists (
   select from resources r where r.deployment_id = d.id and r.state = 'waiting' and starts_with(s.message, r.id || ':')))`;

@@ -4,6 +4,7 @@
  * somebody attaches more to it.
  */
 import { arn } from './arn.ts';
+import { NEVER_TAGGED_AGAIN } from './gate.ts';
 import type { Grant, Scope } from './grant.ts';
 
 /** As an IAM policy statement that denies it, with its reason. */
@@ -67,6 +68,7 @@ export function denials(scope: Scope, granted: readonly Grant[]): Denial[] {
       notResources: [arn(scope, 'logs', `log-group:${scope.logGroupRoot}/*`)],
       why: "no logs but the deployments' own",
     },
+    NEVER_TAGGED_AGAIN,
     ...brakeOnly(scope),
     {
       actions: ['iam:*'],

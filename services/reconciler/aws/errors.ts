@@ -13,6 +13,9 @@ export class Terminal extends Error {}
 /** Something is there under our name without our tags. AWS may show what it has just made before it shows its tags. */
 export class NotOurs extends Terminal {}
 
+/** Somebody has to allow it, and may take their time: asked again ever more rarely. */
+export class AwaitsCustomer extends Error {}
+
 /** The account cannot be entered, so nothing is known about what is in it. It passes when somebody mends the role. */
 export class PlaceUnavailable extends Error {
   readonly roleArn: string;
@@ -123,6 +126,8 @@ export interface Explained {
   readonly message: string;
   /** Nothing is wrong: its turn has not come. */
   readonly waits?: true;
+  /** Nothing is wrong either, and looking for it soon is of no use. */
+  readonly rarely?: true;
   /** Neither AWS nor the user said it: an error of our own. */
   readonly defect?: true;
 }
@@ -131,6 +136,7 @@ export function explain(error: unknown): Explained {
   if (error instanceof Terminal) return { terminal: true, message: error.message };
   if (error instanceof PlaceUnavailable) return { terminal: false, message: error.message };
   if (error instanceof Unrecorded) return { terminal: false, message: error.message };
+  if (error instanceof AwaitsCustomer) return { terminal: false, waits: true, rarely: true, message: error.message };
   if (error instanceof RateWait || error instanceof Held)
     return { terminal: false, waits: true, message: error.message };
   const text = clean(error instanceof Error ? error.message : String(error));

@@ -41,4 +41,6 @@ export interface Grant {
   readonly resources: readonly string[];
   readonly conditions?: Readonly<Record<string, Readonly<Record<string, string | string[]>>>>;
   readonly why: string;
+  /** Only while the customer's stack allows deletion: it destroys what cannot be made again. */
+  readonly gated?: true;
 }

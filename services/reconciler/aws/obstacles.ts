@@ -4,9 +4,10 @@ import type { Place } from '../place.ts';
 import type { Obstacle, Plan } from '../plan.ts';
 import type { Account } from './account.ts';
 import { explain } from './errors.ts';
+import { GATE_CLOSED } from './gate.ts';
 import { once, scopeOf } from './grants.ts';
 import { obstacles as limitsInTheWay, readLimits, sentence, takesOfKinds } from './limits.ts';
-import { permissions } from './verify.ts';
+import { isGateOpen, permissions } from './verify.ts';
 
 /** What cannot be asked is said, too: it is not known whether it would stop it. */
 export async function obstaclesOf(
@@ -15,19 +16,31 @@ export async function obstaclesOf(
   { steps, starts }: Pick<Plan, 'steps' | 'starts'>,
 ): Promise<Obstacle[]> {
   const touched = steps.filter(({ what }) => what !== 'keep' && what !== 'wait').map(({ kind }) => kind);
+  const removed = steps.filter(({ what }) => what === 'remove');
   const created = steps.filter(({ what }) => what === 'create').map(({ kind }) => kind);
   const vcpus = starts.reduce((sum, { what, count }) => (what === 'vcpu' ? sum + count : sum), 0);
-  const [missing, limits] = await Promise.all([
+  const [missing, gate, limits] = await Promise.all([
     asked('permission', () => lacking(aws, place, touched)),
+    asked('permission', () => closed(aws, place, removed)),
     asked('limit', () => full(aws, place, created, vcpus)),
   ]);
-  return [...missing, ...limits];
+  return [...missing, ...gate, ...limits];
 }
 
 async function lacking(aws: Account, place: Place, touched: readonly string[]): Promise<string[]> {
   if (place.original) return []; // which cannot be asked, and the place's checks say so
   const needed = [...new Set(touched)].flatMap((kind) => kinds.get(kind)?.iam(scopeOf(place)) ?? []);
   return needed.length === 0 ? [] : permissions(aws, place, once(needed));
+}
+
+/** Of what is removed and holds what cannot be made again: all else goes on without it. */
+async function closed(aws: Account, place: Place, removed: Plan['steps']): Promise<string[]> {
+  const gated = removed.flatMap(({ id, kind }) => {
+    const needed = (kinds.get(kind)?.iam(scopeOf(place)) ?? []).filter((grant) => grant.gated);
+    return needed.length > 0 ? [{ id, needed }] : [];
+  });
+  if (gated.length === 0 || (await isGateOpen(aws, place, once(gated.flatMap(({ needed }) => needed))))) return [];
+  return gated.map(({ id }) => `"${id}" ${GATE_CLOSED}`);
 }
 
 async function full(aws: Account, place: Place, created: readonly string[], vcpus: number): Promise<string[]> {

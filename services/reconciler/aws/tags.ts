@@ -18,6 +18,8 @@ export const TAG = {
   original: 'langgraph-cloud',
   /** On what is a whole place's: the id of the listener that it was made for. */
   listener: 'freehold:listener',
+  /** On databases and secrets from the call that makes them until their deployment has served: see `gate.ts`. */
+  provisioning: 'freehold:provisioning',
 } as const;
 
 export type Tags = Readonly<Record<string, string>>;

@@ -10,7 +10,12 @@ import {
 } from '@aws-sdk/client-ec2';
 import { DescribeClustersCommand } from '@aws-sdk/client-ecs';
 import { DescribeListenersCommand, type Listener } from '@aws-sdk/client-elastic-load-balancing-v2';
-import { SimulatePrincipalPolicyCommand, type ContextEntry, type EvaluationResult } from '@aws-sdk/client-iam';
+import {
+  SimulatePrincipalPolicyCommand,
+  type ContextEntry,
+  type ContextKeyTypeEnum,
+  type EvaluationResult,
+} from '@aws-sdk/client-iam';
 import { DescribeDBSubnetGroupsCommand } from '@aws-sdk/client-rds';
 import { GetNamespaceCommand } from '@aws-sdk/client-servicediscovery';
 import { ListObjectsV2Command } from '@aws-sdk/client-s3';
@@ -121,6 +126,7 @@ export async function verifyPlace(
     check('database subnets', () => databaseSubnets(aws, place)),
     ...(place.uploadBucket === undefined ? [] : [check('uploads', () => uploads(aws, place.uploadBucket!))]),
     place.original ? originalPermissions(aws, place) : check('permissions', () => permissions(aws, place)),
+    place.original ? [] : deletion(aws, place),
   ]);
   return verdict([...checks.flat(), ...(place.original ? originalNotes() : [])]);
 }
@@ -262,13 +268,37 @@ async function originalPermissions(aws: Account, place: Place): Promise<Check[]>
   }
 }
 
-/** Which of these the role lacks, a sentence each. */
+/** Whether the customer's gate is open, as IAM says now: either way the place can be used. */
+async function deletion(aws: Account, place: Place): Promise<Check[]> {
+  const told = (message: string): Check[] => [{ name: 'deletion', ok: true, message }];
+  try {
+    if (await isGateOpen(aws, place)) return told('open: databases and secrets may be deleted for a time');
+    return told(
+      'closed: a deployment that is deleted keeps its database and secrets until allowDeletionUntil is given',
+    );
+  } catch (error) {
+    return told(`not known: ${explain(error).message}`);
+  }
+}
+
+export async function isGateOpen(
+  aws: Account,
+  place: Place,
+  needed: readonly Grant[] = grants(scopeOf(place)),
+): Promise<boolean> {
+  const deleting = needed.filter(({ gated }) => gated);
+  const wrong = await Promise.all(deleting.map((grant) => denied(aws, place, grant)));
+  return wrong.flat().length === 0;
+}
+
+/** Which of these the role lacks, a sentence each; what it has only for a time may be lacking. */
 export async function permissions(
   aws: Account,
   place: Place,
   needed: readonly Grant[] = grants(scopeOf(place)),
 ): Promise<string[]> {
-  const wrong = await Promise.all(needed.map((grant) => denied(aws, place, grant)));
+  const always = needed.filter(({ gated }) => !gated);
+  const wrong = await Promise.all(always.map((grant) => denied(aws, place, grant)));
   return [...new Set(wrong.flat())].sort();
 }
 
@@ -309,21 +339,24 @@ function missingPermission(result: EvaluationResult, grant: Grant): string {
   return `missing permission: "${result.EvalActionName}" on "${grant.resources.join('", "')}": ${remedy} (${grant.why})`;
 }
 
-/** The values that the grant's own conditions ask for; a pattern stands for what is like it. */
+/** The values that the grant's own conditions ask for, of a pattern one like it; and what every request has. */
 function contextOf(grant: Grant): ContextEntry[] {
-  return Object.entries(grant.conditions ?? {}).flatMap(([operator, keys]) =>
-    operator === 'Null'
-      ? []
-      : Object.entries(keys).map(([ContextKeyName, value]) => ({
-          ContextKeyName,
-          ContextKeyValues: [value].flat().map((each) => (/Like/.test(operator) ? each.replaceAll('*', 'x') : each)),
-          ContextKeyType: operator.startsWith('ForAllValues')
-            ? 'stringList'
-            : operator.startsWith('Numeric')
-              ? 'numeric'
-              : operator.startsWith('Bool')
-                ? 'boolean'
-                : 'string',
-        })),
-  );
+  const asked = Object.entries(grant.conditions ?? {}).filter(([operator]) => operator !== 'Null');
+  const now = new Date().toISOString();
+  return [
+    { ContextKeyName: 'aws:CurrentTime', ContextKeyValues: [now], ContextKeyType: 'date' },
+    ...asked.flatMap(([operator, keys]) =>
+      Object.entries(keys).map(([ContextKeyName, value]) => ({
+        ContextKeyName,
+        ContextKeyValues: [value].flat().map((each) => (/Like/.test(operator) ? each.replaceAll('*', 'x') : each)),
+        ContextKeyType: typeOf(operator),
+      })),
+    ),
+  ];
+}
+
+function typeOf(operator: string): ContextKeyTypeEnum {
+  if (operator.startsWith('ForAllValues')) return 'stringList';
+  if (operator.startsWith('Numeric')) return 'numeric';
+  return operator.startsWith('Bool') ? 'boolean' : 'string';
 }

@@ -3,12 +3,23 @@ import { PutSecretValueCommand, TagResourceCommand } from '@aws-sdk/client-secre
 import { randomBytes, randomUUID } from 'node:crypto';
 import type { Account } from '../aws/account.ts';
 import { hasCode } from '../aws/errors.ts';
+import { PROVISIONING_ENDS } from '../aws/gate.ts';
 import { TAG, tagList, tagRecord } from '../aws/tags.ts';
 import type { Kind } from '../resource.ts';
+import { changed } from './compare.ts';
 import { databaseGrants, type Database } from './rds-postgres.ts';
-import { findOurs, make, remove, secretGrants } from './secrets.ts';
+import {
+  endProvisioning,
+  findOurs,
+  make,
+  provisionalIn,
+  provisioningOf,
+  remove,
+  secretGrants,
+  type Served,
+} from './secrets.ts';
 
-export interface DatabaseUriInputs {
+export interface DatabaseUriInputs extends Served {
   readonly name: string;
   readonly database: Database;
 }
@@ -21,6 +32,7 @@ interface Live {
   readonly current: string | undefined;
   /** Of the database, undefined when it is gone: it takes a password only when it is available. */
   readonly status: string | undefined;
+  readonly isProvisional: boolean;
 }
 
 /**
@@ -38,7 +50,12 @@ export const databaseUri: Kind<DatabaseUriInputs, Live, { arn: string; version: 
   usual: () => ({ ready: [60, 60], changed: [60, 60] }),
   renews: ['version'],
   // It is bound to its database right after it was made: another password, another version, a tag.
-  calls: () => ({ observe: 2, create: 4, change: 3, remove: 1 }),
+  calls: (_, changes) => ({
+    observe: 2,
+    create: 4,
+    change: (changed(changes, 'database') ? 3 : 0) + (changed(changes, PROVISIONING_ENDS.field) ? 1 : 0),
+    remove: 1,
+  }),
   cost: () => [{ what: 'secret', count: 1 }],
 
   async observe(cx, { name, database }) {
@@ -47,24 +64,34 @@ export const databaseUri: Kind<DatabaseUriInputs, Live, { arn: string; version: 
     const versions = Object.entries(found.VersionIdsToStages ?? {});
     const current = versions.find(([, stages]) => stages.includes('AWSCURRENT'))?.[0];
     const { status, takesPassword } = await look(cx.aws, database.identifier);
-    const live = { arn: found.ARN!, bound: tagRecord(found.Tags)[TAG.bound], current, status };
+    const live = {
+      arn: found.ARN!,
+      bound: tagRecord(found.Tags)[TAG.bound],
+      current,
+      status,
+      isProvisional: provisionalIn(found),
+    };
     if (!isBound(database, live)) return { is: 'busy', live, why: 'the database has no password yet' };
     if (takesPassword) return { is: 'busy', live, why: 'the database takes its password' };
     return { is: 'ready', live, out: { arn: live.arn, version: current! } };
   },
 
-  diff: ({ database }, live) =>
-    live.status !== 'available' || isBound(database, live)
+  diff: (inputs, live) => [
+    ...(live.status !== 'available' || isBound(inputs.database, live)
       ? []
-      : [{ field: 'database', from: live.bound, to: database.resourceId }],
+      : [{ field: 'database', from: live.bound, to: inputs.database.resourceId }]),
+    ...provisioningOf(inputs, live),
+  ],
 
   /** Without a secret, only that: whether the database needs another password shows when the secret is seen. */
-  async converge(cx, { name, database }, live) {
+  async converge(cx, { name, database }, live, changes) {
     const { aws, tags } = cx;
     if (live === undefined) {
       await make(cx, { Name: name, Description: 'URI of the deployment’s database' });
       return;
     }
+    if (changed(changes, PROVISIONING_ENDS.field)) await endProvisioning(aws, name);
+    if (!changed(changes, 'database')) return;
     const password = randomBytes(24).toString('hex');
     try {
       await cx.fence();

@@ -10,9 +10,19 @@ import { Terminal, hasCode } from '../aws/errors.ts';
 import { secretName } from '../aws/names.ts';
 import { ownerTags } from '../aws/tags.ts';
 import type { Cx, Kind } from '../resource.ts';
-import { describe, findOurs, make, remove, secretGrants } from './secrets.ts';
+import {
+  describe,
+  endProvisioning,
+  findOurs,
+  make,
+  provisionalIn,
+  provisioningOf,
+  remove,
+  secretGrants,
+  type Served,
+} from './secrets.ts';
 
-export interface EnvironmentInputs {
+export interface EnvironmentInputs extends Served {
   readonly name: string;
   /** By version id: the names of the variables whose values are in it. */
   readonly versions: Readonly<Record<string, readonly string[]>>;
@@ -26,6 +36,7 @@ interface Live {
   /** Needed, and there, but without its label: it was swept before a later revision came to need it. */
   readonly fading: readonly string[];
   readonly unused: readonly string[];
+  readonly isProvisional: boolean;
 }
 
 /** The node's id, and the last part of the secret's name. */
@@ -94,13 +105,14 @@ export const environment: Kind<EnvironmentInputs, Live, { arn: string }> = {
       there.has(id) || id === UNWRITTEN ? [] : names,
     );
     const fading = Object.keys(inputs.versions).filter((id) => there.has(id) && !kept.has(id));
-    const live = { arn: found.ARN!, missing, fading, unused };
+    const live = { arn: found.ARN!, missing, fading, unused, isProvisional: provisionalIn(found) };
     return missing.length > 0
       ? { is: 'broken', live, why: deleted(missing), lost: true }
       : { is: 'ready', live, out: { arn: live.arn } };
   },
 
-  diff: ({ versions }, live) => [
+  diff: ({ versions, served }, live) => [
+    ...provisioningOf({ served }, live),
     ...(UNWRITTEN in versions ? [{ field: NEW_VERSION, from: null, to: versions[UNWRITTEN] }] : []),
     ...(live.fading.length > 0
       ? [{ field: 'versions without a label', from: live.fading.length, to: 0, isUpkeep: true as const }]
@@ -110,8 +122,12 @@ export const environment: Kind<EnvironmentInputs, Live, { arn: string }> = {
       : []),
   ],
 
-  async converge({ aws }, inputs, live) {
+  async converge({ aws, fence }, inputs, live) {
     if (live === undefined) throw new Terminal(deleted(Object.values(inputs.versions).flat()));
+    if (provisioningOf(inputs, live).length > 0) {
+      await endProvisioning(aws, inputs.name);
+      await fence();
+    }
     for (const [id, to] of [
       ...live.unused.map((id) => [id, { RemoveFromVersionId: id }] as const),
       ...live.fading.map((id) => [id, { MoveToVersionId: id }] as const),

@@ -5,6 +5,7 @@ import {
   DescribeDBInstanceAutomatedBackupsCommand,
   DescribeDBSnapshotsCommand,
   ModifyDBInstanceCommand,
+  RemoveTagsFromResourceCommand,
   type DBInstance,
   type PendingModifiedValues,
 } from '@aws-sdk/client-rds';
@@ -12,8 +13,9 @@ import { randomBytes } from 'node:crypto';
 import { arn, changesOurs, createsOurs, ours } from '../aws/arn.ts';
 import type { Account } from '../aws/account.ts';
 import { Terminal, hasCode } from '../aws/errors.ts';
+import { PROVISIONING_ENDS, deletes, isProvisional, provisional, throughGate, untags } from '../aws/gate.ts';
 import type { Grant, Scope } from '../aws/grant.ts';
-import { requireOurs, tagList, tagRecord } from '../aws/tags.ts';
+import { TAG, requireOurs, tagList, tagRecord } from '../aws/tags.ts';
 import type { Change, Cx, Kind } from '../resource.ts';
 import { changed, compare } from './compare.ts';
 
@@ -33,6 +35,8 @@ export interface RdsPostgresInputs {
   readonly backupDays: number;
   /** Deletion protection, and a final snapshot when it is removed. */
   readonly protected: boolean;
+  /** Its deployment has served: it may hold what cannot be made again. */
+  readonly served?: true;
 }
 
 /** What can be changed in place, normalised; what is being applied counts as applied. */
@@ -51,8 +55,10 @@ interface Settings {
 interface Live {
   readonly status: string;
   readonly settings: Settings;
+  readonly arn: string;
   readonly resourceId: string;
   readonly fixed: Fixed;
+  readonly isProvisional: boolean;
 }
 
 /** What only another database could have. */
@@ -112,6 +118,11 @@ const RESCUES_NAMED = 5;
 
 const isGone = (error: unknown) => hasCode(error, 'DBInstanceNotFound', 'DBInstanceNotFoundFault');
 
+function orProtected(error: unknown): true {
+  if (hasCode(error, 'InvalidParameterCombination') && /protected/i.test((error as Error).message)) return true;
+  throw error;
+}
+
 export function databaseGrants(scope: Scope): Grant[] {
   const databases = arn(scope, 'rds', `db:${ours(scope).named}`);
   return [
@@ -158,12 +169,12 @@ export const rdsPostgres: Kind<RdsPostgresInputs, Live, Made> = {
       conditions: createsOurs(scope),
       why: 'needed to make a database with its tags',
     },
-    {
+    ...deletes(scope, {
       actions: ['rds:DeleteDBInstance'],
       resources: [arn(scope, 'rds', `db:${ours(scope).named}`)],
-      conditions: changesOurs(scope),
       why: "removes a deleted deployment's database, in production with a final snapshot",
-    },
+    }),
+    untags(scope, 'rds:RemoveTagsFromResource', [arn(scope, 'rds', `db:${ours(scope).named}`)]),
     {
       actions: ['rds:DescribeDBSnapshots'],
       // Without the second, AWS's list of what the action is about allows it to be refused; alone it shows nothing.
@@ -207,8 +218,8 @@ export const rdsPostgres: Kind<RdsPostgresInputs, Live, Made> = {
               : 'the database restarts: minutes without it',
         }
       : undefined,
-  // Its deletion protection is taken off first.
-  calls: (inputs) => ({ observe: 1, create: 1, change: 1, remove: inputs.protected ? 2 : 1 }),
+  // A delete that its deletion protection refuses, that taken off, and the delete.
+  calls: (inputs) => ({ observe: 1, create: 1, change: 1, remove: inputs.protected ? 3 : 1 }),
   cost: ({ class: name, multiAz, storageGb }) => [
     { what: multiAz ? `${name as `db.${string}`} multi-az` : (name as `db.${string}`), count: 1 },
     { what: 'storage-gb', count: multiAz ? 2 * storageGb : storageGb },
@@ -234,7 +245,14 @@ export const rdsPostgres: Kind<RdsPostgresInputs, Live, Made> = {
     requireOurs(tagRecord(found.TagList), tags, inputs.name);
     const status = found.DBInstanceStatus ?? 'unknown';
     const settings = settingsOf(found);
-    const live = { status, settings, resourceId: found.DbiResourceId!, fixed: fixedOf(found) };
+    const live: Live = {
+      status,
+      settings,
+      arn: found.DBInstanceArn!,
+      resourceId: found.DbiResourceId!,
+      fixed: fixedOf(found),
+      isProvisional: isProvisional(tagRecord(found.TagList)),
+    };
     if (GIVEN_UP.test(status)) return { is: 'broken', live, why: `the database is not usable: "${status}"` };
     const { Address: host, Port: port } = found.Endpoint ?? {};
     if (!USABLE.has(status) || host === undefined || port === undefined) {
@@ -248,7 +266,7 @@ export const rdsPostgres: Kind<RdsPostgresInputs, Live, Made> = {
       is: 'ready',
       live,
       out: {
-        arn: found.DBInstanceArn!,
+        arn: live.arn,
         identifier,
         resourceId: live.resourceId,
         host,
@@ -276,7 +294,8 @@ export const rdsPostgres: Kind<RdsPostgresInputs, Live, Made> = {
       copiesTags: true,
       protected: inputs.protected || live.settings.protected,
     };
-    const changes = compare(wanted, live.settings);
+    const ends = inputs.served && live.isProvisional ? [PROVISIONING_ENDS] : [];
+    const changes = [...compare(wanted, live.settings), ...ends];
     // And one that is full takes nothing but room.
     return live.status === 'storage-full' ? changes.filter(isOfStorage) : changes;
   },
@@ -287,9 +306,15 @@ export const rdsPostgres: Kind<RdsPostgresInputs, Live, Made> = {
       : `the database is ${status.replaceAll('-', ' ')}: after that, ${changes.map(({ field }) => field).join(', ')} ` +
         'will be changed',
 
-  async converge({ aws, tags }, inputs, live, changes) {
+  async converge({ aws, tags, fence }, inputs, live, changes) {
     if (live !== undefined) {
       const taken = takenNow(live.status, changes);
+      if (changed(taken, PROVISIONING_ENDS.field)) {
+        const off = { ResourceName: live.arn, TagKeys: [TAG.provisioning] };
+        await aws.rds.send(new RemoveTagsFromResourceCommand(off));
+        if (taken.length === 1) return;
+        await fence();
+      }
       const to = Object.fromEntries(taken.map((change) => [change.field, change.to])) as Partial<Settings>;
       await aws.rds.send(
         new ModifyDBInstanceCommand({
@@ -331,7 +356,7 @@ export const rdsPostgres: Kind<RdsPostgresInputs, Live, Made> = {
           BackupRetentionPeriod: inputs.backupDays,
           CopyTagsToSnapshot: true,
           DeletionProtection: inputs.protected,
-          Tags: tagList(tags),
+          Tags: tagList(provisional(tags)),
         }),
       );
     } catch (error) {
@@ -339,23 +364,27 @@ export const rdsPostgres: Kind<RdsPostgresInputs, Live, Made> = {
     }
   },
 
-  async remove({ aws }, inputs, live) {
+  async remove({ aws, fence }, inputs, live) {
     const state = `the database is ${live.status.replaceAll('-', ' ')}`;
     if (live.status === 'deleting') return state;
     if (live.settings.protected && !inputs.protected)
       return 'somebody has put deletion protection on the database: take it off in RDS';
+    const DBInstanceIdentifier = inputs.name;
     try {
-      if (live.settings.protected) {
-        // Takes effect a moment later: the next look deletes it. Its final snapshot is ours by the tags that it copies.
-        const off = { DeletionProtection: false, CopyTagsToSnapshot: true, ApplyImmediately: true };
-        await aws.rds.send(new ModifyDBInstanceCommand({ DBInstanceIdentifier: inputs.name, ...off }));
-        return 'its deletion protection is taken off';
-      }
       const keeps = inputs.protected && !NO_SNAPSHOT.has(live.status);
       const snapshot = keeps
         ? { FinalDBSnapshotIdentifier: finalSnapshot(inputs.name, live.resourceId) }
         : { SkipFinalSnapshot: true };
-      await aws.rds.send(new DeleteDBInstanceCommand({ DBInstanceIdentifier: inputs.name, ...snapshot }));
+      const deleting = new DeleteDBInstanceCommand({ DBInstanceIdentifier, ...snapshot });
+      const isProtected = await throughGate(() => aws.rds.send(deleting)).then(() => false, orProtected);
+      // IAM is asked before RDS looks: what may not be deleted keeps its protection.
+      if (isProtected) {
+        await fence();
+        // Takes effect a moment later: the next look deletes it. Its final snapshot is ours by the tags that it copies.
+        const off = { DeletionProtection: false, CopyTagsToSnapshot: true, ApplyImmediately: true };
+        await aws.rds.send(new ModifyDBInstanceCommand({ DBInstanceIdentifier, ...off }));
+        return 'its deletion protection is taken off';
+      }
       if (inputs.protected && !keeps) return `without a final snapshot: RDS takes none while ${state}`;
     } catch (error) {
       // It is being changed: the next look tries again.

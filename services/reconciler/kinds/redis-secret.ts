@@ -1,8 +1,17 @@
 import { randomBytes } from 'node:crypto';
 import type { Kind } from '../resource.ts';
-import { findOurs, make, remove, secretGrants } from './secrets.ts';
+import {
+  endProvisioning,
+  findOurs,
+  make,
+  provisionalIn,
+  provisioningOf,
+  remove,
+  secretGrants,
+  type Served,
+} from './secrets.ts';
 
-export interface RedisSecretInputs {
+export interface RedisSecretInputs extends Served {
   readonly name: string;
   readonly host: string;
   readonly port: number;
@@ -10,6 +19,7 @@ export interface RedisSecretInputs {
 
 interface Live {
   readonly arn: string;
+  readonly isProvisional: boolean;
 }
 
 /** Redis' password, made once: `{"password", "uri"}`. Both Redis and the server read it when they start. */
@@ -18,18 +28,20 @@ export const redisSecret: Kind<RedisSecretInputs, Live, { arn: string }> = {
   iam: secretGrants,
   pollSeconds: 2,
   limitSeconds: 300,
-  calls: () => ({ observe: 1, create: 1, change: 0, remove: 1 }),
+  calls: () => ({ observe: 1, create: 1, change: 1, remove: 1 }),
   cost: () => [{ what: 'secret', count: 1 }],
 
   async observe(cx, inputs) {
     const found = await findOurs(cx, inputs.name);
     if (found === undefined) return { is: 'absent' };
-    return { is: 'ready', live: { arn: found.ARN! }, out: { arn: found.ARN! } };
+    const live = { arn: found.ARN!, isProvisional: provisionalIn(found) };
+    return { is: 'ready', live, out: { arn: live.arn } };
   },
 
-  diff: () => [],
+  diff: provisioningOf,
 
-  async converge(cx, { name, host, port }) {
+  async converge(cx, { name, host, port }, live) {
+    if (live !== undefined) return endProvisioning(cx.aws, name);
     const password = randomBytes(24).toString('hex');
     const value = { password, uri: `redis://:${password}@${host}:${port}/0` };
     const Description = 'Password and URI of the deployment’s Redis';

@@ -4,17 +4,25 @@ import {
   DeleteSecretCommand,
   DescribeSecretCommand,
   RestoreSecretCommand,
+  UntagResourceCommand,
   type DescribeSecretCommandOutput,
 } from '@aws-sdk/client-secrets-manager';
 import { randomUUID } from 'node:crypto';
 import type { Account } from '../aws/account.ts';
 import { arn, changesOurs, createsOurs, ours } from '../aws/arn.ts';
 import { explain, hasCode } from '../aws/errors.ts';
+import { PROVISIONING_ENDS, deletes, isProvisional, provisional, throughGate, untags } from '../aws/gate.ts';
 import type { Grant, Scope } from '../aws/grant.ts';
-import { requireOurs, tagList, tagRecord } from '../aws/tags.ts';
-import type { Cx } from '../resource.ts';
+import { TAG, requireOurs, tagList, tagRecord } from '../aws/tags.ts';
+import type { Change, Cx } from '../resource.ts';
 
 const RECOVERY_DAYS = 7;
+
+/** Of a secret's inputs. */
+export interface Served {
+  /** Its deployment has served: it may hold what cannot be made again. */
+  readonly served?: true;
+}
 
 const isNoSecret = (error: unknown): boolean => hasCode(error, 'ResourceNotFoundException');
 
@@ -51,7 +59,9 @@ export async function make(
 ): Promise<void> {
   try {
     const ClientRequestToken = secret.SecretString === undefined ? undefined : randomUUID();
-    await aws.secrets.send(new CreateSecretCommand({ ...secret, ClientRequestToken, Tags: tagList(tags) }));
+    await aws.secrets.send(
+      new CreateSecretCommand({ ...secret, ClientRequestToken, Tags: tagList(provisional(tags)) }),
+    );
   } catch (error) {
     // It exists; or it waits for its end, which Secrets Manager says with a code that means other things too.
     if (!hasCode(error, 'ResourceExistsException', 'InvalidRequestException')) throw error;
@@ -64,10 +74,21 @@ export async function make(
   }
 }
 
+/** Whether it is to lose its mark of what never served: its deployment has. */
+export const provisioningOf = ({ served }: Served, live: { readonly isProvisional: boolean }): Change[] =>
+  served && live.isProvisional ? [PROVISIONING_ENDS] : [];
+
+export const provisionalIn = (found: Found): boolean => isProvisional(tagRecord(found.Tags));
+
+export async function endProvisioning(aws: Account, SecretId: string): Promise<void> {
+  await aws.secrets.send(new UntagResourceCommand({ SecretId, TagKeys: [TAG.provisioning] }));
+}
+
 /** Answers why it cannot go yet. */
 export async function remove(aws: Account, name: string): Promise<string | void> {
   try {
-    await aws.secrets.send(new DeleteSecretCommand({ SecretId: name, RecoveryWindowInDays: RECOVERY_DAYS }));
+    const deleting = new DeleteSecretCommand({ SecretId: name, RecoveryWindowInDays: RECOVERY_DAYS });
+    await throughGate(() => aws.secrets.send(deleting));
   } catch (error) {
     if (isNoSecret(error)) return;
     // Already in its recovery window, and then it is not found any more; or it has replicas in other regions.
@@ -107,14 +128,12 @@ export function secretGrants(scope: Scope): Grant[] {
       conditions: changesOurs(scope),
       why: 'adds new values, sweeps versions that nothing uses, takes a secret out of its recovery window',
     },
-    {
+    ...deletes(scope, {
       actions: ['secretsmanager:DeleteSecret'],
       resources,
-      conditions: {
-        ...changesOurs(scope),
-        NumericGreaterThanEquals: { 'secretsmanager:RecoveryWindowInDays': String(RECOVERY_DAYS) },
-      },
+      conditions: { NumericGreaterThanEquals: { 'secretsmanager:RecoveryWindowInDays': String(RECOVERY_DAYS) } },
       why: `removes a deleted deployment's secrets, with ${RECOVERY_DAYS} days to recover them`,
-    },
+    }),
+    untags(scope, 'secretsmanager:UntagResource', resources),
   ];
 }

@@ -199,8 +199,11 @@ function environmentOf(g: Graph, spec: DeploymentSpec, place: Place): Node<{ arn
     name: names(place, spec.deployment).secret('environment'),
     versions,
     keep: [...spec.retainedSecretVersions],
+    ...servedOf(spec),
   }));
 }
+
+const servedOf = ({ served }: DeploymentSpec) => (served ? { served } : {});
 
 interface Made {
   readonly arn: string;
@@ -240,10 +243,12 @@ function databaseOf(g: Graph, spec: DeploymentSpec, place: Place, users?: Node<G
     subnetGroup: place.databaseSubnetGroup,
     securityGroupId: groupId(place, got.group),
     ...SIZES[spec.type].databaseSafety,
+    ...servedOf(spec),
   }));
   return g.add('database-uri', databaseUri, { database }, (got) => ({
     name: called.secret('database'),
     database: got.database,
+    ...servedOf(spec),
   }));
 }
 
@@ -260,6 +265,7 @@ function redisOf(
     name: called.secret('redis'),
     host: `${called.discovery}.${place.namespaceName}`,
     port: REDIS_PORT,
+    ...servedOf(spec),
   }));
   const group =
     users &&

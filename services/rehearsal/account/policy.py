@@ -14,11 +14,12 @@ import re
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
-from account import authorization, identities, trail
+from account import authorization, clock, identities, trail
 from account.authorization import Check, Request, Unknown
 from ministack.core import iam_actions, iam_evaluator
 from ministack.core.iam_evaluator import EvalContext, EvalResult
@@ -157,6 +158,13 @@ _GLOBAL = {
 }
 
 
+# The account's time, which a test may skip; ministack's is the machine's.
+_TIMES = {
+    "aws:currenttime": lambda: datetime.fromtimestamp(clock.now(), UTC).isoformat(),
+    "aws:epochtime": lambda: str(int(clock.now())),
+}
+
+
 def _owner(arn: str) -> str | None:
     from ministack.services import s3
 
@@ -177,12 +185,14 @@ def _keys() -> None:
         if keys.given is not None:  # a simulation: only what was given, and what every request has
             if name in keys.given:
                 return keys.given[name]
-            if name in ("aws:currenttime", "aws:epochtime"):
-                return resolve(key, ctx)
+            if name in _TIMES:
+                return _TIMES[name]()
             if name in ctx.principal_keys or name in ("aws:principalarn", "aws:principalaccount", "aws:principaltype"):
                 return resolve(key, ctx)
             keys.missing.append(key)
             return None
+        if name in _TIMES:
+            return _TIMES[name]()
         if name in ctx.principal_keys or name.startswith("aws:principaltag/"):
             return ctx.principal_keys.get(name)
         if name == "aws:useragent":
