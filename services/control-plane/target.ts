@@ -122,11 +122,12 @@ function specOf(
   seen: Seen,
   { environment, references }: Pick<SeenRevision, 'environment' | 'references'>,
 ): DeploymentSpec {
-  const { id, name, workspaceId, type, databaseTier, source } = seen.deployment;
+  const { id, name, workspaceId, type, databaseTier, databaseCa, source } = seen.deployment;
   return {
     deployment: { id, name, workspaceId },
     type,
     databaseTier,
+    ...(databaseCa !== undefined && { databaseCa }),
     source,
     environment: environment.map(({ name, versionId }) => ({ name, versionId })),
     references: references.map(({ name, arn, secretKey }) => ({ name, arn, key: secretKey })),

@@ -4,6 +4,8 @@ export interface DeploymentSpec {
   readonly type: 'dev' | 'prod';
   /** Null: the size that goes with the type. */
   readonly databaseTier: DatabaseTier | null;
+  /** Where the image has RDS's certificates: servers then hold their database's against them. @default they do not */
+  readonly databaseCa?: string;
   /** As on the wire: `internal_docker` deployments have a registry repository of their own. */
   readonly source: string;
   /** The user's variables. Each value lives in one version of the deployment's secret, under the variable's name. */

@@ -199,6 +199,8 @@ export interface Rehearsal {
   clearCapacity(account: string): Promise<void>;
   /** Emulated DNS names and the loopback addresses behind them. */
   names(): Promise<Record<string, string>>;
+  /** What RDS's bundle of certificates is on AWS: signs those of all databases. PEM. */
+  databaseCa(): Promise<string>;
   /**
    * A server of this machine, on a port of 127.0.0.1, becomes one on the internet by that name. Tasks that start from
    * now on reach it on any port, as far as their way out goes.
@@ -531,6 +533,7 @@ function drive(endpoint: string, pace: number, stop: () => Promise<void>): Rehea
     capacity: async (lack) => void (await own('POST', '/capacity', lack)),
     clearCapacity: async (account) => void (await own('DELETE', `/capacity?account=${account}`)),
     names: async () => (await own('GET', '/names')) as Record<string, string>,
+    databaseCa: async () => ((await own('GET', '/rds-ca')) as { pem: string }).pem,
     outside: async (name, port) => void (await own('POST', '/outside', { name, port })),
     reach: async (question) => ((await own('POST', '/reach', question)) as { why: string }).why,
     fetch: (url, init = {}) => throughProxy(endpoint, url, init),

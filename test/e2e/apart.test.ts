@@ -1,12 +1,20 @@
 /** Two deployments of one place: neither starts with the other's secrets, nor reaches the other's database. */
 import assert from 'node:assert/strict';
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { rootCertificates } from 'node:tls';
 import { DescribeServicesCommand, DescribeTaskDefinitionCommand, ECSClient } from '@aws-sdk/client-ecs';
 import { DescribeTasksCommand, RegisterTaskDefinitionCommand, RunTaskCommand } from '@aws-sdk/client-ecs';
 import { GetLogEventsCommand, CloudWatchLogsClient } from '@aws-sdk/client-cloudwatch-logs';
+import { DescribeDBInstancesCommand, RDSClient } from '@aws-sdk/client-rds';
 import { eventually } from '../support/eventually.ts';
 import * as stage from './stage.ts';
 
+const directory = mkdtempSync(join(tmpdir(), 'freehold-ca-'));
+const bundle = join(directory, 'global-bundle.pem');
+chmodSync(directory, 0o755);
 const ACCOUNT = '431000000001';
 let on: stage.Stage;
 let ecs: ECSClient;
@@ -24,10 +32,16 @@ interface Deployed {
 }
 const made: Record<'a' | 'b', Deployed> = {} as never;
 
-async function deploy(name: string): Promise<Deployed> {
+async function deploy(name: string, more: stage.Json = {}): Promise<Deployed> {
   const { outputs, id: listenerId } = on.places[ACCOUNT]!;
-  const secrets = [{ name: 'TOKEN', value: `of ${name}` }];
-  const { id, latest_revision_id } = await stage.createDeployment(on.api, { name, image, listenerId, secrets });
+  const { id, latest_revision_id } = await on.api.call('POST', '/v2/deployments', {
+    name,
+    source: 'external_docker',
+    source_config: { listener_id: listenerId },
+    source_revision_config: { image_uri: image },
+    secrets: [{ name: 'TOKEN', value: `of ${name}` }],
+    ...more,
+  });
   await stage.deployed(on.api, id, latest_revision_id);
   const service = `freehold-${id.replaceAll('-', '').slice(0, 12)}`;
   const cluster = outputs.clusterArn;
@@ -82,9 +96,14 @@ before(async () => {
   on = await stage.open('apart', [ACCOUNT]);
   ecs = new ECSClient(stage.customerClient(on.rehearsal, ACCOUNT));
   image = await on.push(ACCOUNT, '1');
-  [made.a, made.b] = await Promise.all([deploy('a'), deploy('b')]);
+  // Tasks see the files of this machine, as those of an image.
+  writeFileSync(bundle, await on.rehearsal.databaseCa());
+  [made.a, made.b] = await Promise.all([deploy('a', { database_ca: bundle }), deploy('b')]);
 });
-after(() => on?.close());
+after(async () => {
+  await on?.close();
+  rmSync(directory, { recursive: true, force: true });
+});
 
 test('each has an execution role of its own', () => {
   const roles = [made.a, made.b].map(({ definition }) => definition.executionRoleArn.split('/').at(-1));
@@ -126,4 +145,29 @@ test('a server reaches its own database and Redis, and neither of another', asyn
     };
     assert.deepEqual((await run(knowing, dial, made.b.secrets[name]!)).said, ['timeout'], name);
   }
+});
+
+// https://www.postgresql.org/docs/current/libpq-ssl.html
+test('a server that has RDS’s certificates holds its database’s against them, and none of another authority', async () => {
+  const rds = new RDSClient(stage.customerClient(on.rehearsal, ACCOUNT));
+  const nameOf = async ({ service: DBInstanceIdentifier }: Deployed): Promise<string> =>
+    (await rds.send(new DescribeDBInstancesCommand({ DBInstanceIdentifier }))).DBInstances![0]!.Endpoint!.Address!;
+  const modules = join(import.meta.dirname, '..', '..', 'node_modules');
+  // By what the URI says; but for the name, in whose place a task here has an address.
+  const open = (servername: string): string => `
+    const { Client } = require(${JSON.stringify(join(modules, 'pg'))});
+    const config = require(${JSON.stringify(join(modules, 'pg-connection-string'))}).parse(process.env.SECRET);
+    const client = new Client({ ...config, ssl: { ...config.ssl, servername: ${JSON.stringify(servername)} } });
+    console.log(new URL(process.env.SECRET).searchParams.toString());
+    client.connect().then(() => console.log('open'), (error) => console.log(error.message)).then(() => process.exit());`;
+  const asked = new URLSearchParams({ sslmode: 'verify-full', sslrootcert: bundle }).toString();
+  const uri = made.a.secrets['DATABASE_URI']!;
+  const [own, other] = [await nameOf(made.a), await nameOf(made.b)];
+  assert.deepEqual((await run(made.a, open(own), uri)).said, [asked, 'open']);
+  assert.match((await run(made.a, open(other), uri)).said[1]!, /does not match certificate/);
+  writeFileSync(bundle, rootCertificates[0]!);
+  assert.match(
+    (await run(made.a, open(own), uri)).said[1]!,
+    /unable to (verify the first|get local issuer) certificate/,
+  );
 });

@@ -271,6 +271,20 @@ describe('databases', { timeout: 120_000, concurrency: 3 }, () => {
     await remove(one, 'change');
   });
 
+  // https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/PostgreSQL.Concepts.General.SSL.html
+  test('its certificate is of its own name and signed by RDS: verify-full lets nothing else pass', async () => {
+    await create(one, 'proven');
+    const up = await becomes(one, 'proven', 'available');
+    const ca = await rehearsal.databaseCa();
+    const name = up.Endpoint!.Address!;
+    const proven = (ssl: pg.ClientConfig['ssl']) => ask(up, 'select 1 as n', { ssl: ssl! });
+    assert.deepEqual(await proven({ ca, servername: name }), [{ n: 1 }]);
+    await assert.rejects(proven({ ca, servername: name.replace('proven', 'other') }), /does not match certificate/);
+    await assert.rejects(proven({ servername: name }), /unable to verify the first certificate/);
+    await assert.rejects(connect(up, { ssl: false }), /no encryption/);
+    await remove(one, 'proven');
+  });
+
   test('without rds.force_ssl it takes plain connections', async () => {
     const parameters = { DBParameterGroupName: 'plain' };
     await one.rds.send(

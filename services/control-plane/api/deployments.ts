@@ -157,6 +157,7 @@ export function addDeployments(app: App, options: ApiOptions): void {
       await checkSize(options, wanted);
       const terms = termsOf(c.req.valid('query'));
       const driftPolicy = body.drift_policy ?? null;
+      const databaseCa = body.database_ca || null;
       if (terms.dryRun || terms.plan !== null) {
         const slots = place.executionRoles ?? 0;
         if (slots > 0 && (await freeSlot(db, place.id, slots)) === undefined) throw noExecutionRole(place);
@@ -175,6 +176,7 @@ export function addDeployments(app: App, options: ApiOptions): void {
         type,
         customUrl,
         driftPolicy,
+        databaseCa,
         k8sNamespace: config.listener_config?.k8s_namespace ?? null,
         takes,
       };

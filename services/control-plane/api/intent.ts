@@ -209,11 +209,13 @@ export function checkCustomUrl(source: Source, url: string): void {
 
 /** What a request says of what cannot change must be what is. */
 export function refuseImmutable(
-  row: Pick<DeploymentRow, 'id' | 'name' | 'source' | 'type' | 'place_id' | 'k8s_namespace'>,
+  row: Pick<DeploymentRow, 'id' | 'name' | 'source' | 'type' | 'place_id' | 'k8s_namespace' | 'database_ca'>,
   body: z.infer<typeof deploymentPatch>,
 ): void {
   if (body.name && body.name !== row.name) throw bad(`name cannot be changed: this deployment is "${row.name}"`);
   if (body.source && body.source !== row.source) throw bad(`source cannot be changed: it is "${row.source}"`);
+  if (body.database_ca && body.database_ca !== row.database_ca)
+    throw bad(`database_ca cannot be changed: it is ${JSON.stringify(row.database_ca)}`);
   const config = body.source_config;
   if (config?.deployment_type && config.deployment_type !== row.type)
     throw bad(

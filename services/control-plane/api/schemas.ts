@@ -157,6 +157,16 @@ export const secretReference = z
   .openapi('SecretReference');
 
 /** Ours; all sources have them. */
+const databaseCa = z
+  .string()
+  .max(200)
+  .regex(/^(\/[A-Za-z0-9._-]+)*$/, 'not the absolute path of a file')
+  .nullish()
+  .describe(
+    "Ours, for good: where the image has RDS's certificates (its `global-bundle.pem`). The server then holds its database's " +
+      'certificate and name against them (`sslmode=verify-full`); without it TLS is required, and nothing is compared.',
+  );
+
 const taskRole = z
   .string()
   .max(2048)
@@ -226,6 +236,7 @@ export const deploymentCreate = z
     secret_references: references,
     task_role_arn: taskRole,
     drift_policy: driftPolicy.nullish(),
+    database_ca: databaseCa,
   })
   .openapi('DeploymentCreateRequest', {
     example: {
@@ -260,6 +271,7 @@ export const deploymentPatch = z
     task_role_arn: taskRole,
     tracked_packages: trackedPackages.describe('What is in the image: a version, or a range of them.'),
     drift_policy: driftPolicy.nullish(),
+    database_ca: text.describe('Immutable.'),
   })
   .openapi('DeploymentPatchRequest', {
     example: { display_name: 'My agent', source_revision_config: { image_uri: IMAGE } },
@@ -461,6 +473,7 @@ export const deployment = z
     status_message: z.string().nullable().describe('Ours: one sentence with the cause.'),
     latest_revision_id: id.nullable(),
     active_revision_id: id.nullable(),
+    database_ca: z.string().nullable().describe('Ours: as given when it was made.'),
     database_tier: z.string().nullable().describe('Ours: null for the size that goes with the type.'),
     drift_policy: driftPolicy,
     alarm: alarm.nullable(),

@@ -57,6 +57,7 @@ function shownDeployment(
     status_message: row.status_message,
     latest_revision_id: newest?.id ?? null,
     active_revision_id: row.active_revision_id,
+    database_ca: row.database_ca,
     database_tier: row.database_tier,
     drift_policy: row.drift_policy,
     alarm: row.alarm,

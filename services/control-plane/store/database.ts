@@ -128,6 +128,8 @@ export interface Deployments {
   balancer: string | null;
   /** Which of the place's execution roles is its, for good; null: the one that it shares with all such. */
   slot: number | null;
+  /** Where its image has RDS's certificates; null: they are not asked for. */
+  database_ca: string | null;
   /** Of AWS's limits, when it was made; null: it was made before that was counted. */
   takes: Json<Takes> | null;
   /** Grows with each wish for a look, so that a look that is under way knows of a later wish. */

@@ -40,6 +40,7 @@ export interface DeploymentRow {
   readonly k8s_namespace: string | null;
   readonly balancer: string | null;
   readonly slot: number | null;
+  readonly database_ca: string | null;
   readonly base: RevisionBase | null;
   readonly created_at: Date;
   readonly updated_at: Date;
@@ -140,6 +141,7 @@ const deployments = (db: Database | Tx) =>
       'd.k8s_namespace',
       'd.balancer',
       'd.slot',
+      'd.database_ca',
       'd.base',
       'd.created_at',
       'd.updated_at',
@@ -274,6 +276,8 @@ export interface NewDeployment {
   /** @default repair */
   readonly driftPolicy?: DriftPolicy | null;
   readonly k8sNamespace: string | null;
+  /** @default none */
+  readonly databaseCa?: string | null;
   /** Of AWS's limits. @default not counted */
   readonly takes?: Takes;
 }
@@ -318,6 +322,7 @@ export async function draftDeployment(
         k8s_namespace: given.k8sNamespace,
         balancer,
         slot,
+        database_ca: given.databaseCa ?? null,
         takes: given.takes === undefined ? null : json(given.takes),
       })
       .execute();

@@ -419,6 +419,11 @@ const steps: Record<string, Migration> = {
       await sql`alter table revisions add column task_role text`.execute(db);
     },
   },
+  '0017_database_ca': {
+    async up(db: Kysely<unknown>) {
+      await sql`alter table deployments add column database_ca text`.execute(db);
+    },
+  },
 };
 
 /**

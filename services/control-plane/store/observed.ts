@@ -65,6 +65,7 @@ export interface Seen {
     readonly placeId: string;
     readonly type: 'dev' | 'prod';
     readonly databaseTier: DatabaseTier | null;
+    readonly databaseCa?: string;
     readonly source: string;
     readonly driftPolicy: DriftPolicy;
     /** Who asked for it as it is to be; null: the control plane itself did. */
@@ -173,6 +174,7 @@ async function seenOf(
       placeId: deployment.place_id,
       type: deployment.type,
       databaseTier: deployment.database_tier,
+      ...(deployment.database_ca !== null && { databaseCa: deployment.database_ca }),
       source: deployment.source,
       driftPolicy: deployment.drift_policy,
       askedBy: deployment.asked_by,

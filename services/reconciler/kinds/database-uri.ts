@@ -22,6 +22,8 @@ import {
 export interface DatabaseUriInputs extends Served {
   readonly name: string;
   readonly database: Database;
+  /** The file of certificates that the database's is held against. It never changes. @default TLS, whoever answers */
+  readonly ca?: string;
 }
 
 interface Live {
@@ -84,7 +86,7 @@ export const databaseUri: Kind<DatabaseUriInputs, Live, { arn: string; version: 
   ],
 
   /** Without a secret, only that: whether the database needs another password shows when the secret is seen. */
-  async converge(cx, { name, database }, live, changes) {
+  async converge(cx, { name, database, ca }, live, changes) {
     const { aws, tags } = cx;
     if (live === undefined) {
       await make(cx, { Name: name, Description: 'URI of the deployment’s database' });
@@ -109,12 +111,14 @@ export const databaseUri: Kind<DatabaseUriInputs, Live, { arn: string; version: 
     }
     const { user, host, port, databaseName } = database;
     const version = randomUUID();
+    // https://www.postgresql.org/docs/current/libpq-ssl.html
+    const tls = ca === undefined ? 'sslmode=require' : `sslmode=verify-full&sslrootcert=${ca}`;
     await cx.fence();
     await aws.secrets.send(
       new PutSecretValueCommand({
         SecretId: name,
         ClientRequestToken: version,
-        SecretString: `postgresql://${user}:${password}@${host}:${port}/${databaseName}?sslmode=require`,
+        SecretString: `postgresql://${user}:${password}@${host}:${port}/${databaseName}?${tls}`,
       }),
     );
     const bound = { ...tags, [TAG.bound]: binding(database, version) };

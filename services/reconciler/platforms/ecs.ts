@@ -249,6 +249,7 @@ function databaseOf(g: Graph, spec: DeploymentSpec, place: Place, users?: Node<G
     name: called.secret('database'),
     database: got.database,
     ...servedOf(spec),
+    ...(spec.databaseCa !== undefined && { ca: spec.databaseCa }),
   }));
 }
 

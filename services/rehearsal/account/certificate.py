@@ -1,5 +1,5 @@
-"""A self-signed TLS certificate in plain Python: ECDSA on P-256, X.509 v3. Neither OpenSSL's program nor a package is
-needed.
+"""TLS certificates, and an authority that signs them, in plain Python: ECDSA on P-256, X.509 v3. Neither OpenSSL's
+program nor a package is needed.
 
 For the emulated databases only. Nothing here is constant-time, and nobody's secrets depend on it. Sources: SEC 1
 (signature, private key), RFC 5280 (certificate), RFC 5480 (public key).
@@ -11,6 +11,7 @@ import ipaddress
 import secrets
 import textwrap
 import time
+from dataclasses import dataclass
 
 P = 0xFFFFFFFF00000001000000000000000000000000FFFFFFFFFFFFFFFFFFFFFFFF
 N = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
@@ -91,21 +92,24 @@ def _sign(key: int, message: bytes) -> bytes:
             return _sequence(_integer(r), _integer(s))
 
 
-def make(name: str, also: list[str]) -> tuple[str, str]:
+@dataclass(frozen=True)
+class Authority:
+    """What signs certificates: its own is `certificate`, as PEM."""
+
+    name: str
+    key: int
+    certificate: str
+
+
+def authority(name: str) -> Authority:
+    key = 1 + secrets.randbelow(N - 1)
+    is_authority = _sequence(_oid("2.5.29.19"), _der(0x01, b"\xff"), _der(0x04, _sequence(_der(0x01, b"\xff"))))
+    return Authority(name, key, _certificate(name, key, name, key, is_authority))
+
+
+def make(name: str, also: list[str], issuer: Authority) -> tuple[str, str]:
     """(certificate, private key) as PEM, for the host `name` and for the names and IP addresses in `also`."""
     key = 1 + secrets.randbelow(N - 1)
-    x, y = _times(key, G)
-    public = b"\x04" + x.to_bytes(32, "big") + y.to_bytes(32, "big")
-    curve = _oid("1.2.840.10045.3.1.7")
-    algorithm = _sequence(_oid("1.2.840.10045.4.3.2"))
-    subject = _sequence(_der(0x31, _sequence(_oid("2.5.4.3"), _der(0x0C, name[:64].encode()))))
-    now = time.time()
-    validity = _sequence(
-        *(
-            _der(0x18, time.strftime("%Y%m%d%H%M%SZ", time.gmtime(at)).encode())
-            for at in (now - 86400, now + YEARS * 31_556_952)
-        )
-    )
     alternatives = []
     for host in [name, *also]:
         try:
@@ -113,18 +117,45 @@ def make(name: str, also: list[str]) -> tuple[str, str]:
         except ValueError:
             alternatives.append(_der(0x82, host.encode()))
     extension = _sequence(_oid("2.5.29.17"), _der(0x04, _sequence(*alternatives)))
+    public = _certificate(name, key, issuer.name, issuer.key, extension)
+    private = _sequence(
+        _integer(1),
+        _der(0x04, key.to_bytes(32, "big")),
+        _der(0xA0, CURVE),
+        _der(0xA1, _der(0x03, b"\0" + _public(key))),
+    )
+    return public, _pem("EC PRIVATE KEY", private)
+
+
+CURVE = _oid("1.2.840.10045.3.1.7")
+
+
+def _public(key: int) -> bytes:
+    x, y = _times(key, G)
+    return b"\x04" + x.to_bytes(32, "big") + y.to_bytes(32, "big")
+
+
+def _named(name: str) -> bytes:
+    return _sequence(_der(0x31, _sequence(_oid("2.5.4.3"), _der(0x0C, name[:64].encode()))))
+
+
+def _certificate(name: str, key: int, issuer: str, signer: int, extension: bytes) -> str:
+    algorithm = _sequence(_oid("1.2.840.10045.4.3.2"))
+    now = time.time()
+    validity = _sequence(
+        *(
+            _der(0x18, time.strftime("%Y%m%d%H%M%SZ", time.gmtime(at)).encode())
+            for at in (now - 86400, now + YEARS * 31_556_952)
+        )
+    )
     body = _sequence(
         _der(0xA0, _integer(2)),
         _integer(secrets.randbits(120)),
         algorithm,
-        subject,
+        _named(issuer),
         validity,
-        subject,
-        _sequence(_sequence(_oid("1.2.840.10045.2.1"), curve), _der(0x03, b"\0" + public)),
+        _named(name),
+        _sequence(_sequence(_oid("1.2.840.10045.2.1"), CURVE), _der(0x03, b"\0" + _public(key))),
         _der(0xA3, _sequence(extension)),
     )
-    certificate = _sequence(body, algorithm, _der(0x03, b"\0" + _sign(key, body)))
-    private = _sequence(
-        _integer(1), _der(0x04, key.to_bytes(32, "big")), _der(0xA0, curve), _der(0xA1, _der(0x03, b"\0" + public))
-    )
-    return _pem("CERTIFICATE", certificate), _pem("EC PRIVATE KEY", private)
+    return _pem("CERTIFICATE", _sequence(body, algorithm, _der(0x03, b"\0" + _sign(signer, body))))

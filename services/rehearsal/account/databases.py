@@ -23,7 +23,7 @@ from typing import Callable
 from ministack.core.responses import get_account_id, get_region, new_uuid, request_scope
 from ministack.services import rds
 
-from account import addresses, clock, durations, notices, postgres, processes, reachability, settings
+from account import addresses, clock, control, durations, notices, postgres, processes, reachability, settings
 
 Answer = tuple
 NEWEST = {11: "11.22", 12: "12.22", 13: "13.23", 14: "14.20", 15: "15.15", 16: "16.11", 17: "17.7", 18: "18.1"}
@@ -1114,6 +1114,8 @@ def _stacks() -> None:
 
 
 def install() -> None:
+    control.route("GET", "/rds-ca", lambda _request: {"pem": postgres.authority().certificate})
+
     def answering(act):
         def call(params) -> Answer:
             try:

@@ -6,6 +6,7 @@ As on RDS, the superuser is `rdsadmin` and nobody can sign in as it from outside
 nothing that was committed when it is killed, only in a power cut: it writes, but does not wait for the disk.
 """
 
+import functools
 import logging
 import os
 import shutil
@@ -73,6 +74,14 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+@functools.cache
+def authority() -> certificate.Authority:
+    """What signs the certificates of all instances, as the root of a region does for RDS:
+    https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.SSL.html
+    """
+    return certificate.authority("Emulated Amazon RDS Root CA")
+
+
 _template_lock = threading.Lock()
 
 
@@ -137,7 +146,7 @@ class Server:
     def make(self, name: str, also: list[str], data: Path | None = None) -> None:
         """Its data directory, with a certificate for `name` and `also`: an empty one, or what `copy` or `discard` left."""
         template = data or _template()
-        public, private = certificate.make(name, also)
+        public, private = certificate.make(name, also, authority())
         with self._files:
             if self.discarded:
                 raise ServerError("it was given up")
