@@ -101,8 +101,7 @@ export class ControlPlaneRole extends Construct {
             Condition: { StringEquals: { 'sts:ExternalId': props.externalId } },
           },
           {
-            // Nothing sends these yet: ready for a control plane that names the person behind a call, for CloudTrail. A
-            // trust without it would refuse such sessions until each customer deployed anew. Alone it opens nothing.
+            // So that CloudTrail names for which deployment, what for and on whose behalf. Alone it opens nothing.
             Effect: 'Allow',
             Principal: principal,
             Action: ['sts:TagSession', 'sts:SetSourceIdentity'],

@@ -40,7 +40,10 @@ export const listenerRule: Kind<ListenerRuleInputs, Live, { arn: string }> = {
     const rules = [scope.prefix, `${scope.prefix}-*`].map((name) =>
       arn(scope, 'elasticloadbalancing', `listener-rule/app/${name}/*`),
     );
-    const more = arn(scope, 'elasticloadbalancing', `listener/app/${scope.prefix}-*/*`);
+    // Not `*`: another place's prefix may begin with this one's, and its listener has no tag that tells them apart.
+    const more = ['?', '??'].map((number) =>
+      arn(scope, 'elasticloadbalancing', `listener/app/${scope.prefix}-${number}/*`),
+    );
     return [
       {
         actions: ['elasticloadbalancing:DescribeRules', 'elasticloadbalancing:DescribeTags'],
@@ -50,7 +53,7 @@ export const listenerRule: Kind<ListenerRuleInputs, Live, { arn: string }> = {
       ...tagsByIndex(scope),
       {
         actions: ['elasticloadbalancing:CreateRule'],
-        resources: [scope.listenerArn, more],
+        resources: [scope.listenerArn, ...more],
         conditions: createsOurs(scope),
         why: "adds a deployment's rule to the place's listener, tagged from the start",
       },
