@@ -91,6 +91,7 @@ async function main(): Promise<void> {
     },
   });
   detail(`role ${outputs.roleArn}`);
+  detail('databases and secrets may be deleted here; in your account only until -c allowDeletionUntil=<time>');
 
   step('Registering the place: the role is assumed, the network found, every permission checked');
   const verified = await controlPlane.call('PATCH', `/v2/listeners/${place.id}`, {

@@ -251,7 +251,7 @@ async function main(): Promise<Report> {
     }
   };
   let remains: { left: string[]; kept: string[] } = { left: [], kept: [] };
-  await act('delete', 'The deployment is deleted', async () => {
+  await act('delete', 'The deployment is deleted: the stack was deployed with allowDeletionUntil', async () => {
     await api.call('DELETE', `/v2/deployments/${deployment}`);
     await gone(api, deployment, watching);
     return 'gone';

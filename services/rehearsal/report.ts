@@ -129,11 +129,13 @@ export function permissions(
         const but = (list: string | readonly string[] = []) => [list].flat().map((each) => `all but ${each}`);
         const actions = [statement.Action ?? but(statement.NotAction)].flat();
         const resources = [statement.Resource ?? but(statement.NotResource)].flat();
+        // What is allowed for a time has that condition besides the grant's own.
+        const { DateLessThan: _, ...conditions } = (statement.Condition ?? {}) as Record<string, unknown>;
         // Grants under the same conditions may share a statement.
         const whys = granted
           .filter(
             (grant) =>
-              isDeepStrictEqual(grant.conditions, statement.Condition) &&
+              isDeepStrictEqual(grant.conditions ?? {}, conditions) &&
               grant.actions.every((action) => actions.includes(action)) &&
               grant.resources.every((resource) => resources.includes(resource)),
           )
