@@ -66,6 +66,7 @@ const READERS = {
   containerInsights: flag,
   executionRoles: number,
   logRetentionDays: number,
+  auditRetentionDays: number,
 } satisfies Record<string, Read<unknown>>;
 
 type Given = { [K in keyof typeof READERS]?: ReturnType<(typeof READERS)[K]> };

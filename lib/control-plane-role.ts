@@ -4,6 +4,7 @@ import * as iam from 'aws-cdk-lib/aws-iam';
 import { Construct } from 'constructs';
 import { isDeepStrictEqual } from 'node:util';
 import { kept } from '../services/reconciler/aws/gate.ts';
+import { auditLogGroup } from '../services/reconciler/aws/audit-log.ts';
 import type { Grant, Scope } from '../services/reconciler/aws/grant.ts';
 import { denials, type Denial } from '../services/reconciler/aws/denials.ts';
 import { grants } from '../services/reconciler/aws/grants.ts';
@@ -150,6 +151,7 @@ export class ControlPlaneRole extends Construct {
       brakeParameterArn: named('ssm', `parameter${brakeName(names)}`),
       uploadBucket: `${names}-uploads-\${AWS::AccountId}-\${AWS::Region}`,
       ownRoles: true,
+      auditLogGroup: auditLogGroup(names),
     };
     const granted = grants(place);
     const always = granted.filter((grant) => !grant.gated);
@@ -403,7 +405,9 @@ export const NOT_IN_AWS_MANAGED_POLICIES: readonly string[] = [
   'elasticloadbalancing:ModifyTargetGroupAttributes',
   'iam:PassRole',
   'iam:SimulatePrincipalPolicy',
+  'logs:CreateLogStream',
   'logs:DeleteLogGroup',
+  'logs:PutLogEvents',
   'logs:PutRetentionPolicy',
   'logs:TagResource',
   's3:DeleteObject',

@@ -99,6 +99,7 @@ export class CustomerAccount extends Construct {
       executionRoles: foundation.executionRoles,
       ...(props.internetFacing && { isPublic: true as const }),
       brakeParameter: brake.parameterName,
+      auditLogGroup: foundation.auditLogGroup,
     } satisfies PlaceOutputs);
     this.place = `${place.slice(0, -1)}${listed(balancer.further)}}`;
     new CfnOutput(stack, 'Place', {

@@ -3,6 +3,7 @@
  * part of docs/iam.md. All but the stack itself can be done only through CloudFormation.
  */
 import { brakeName } from './brake.ts';
+import { auditLogGroup } from '../services/reconciler/aws/audit-log.ts';
 import { AWS_MANAGED_POLICIES, POLICY_LIMIT } from './control-plane-role.ts';
 import { LINKED_SERVICES } from './service-linked-roles.ts';
 
@@ -56,7 +57,11 @@ export function deployer(props: DeployerProps): DeployerStatement[] {
     ...(fresh ? ['vpc', 'subnet', 'route-table', 'internet-gateway', 'natgateway', 'elastic-ip', 'vpc-flow-log'] : []),
   ].map((kind) => arn('ec2', `${kind}/*`));
   const roles = [arn('iam', `role/${prefix}-*`, ''), arn('iam', `role/${stack}-*`, '')];
-  const groups = [`/aws/ecs/${prefix}`, fresh ? `/aws/vpc/${prefix}` : `/aws/lambda/${prefix}-network-tags`];
+  const groups = [
+    `/aws/ecs/${prefix}`,
+    auditLogGroup(prefix),
+    fresh ? `/aws/vpc/${prefix}` : `/aws/lambda/${prefix}-network-tags`,
+  ];
   const statements: DeployerStatement[] = [
     {
       why: 'The stack itself, as the CDK CLI and the AWS CLI go about it',

@@ -9,6 +9,7 @@ import * as logs from 'aws-cdk-lib/aws-logs';
 import * as rds from 'aws-cdk-lib/aws-rds';
 import * as servicediscovery from 'aws-cdk-lib/aws-servicediscovery';
 import { Construct } from 'constructs';
+import { auditLogGroup } from '../services/reconciler/aws/audit-log.ts';
 import { injectable } from '../services/reconciler/aws/injected.ts';
 import { TAG } from '../services/reconciler/aws/tags.ts';
 import { brakeName } from './brake.ts';
@@ -39,6 +40,12 @@ export interface FoundationProps {
    * @default 50
    */
   readonly executionRoles?: number;
+  /**
+   * How long this account's copy of the audit log is kept.
+   *
+   * @default 400
+   */
+  readonly auditRetentionDays?: number;
 }
 
 /** With what else is in the stack they must be fewer than the 500 resources that CloudFormation allows. */
@@ -55,6 +62,7 @@ export class Foundation extends Construct {
   readonly namespaceName: string;
   readonly databaseSubnetGroup: string;
   readonly logGroupRoot: string;
+  readonly auditLogGroup: string;
 
   constructor(scope: Construct, id: string, props: FoundationProps) {
     super(scope, id);
@@ -83,6 +91,13 @@ export class Foundation extends Construct {
     new logs.LogGroup(this, 'Log', {
       logGroupName: this.logGroupRoot,
       retention: props.logRetentionDays ?? 30,
+      removalPolicy: RemovalPolicy.DESTROY,
+    });
+
+    this.auditLogGroup = auditLogGroup(prefix);
+    new logs.LogGroup(this, 'AuditLog', {
+      logGroupName: this.auditLogGroup,
+      retention: props.auditRetentionDays ?? 400,
       removalPolicy: RemovalPolicy.DESTROY,
     });
 

@@ -24,6 +24,7 @@ const NAMES: Scope = {
   uploadBucket: '<prefix>-uploads-<account>-<region>',
   ownRoles: true,
   brakeParameterArn: 'arn:aws:ssm:<region>:<account>:parameter/brake/<prefix>',
+  auditLogGroup: '/audit/<prefix>',
 };
 
 const INTRODUCTION = `# What the role of the control plane may do

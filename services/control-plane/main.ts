@@ -4,8 +4,13 @@ import { join } from 'node:path';
 import { pino, type Logger } from 'pino';
 import { Accounts } from '../reconciler/aws/account.ts';
 import { startPostgres } from '../postgres.ts';
+import { appendLines, auditPolicy } from '../reconciler/aws/audit-log.ts';
+import { scopeOf } from '../reconciler/aws/grants.ts';
+import { ITSELF } from './asked.ts';
 import { api } from './api/app.ts';
 import { listen } from './api/server.ts';
+import { Audit } from './audit/chain.ts';
+import { copyAudit, type CopyOptions } from './audit/copy.ts';
 import { awsCloud } from './aws.ts';
 import { probePlaces } from './probes.ts';
 import { prove } from './prove.ts';
@@ -29,6 +34,8 @@ const UPKEEP_SECONDS = 60;
 /** Between two looks whether a place that is left is empty, or is to be searched again. */
 const PROOF_SECONDS = 15;
 const ROLL_SECONDS = 2;
+/** How soon a write is in the customer's own copy of the audit log, or a little later. */
+const COPY_SECONDS = 3;
 const DRAFT_MINUTES = 15;
 /** How old what is shown of AWS's limits in a place may become. */
 const LIMITS_MINUTES = 30;
@@ -87,12 +94,15 @@ async function start(
   closers.push(() => db.destroy());
   await migrate(db);
   await openTheDoor(db, settings, log);
+  const key = await digestKey(db);
+  const audit = new Audit(db, key);
   const accounts = new Accounts({
     ...(settings.credentials ? { credentials: settings.credentials } : {}), // else the SDK looks for them itself
     ...(settings.awsEndpoint ? { endpoint: settings.awsEndpoint } : {}),
     rates: { share: settings.awsShare / settings.replicas, pace: settings.awsPace },
     brakeSeconds: settings.brakeSeconds,
     onCall: (call) => log.debug(call, 'aws'),
+    onWrite: audit.recorder(log),
   });
   const cloud = awsCloud(accounts, await strangersId(db));
   // Before the looks are opened, so closed after them: the last ones still need it.
@@ -107,7 +117,6 @@ async function start(
   // The embedded store served no other process, and the one that it served has ended.
   if (settings.databaseUrl === null) await looks.adopt();
 
-  const key = await digestKey(db);
   if (settings.worker)
     await startWorker({
       db,
@@ -124,7 +133,7 @@ async function start(
   const { probeSeconds } = settings;
   const probeEvery = Math.min(UPKEEP_SECONDS, probeSeconds / 2);
   if (settings.worker) closers.push(every(probeEvery, log, () => probePlaces({ db, looks, cloud, log }, probeSeconds)));
-  closers.push(every(UPKEEP_SECONDS, log, () => keepUp({ db, looks, accounts, cloud, settings, log })));
+  closers.push(every(UPKEEP_SECONDS, log, () => keepUp({ db, looks, accounts, cloud, audit, settings, log })));
 
   warnOfAgents(settings, log);
   const { principalArn, agentAuth, rateLimit, retentionHours } = settings;
@@ -139,10 +148,16 @@ async function start(
     digestKey: key,
     rateLimit,
     retentionHours,
+    audit,
     ...oidc,
   };
   if (settings.worker) closers.push(every(PROOF_SECONDS, log, () => prove(options)));
   if (settings.worker) closers.push(every(ROLL_SECONDS, log, () => advanceRolls(options)));
+  const append: CopyOptions['append'] = async (place, stream, lines) => {
+    const session = { name: 'freehold-audit', operation: 'audit', actor: ITSELF, policy: auditPolicy(scopeOf(place)) };
+    return appendLines(await accounts.enter(place, session), place.auditLogGroup!, stream, lines);
+  };
+  if (settings.worker) closers.push(every(COPY_SECONDS, log, () => copyAudit({ db, log, append })));
   const app = api(options);
   const server = await listen(app.fetch, settings);
   closers.push(() => new Promise((resolve) => server.close(resolve)));
@@ -204,6 +219,7 @@ async function keepUp({
   looks,
   accounts,
   cloud,
+  audit,
   settings,
   log,
 }: {
@@ -211,6 +227,7 @@ async function keepUp({
   readonly looks: Looks;
   readonly accounts: Accounts;
   readonly cloud: Cloud;
+  readonly audit: Audit;
   readonly settings: Settings;
   readonly log: Logger;
 }): Promise<void> {
@@ -222,6 +239,7 @@ async function keepUp({
   for (const place of await placesToMeasure(db, LIMITS_MINUTES, 10))
     await measure(db, cloud, place).catch((error: unknown) => log.info({ err: error, place: place.id }, 'limits'));
   await prune(db, settings);
+  await audit.prune(settings.auditDays);
   await pruneRolls(db, settings.eventDays);
   await forgetKeys(db, settings.eventDays);
 }

@@ -62,6 +62,8 @@ export interface Settings {
   readonly eventDays: number;
   /** `FREEHOLD_RECEIPT_DAYS`: how long the receipts of deletes are kept: over a year, for audits @default 400 */
   readonly receiptDays: number;
+  /** `FREEHOLD_AUDIT_DAYS`: how long the audit log is kept: over a year @default 400 */
+  readonly auditDays: number;
   /**
    * `FREEHOLD_RETENTION_HOURS`: how long the delete of a production deployment that has served can be undone, at most
    * 720. Terraform waits for the end of a delete for 30 minutes, of which a database takes 15: longer ones fail its
@@ -166,6 +168,7 @@ export function settingsFrom(env: Environment, root: string): Settings {
     lookExpiresSeconds: number('FREEHOLD_LOOK_EXPIRES_SECONDS', 30),
     eventDays: number('FREEHOLD_EVENT_DAYS', 30),
     receiptDays: number('FREEHOLD_RECEIPT_DAYS', 400),
+    auditDays: number('FREEHOLD_AUDIT_DAYS', 400),
     retentionHours: atMost('FREEHOLD_RETENTION_HOURS', number('FREEHOLD_RETENTION_HOURS', 0.15), RETENTION_HOURS),
     publicUrl,
     agentAuth: agentAuth(),

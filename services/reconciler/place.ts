@@ -42,6 +42,8 @@ export interface PlaceOutputs {
   readonly isPublic?: true;
   /** The name of the SSM parameter that is the customer's brake. A stack that prints none has none. */
   readonly brakeParameter?: string;
+  /** The customer's copy of the audit log. Stacks that were deployed before there was one print none. */
+  readonly auditLogGroup?: string;
   /** More load balancers, beside the first: a hundred deployments fit behind each. In the same security group. */
   readonly moreBalancers?: Balancer[];
   /** Set up for the product that this one replaces, and used as it is: see aws/original.ts. */

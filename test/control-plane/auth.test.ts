@@ -207,7 +207,9 @@ test("every operation × another workspace's ids: 404, and its lists have none o
     const names = /\{\w+_id\}/.test(path + JSON.stringify(BODIES[name] ?? '') + (QUERIES[name] ?? ''));
     const { status, body } = await ask(operation, ids, { 'X-Api-Key': other.key });
     if (names) assert.equal(status, 404, `${name}: ${status} ${JSON.stringify(body)}`);
-    else for (const id of Object.values(ids)) assert(!JSON.stringify(body).includes(id), name);
+    // The log of their own workspace has what they have asked for, and nothing of what it stands for: audit.test.ts.
+    else if (path !== '/v2/audit')
+      for (const id of Object.values(ids)) assert(!JSON.stringify(body).includes(id), name);
   }
 
   // Nor by way of what is their own: a place for a deployment, a deployment for a revision.

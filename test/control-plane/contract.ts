@@ -55,6 +55,7 @@ export function checkAnswer(method: string, url: string, response: Response, bod
   where = (at(where).$ref as string | undefined)?.slice(1) ?? where;
   for (const name of Object.keys(at(where).headers ?? {}))
     assert(response.headers.has(name), `${asked} has no header ${name}`);
+  if (at(where).content?.['application/x-ndjson']) return assert.equal(typeof body, 'string', asked);
   const content = at(where).content?.['application/json'];
   if (content === undefined) return assert.equal(body, null, `${asked} has a body`);
   assert.match(response.headers.get('content-type') ?? '', /^application\/json/, asked);

@@ -107,7 +107,8 @@ export async function openControlPlane(): Promise<ControlPlane> {
       ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
     });
     const text = await response.text();
-    const answer: Json = text === '' ? null : JSON.parse(text);
+    const isLines = response.headers.get('content-type') === 'application/x-ndjson';
+    const answer: Json = isLines ? text : text === '' ? null : JSON.parse(text);
     if (method !== 'HEAD') checkAnswer(method, path, response, answer);
     return { status: response.status, body: answer, headers: response.headers };
   };

@@ -26,6 +26,7 @@ const scope: Scope = {
   logGroupRoot: '/aws/ecs/freehold',
   uploadBucket: 'freehold-uploads-222222222222-eu-central-1',
   brakeParameterArn: 'arn:aws:ssm:eu-central-1:222222222222:parameter/brake/freehold',
+  auditLogGroup: '/audit/freehold',
 };
 
 /** The SDK's packages, by IAM's service prefix. */
@@ -115,8 +116,9 @@ test('no grant reads a secret, an archive or an image, makes a role, or lets any
 test('what is made carries our tag, and only what carries it is changed or removed', () => {
   const makes = /:(Create|Register)[A-Z]/;
   const changes = /:(Delete|Modify|Update|Put|Authorize|Revoke|Deregister|Restore)[A-Z]/;
-  // AWS has no tag condition for these; an object is ours by its bucket.
-  const cannot = new Set(['ecs:DeregisterTaskDefinition', 's3:DeleteObject', 's3:PutObject']);
+  // AWS has no tag condition for these; an object is ours by its bucket, a stream by its log group.
+  const streams = ['logs:CreateLogStream', 'logs:PutLogEvents'];
+  const cannot = new Set(['ecs:DeregisterTaskDefinition', 's3:DeleteObject', 's3:PutObject', ...streams]);
   for (const { actions, resources, conditions } of grants(scope)) {
     const keys = Object.values(conditions ?? {}).flatMap((condition) => Object.keys(condition));
     for (const action of actions.filter((each) => !cannot.has(each))) {

@@ -7,6 +7,8 @@ import { randomUUID } from 'node:crypto';
 import type { Logger } from 'pino';
 import { isAway } from '../store/database.ts';
 import { addAgentAuth } from './agents.ts';
+import { Audit } from '../audit/chain.ts';
+import { addAudit, recordAnswers, recordRequests } from './audit.ts';
 import { authenticate, everyRouteHasItsRole } from './auth.ts';
 import type { ApiOptions, App, Env } from './context.ts';
 import { addDeployments } from './deployments.ts';
@@ -56,8 +58,10 @@ export function routes(options: ApiOptions): App {
       return c.json({ ok: true as const }, 200);
     },
   );
+  app.use(recordAnswers(options));
   authenticate(app, options);
   app.use(readBody);
+  app.use(recordRequests(options));
   addDeployments(app, options);
   addRevisions(app, options);
   addRolls(app, options);
@@ -70,6 +74,7 @@ export function routes(options: ApiOptions): App {
   addListeners(app, options);
   addIntegrations(app);
   addTenants(app, options);
+  addAudit(app, options);
   addAgentAuth(app);
   addReference(app);
   addStatusPage(app);
@@ -81,7 +86,8 @@ export function api(options: ApiOptions): Hono<Env> {
   const app = new Hono<Env>({ strict: false });
   app.use('*', observe(options.log));
   app.use('*', closed, headers);
-  mount(app, routes(options));
+  const { audit = new Audit(options.db, options.digestKey) } = options;
+  mount(app, routes({ ...options, audit }));
   app.onError((error, c) => {
     const known = failure(error, c);
     if (known === undefined) {

@@ -37,6 +37,7 @@ export const ROLES: Record<Role, readonly string[]> = {
     'GET /v2/freehold/workspaces',
     'GET /v2/listeners',
     'GET /v2/listeners/{listener_id}',
+    'GET /v2/listeners/{listener_id}/audit',
     'GET /v2/listeners/{listener_id}/offboard',
     'GET /v2/receipts',
     'GET /v2/rolls',
@@ -74,6 +75,7 @@ export const ROLES: Record<Role, readonly string[]> = {
     'DELETE /v2/freehold/members/{member_id}',
     'DELETE /v2/listeners/{listener_id}',
     'DELETE /v2/listeners/{listener_id}/offboard',
+    'GET /v2/audit',
     'GET /v2/freehold/api-keys',
     'GET /v2/freehold/members',
     'PATCH /v2/freehold/workspaces/{workspace_id}',
@@ -114,8 +116,12 @@ const highest = (grants: readonly Grant[]): Role | undefined =>
   ORDER.findLast((role) => grants.some((grant) => grant.role === role));
 
 /** As in the OpenAPI document: `GET /v2/deployments/{deployment_id}`. */
-const operation = (method: string, path: string): string =>
+export const operationOf = (method: string, path: string): string =>
   `${method} ${path.replace(/^\/api-host(?=\/)/, '').replaceAll(/:(\w+)(\{[^}]*\})?/g, '{$1}')}`;
+
+/** Some reads are asked for by POST, since they take a body. */
+export const isToRead = (method: string, path: string): boolean =>
+  method === 'GET' || NEEDED.get(operationOf(method, path)) === 'viewer';
 
 /** @param path as in the OpenAPI document */
 export const roleFor = (method: string, path: string): Role | undefined =>
@@ -125,7 +131,7 @@ export const roleFor = (method: string, path: string): Role | undefined =>
 export function everyRouteHasItsRole(app: App): void {
   const undecided = app.routes
     .filter(({ method, path }) => method !== 'ALL' && (isGuarded(path) || !OPEN.test(path)))
-    .map(({ method, path }) => operation(method, path))
+    .map(({ method, path }) => operationOf(method, path))
     .filter((name) => !NEEDED.has(name));
   if (undecided.length > 0)
     throw new Error(`no role is decided for ${[...new Set(undecided)].join(', ')}: say it in ROLES of api/auth.ts`);
@@ -162,7 +168,7 @@ export function authenticate(app: App, { db, oidc, rateLimit = 0 }: ApiOptions):
     c.header('cache-control', 'no-store');
     const route = matchedRoutes(c).find(({ method }) => method !== 'ALL');
     if (route === undefined) throw new ApiError(404, 'Not Found');
-    const asked = operation(route.method, route.path);
+    const asked = operationOf(route.method, route.path);
     const ofAgents = asked.includes(OF_AGENTS); // each sends all that its callers send, from one address
     let identity: Identity;
     try {
@@ -174,9 +180,9 @@ export function authenticate(app: App, { db, oidc, rateLimit = 0 }: ApiOptions):
     c.set('callerId', identity.user.id);
     await (ofAgents ? spendOfAgents : spend)(`${identity.keyId === null ? 'sub' : 'key'} ${identity.user.id}`);
     const caller = placed(identity, asked.includes(OF_ORGANIZATION));
+    c.set('caller', caller);
     const needed = NEEDED.get(asked);
     if (needed === undefined || !mayDo(caller.role, needed)) throw forbiddenTo(caller, needed ?? 'admin');
-    c.set('caller', caller);
     if (caller.workspaceId !== null) c.set('workspaceId', caller.workspaceId);
     await onBehalfOf({ actor: actorOf({ keyId: caller.keyId, subject: caller.user.id }) }, next);
   });
@@ -277,7 +283,7 @@ function tenantOf(c: Context<Env>): string | null {
 }
 
 /** Of the connection: behind a proxy, the proxy's. */
-const addressOf = (c: Context<Env>): string =>
+export const addressOf = (c: Context<Env>): string =>
   (c.env as { incoming?: { socket: { remoteAddress?: string } } } | undefined)?.incoming?.socket.remoteAddress ?? '';
 
 const unauthorized = (detail: string): ApiError => new ApiError(401, detail);

@@ -2,7 +2,10 @@
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import type { Logger } from 'pino';
 import type { AgentAuth } from '../../reconciler/spec.ts';
+import type { Audit } from '../audit/chain.ts';
+import type { ApiRequest } from '../audit/events.ts';
 import type { Cloud } from '../cloud.ts';
+import type { Snapshot } from '../store/audit.ts';
 import type { Database, Role } from '../store/database.ts';
 import type { Looks } from '../store/looks.ts';
 import { PROBLEMS } from './problems.ts';
@@ -25,6 +28,8 @@ export interface ApiOptions {
   readonly retentionHours?: number;
   /** Requests a minute for each key, 0: any number @default 0 */
   readonly rateLimit?: number;
+  /** Where each write is written down @default one of the API's own */
+  readonly audit?: Audit;
 }
 
 /** Who was let in. */
@@ -57,6 +62,8 @@ export interface Env {
     requestId: string;
     /** Whether the route that was found takes one. */
     body: 'none' | 'optional' | 'required';
+    /** What of it is in the audit log already. */
+    recorded: { readonly request: ApiRequest; readonly before: Snapshot | undefined } | undefined;
   };
 }
 export type App = OpenAPIHono<Env>;

@@ -42,6 +42,7 @@ const INFO = {
     { name: 'listeners', description: "Places: where in a customer's account deployments are made." },
     { name: 'integrations', description: 'Code hosts to build from: none can be configured yet.' },
     { name: 'tenants', description: 'Ours: workspaces, the keys to them, and what members may do with their tokens.' },
+    { name: 'audit', description: 'Ours: what was done, by whom, in lines that nobody can change unseen.' },
     { name: 'auth', description: 'Where servers ask who calls them.' },
     { name: 'health' },
   ],

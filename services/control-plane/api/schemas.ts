@@ -554,6 +554,10 @@ export const placeOutputs = z
       .string()
       .regex(/^\/[a-zA-Z0-9_.\-/]{1,1010}$/, "not a parameter's name with a / first")
       .optional(),
+    auditLogGroup: z
+      .string()
+      .regex(/^[\w./#-]{1,512}$/, "not a log group's name")
+      .optional(),
     moreBalancers: z
       .array(
         z.object({

@@ -432,7 +432,41 @@ export interface RollMembers {
   asked_at: Date | null;
 }
 
+/** Where the audit chain of a workspace, or of an organization's own, stands. */
+export interface AuditHeads {
+  chain: string;
+  seq: number;
+  hash: string;
+  /** Of the last line, in milliseconds since 1970. */
+  time: number;
+}
+
+/** The lines of these chains, as they were sealed. */
+export interface AuditLines {
+  chain: string;
+  seq: number;
+  time: number;
+  place_id: string | null;
+  deployment_id: string | null;
+  line: string;
+}
+
+/** Up to which line a place's own lines are in the customer's log group. */
+export interface AuditCopies {
+  place_id: string;
+  seq: Generated<number>;
+  copied_at: Date | null;
+  failed: string | null;
+  tries: Generated<number>;
+  not_before: Date | null;
+  /** While a process is at it. */
+  leased_until: Date | null;
+}
+
 export interface Tables {
+  audit_heads: AuditHeads;
+  audit: AuditLines;
+  audit_copies: AuditCopies;
   rolls: Rolls;
   roll_members: RollMembers;
   organizations: Organizations;

@@ -424,6 +424,43 @@ const steps: Record<string, Migration> = {
       await sql`alter table deployments add column database_ca text`.execute(db);
     },
   },
+  '0018_audit': {
+    async up(db: Kysely<unknown>) {
+      await sql`
+        create table audit_heads (
+          chain uuid primary key,
+          seq bigint not null,
+          hash text not null,
+          time bigint not null
+        )`.execute(db);
+      // No reference to what a line is about: it outlives that.
+      await sql`
+        create table audit (
+          chain uuid not null,
+          seq bigint not null,
+          time bigint not null,
+          place_id uuid,
+          deployment_id uuid,
+          line text not null,
+          primary key (chain, seq)
+        )`.execute(db);
+      await sql`create index audit_by_time on audit (chain, time, seq)`.execute(db);
+      await sql`create index audit_of_place on audit (place_id, seq) where place_id is not null`.execute(db);
+      await sql`create index audit_of_deployment on audit (deployment_id, seq) where deployment_id is not null`.execute(
+        db,
+      );
+      await sql`
+        create table audit_copies (
+          place_id uuid primary key references places on delete cascade,
+          seq bigint not null default 0,
+          copied_at timestamptz,
+          failed text,
+          tries int not null default 0,
+          not_before timestamptz,
+          leased_until timestamptz
+        )`.execute(db);
+    },
+  },
 };
 
 /**

@@ -531,7 +531,7 @@ export class Accounts {
         const { entered } = caller;
         // Who comes in has asked already, and the brake's own session would wait for itself.
         if (entered && entered.session !== BRAKE && operation !== 'AssumeRole')
-          await (isWrite(operation) ? this.mayWrite(entered.place) : this.#brake(entered.place)?.mayRead());
+          await (isRecorded(operation) ? this.mayWrite(entered.place) : this.#brake(entered.place)?.mayRead());
         const end =
           entered && isRecorded(operation)
             ? await this.#options.onWrite?.({ ...call, ...entered, input: args.input })
@@ -630,7 +630,7 @@ interface Watchable {
 export const isWrite = (operation: string): boolean => !READS.test(operation);
 const READS = /^(AssumeRole$|BatchCheck|BatchGet|Describe|Filter|Get|Head|List|Lookup|Simulate)/;
 
-/** To append to the customer's copy of the audit log is no entry of it, or there would be no end. */
+/** What appends to the customer's copy of the audit log is no entry of it, and goes on while changes are held. */
 const COPIES = ['CreateLogStream', 'PutLogEvents'];
 const isRecorded = (operation: string): boolean => isWrite(operation) && !COPIES.includes(operation);
 

@@ -139,6 +139,15 @@ export function denials(scope: Scope, granted: readonly Grant[]): Denial[] {
       ],
       why: "the stack's own log group",
     },
+    ...(scope.auditLogGroup === undefined
+      ? []
+      : [
+          {
+            notActions: ['logs:CreateLogStream', 'logs:PutLogEvents'],
+            resources: ['', ':*'].map((all) => anywhere('logs', `log-group:${scope.auditLogGroup}${all}`)),
+            why: "the customer's copy of the audit log is appended to, and never read, shortened or removed",
+          },
+        ]),
   ];
 }
 

@@ -30,6 +30,8 @@ export interface Scope {
   readonly original?: true | undefined;
   /** The parameter with which the customer stops us. None in a place whose stack was deployed before there was one. */
   readonly brakeParameterArn?: string | undefined;
+  /** The customer's copy of the audit log; none in a place whose stack was deployed before there was one. */
+  readonly auditLogGroup?: string | undefined;
   /** Given, all that AWS can tell apart is cut to this one's. @default every deployment of the place */
   readonly deployment?: { readonly id: string };
 }

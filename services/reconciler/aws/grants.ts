@@ -7,6 +7,7 @@ import { kinds } from '../kinds/index.ts';
 import { arn, logsOf } from './arn.ts';
 import type { Place, PlaceOutputs } from '../place.ts';
 import { brakeArn, brakeGrants } from './brake.ts';
+import { auditGrants } from './audit-log.ts';
 import type { Grant, Scope } from './grant.ts';
 import { injectedGrants } from './injected.ts';
 import { limitGrants } from './limits.ts';
@@ -63,6 +64,7 @@ export const grants = (scope: Scope): Grant[] =>
     trailGrants,
     ...brakeGrants(scope),
     ...limitGrants(scope),
+    ...auditGrants(scope),
     ...injectedGrants(scope),
     ...originalGrants(scope),
     ...ofKinds(scope),
@@ -97,4 +99,5 @@ export const scopeOf = (place: PlaceOutputs & Pick<Place, 'slot'>): Scope => ({
   brakeParameterArn:
     place.brakeParameter &&
     brakeArn({ partition: place.partition, region: place.region, account: place.accountId }, place.brakeParameter),
+  auditLogGroup: place.auditLogGroup,
 });
