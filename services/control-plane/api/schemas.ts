@@ -524,8 +524,9 @@ export const placeOutputs = z
     prefix: z
       .string()
       .regex(
-        /^(?!internal$)[a-z](?!.*--)([a-z0-9-]{0,10}[a-z0-9])?$|^langgraph-cloud$/,
-        'at most 12 lower-case letters, digits and single hyphens; a letter first, no hyphen last, not "internal"',
+        /^(?!internal$)(?!.*-(task|execution)(-|$))[a-z](?!.*--)([a-z0-9-]{0,10}[a-z0-9])?$|^langgraph-cloud$/,
+        'at most 12 lower-case letters, digits and single hyphens; a letter first, no hyphen last, not "internal", ' +
+          'no "-task" or "-execution"',
       ),
     roleArn: z.string().startsWith('arn:'),
     vpcId: z.string(),
