@@ -3,6 +3,7 @@
  * removing the rest. A pass takes nothing but the graph and the rows, waits for nothing, and may be cut off anywhere.
  */
 import { isDeepStrictEqual } from 'node:util';
+import { declared } from './aws/declared.ts';
 import { HELD, Held, NotOurs, Terminal, explain, mayHaveMade } from './aws/errors.ts';
 import { DEFAULT_POLICY, driftsOf, wordsOf, type Drift, type DriftPolicy } from './drift.ts';
 import {
@@ -203,7 +204,7 @@ async function buildOne(
   if (isAnother || isOver) row.busySince = null;
   if (!isDeepStrictEqual(row, before)) await p.rows.put(row);
 
-  const cx = p.cx(node.id);
+  const cx = declared(node.kind, p.cx(node.id));
   const gaveUp = row.gaveUp?.generation === p.generation ? row.gaveUp : null;
   let seen = remembered(p, node.id, inputs) ?? (await node.kind.observe(cx, inputs));
   const live = seen.is === 'absent' ? undefined : seen.live;
@@ -288,7 +289,7 @@ async function halt(p: Pass, node: Node, row: Row, live: unknown, message: strin
     await p.rows.put(row);
   }
   try {
-    const done = await node.kind.halt(p.cx(node.id), row.inputs, live, wasReady(row));
+    const done = await node.kind.halt(declared(node.kind, p.cx(node.id)), row.inputs, live, wasReady(row));
     if (done !== undefined) await p.say(node.id, done);
   } catch (error) {
     if (error instanceof Superseded) throw error;
@@ -381,7 +382,7 @@ async function removeOne(p: Pass, row: Row): Promise<State> {
   if (row.inputs === null) return { state: 'ready', message: '' };
   const kind = p.kinds.get(row.kind);
   if (kind === undefined) throw new Terminal(`unknown kind: "${row.kind}": made by another version of Freehold`);
-  const cx = p.cx(row.id);
+  const cx = declared(kind, p.cx(row.id));
   let seen = await kind.observe(cx, row.inputs);
   let why: string | void = undefined;
   if (seen.is !== 'absent') {

@@ -3,6 +3,7 @@
  * neither in AWS nor among the rows.
  */
 import { createHash } from 'node:crypto';
+import { declared } from './aws/declared.ts';
 import { explain } from './aws/errors.ts';
 import { DEFAULT_POLICY, driftsOf, wordsOf, type DriftPolicy } from './drift.ts';
 import { lost, outputsBefore, unwantedOf, usersOf, wasInSync, type Row } from './pass.ts';
@@ -83,7 +84,7 @@ async function look(w: Walk, node: Node, needs: [string, Looked][], row: Row | u
   try {
     inputs = node.inputs(Object.fromEntries(needs.map(([key, { out }]) => [key, out])));
     // Found by its name, which never comes from what is not known yet.
-    const seen = await kind.observe({ ...w.cx(id), fence: readsOnly }, inputs);
+    const seen = await kind.observe(declared(kind, { ...w.cx(id), fence: readsOnly }), inputs);
     const { is, changes, why } = judge(w, node, inputs, seen, row);
     const sight = { id, kind, is, inputs, after: waits, changes, why };
     const foreseen = kind.foresee?.(inputs) ?? {};
@@ -302,7 +303,7 @@ async function lookAtRemoved(p: Planning, row: Row): Promise<Removed> {
   if (kind === undefined)
     return { row, is: 'unseen', why: `unknown kind: "${row.kind}": made by another version of Freehold` };
   try {
-    const seen = await kind.observe({ ...p.cx(row.id), fence: readsOnly }, row.inputs);
+    const seen = await kind.observe(declared(kind, { ...p.cx(row.id), fence: readsOnly }), row.inputs);
     return { row, is: seen.is === 'absent' ? 'absent' : 'there', why: '' };
   } catch (error) {
     return { row, is: 'unseen', why: explain(error).message };

@@ -4,6 +4,7 @@
  * a sweep sees is a reason to look, never a finding: the look sees for itself.
  */
 import { isDeepStrictEqual } from 'node:util';
+import { declared } from './aws/declared.ts';
 import { explain, isDenied } from './aws/errors.ts';
 import { driftsOf, type Drift } from './drift.ts';
 import type { Row } from './pass.ts';
@@ -43,7 +44,7 @@ async function compare(s: Sweep, row: Settled): Promise<Suspicion> {
   const kind = s.kinds.get(row.kind);
   if (kind === undefined || row.inputs === null) return because(row, 'nobody knows it');
   try {
-    const seen = await kind.observe({ ...s.cx(row.id), fence: readsOnly }, row.inputs);
+    const seen = await kind.observe(declared(kind, { ...s.cx(row.id), fence: readsOnly }), row.inputs);
     if (seen.is === 'absent' && kind.stateful) return because(row, 'what it held is gone');
     if (seen.is === 'busy' || seen.is === 'broken') return because(row, seen.why);
     const changes = seen.is === 'absent' ? [] : kind.diff(row.inputs, seen.live);

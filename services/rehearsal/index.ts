@@ -40,6 +40,8 @@ export interface Call {
   error: string;
   /** What allowed or denied it. */
   why: string;
+  /** Each action that IAM was asked for, more than one where a call also tags or passes a role; and what decided it. */
+  checks: [action: string, by: string][];
   /** The AWS service that made the call for the principal, '' for a call over HTTP. */
   via: string;
 }

@@ -47,9 +47,9 @@ export interface Permission {
   readonly conditions: unknown;
   /** What it is for. */
   readonly why: string;
-  /** Calls that it allowed, or denied. */
+  /** How often it allowed something, or denied it. */
   used: number;
-  /** Of its actions those that no call was for, and that were not asked for with another one. */
+  /** Of its actions those that it allowed no call. */
   unused: readonly string[];
 }
 
@@ -154,17 +154,13 @@ export function permissions(
     );
 }
 
-/** No call is named for these: AWS asks for them when something is made with its tags, or is given a role. */
-const ASKED_WITH_ANOTHER = /:(PassRole|\w*TagResource|AddTags|CreateTags|AddTagsToResource)$/;
-
 /** Counts the calls by the statements that decided on them. */
-export function count(all: readonly Permission[], calls: readonly Told[]): void {
+export function count(all: readonly Permission[], calls: readonly Call[]): void {
+  const checks = calls.flatMap((call) => call.checks);
   for (const permission of all) {
-    const decided = calls.filter((call) => call.why.split(', ').includes(permission.id));
-    const called = new Set(decided.map((call) => `${call.service}:${call.action}`));
+    const decided = checks.filter(([, by]) => by === permission.id).map(([action]) => action);
     permission.used = decided.length;
-    const never = permission.actions.filter((action) => !called.has(action));
-    permission.unused = decided.length === 0 ? never : never.filter((action) => !ASKED_WITH_ANOTHER.test(action));
+    permission.unused = permission.actions.filter((action) => !decided.includes(action));
   }
 }
 

@@ -2,9 +2,15 @@ import assert from 'node:assert/strict';
 import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { ListObjectsV2Command } from '@aws-sdk/client-s3';
+import { DescribeSecretCommand, GetSecretValueCommand } from '@aws-sdk/client-secrets-manager';
+import type { Account } from '../../services/reconciler/aws/account.ts';
 import type { Scope } from '../../services/reconciler/aws/grant.ts';
+import { CALLED, declared } from '../../services/reconciler/aws/declared.ts';
 import { denials } from '../../services/reconciler/aws/denials.ts';
 import { grants } from '../../services/reconciler/aws/grants.ts';
+import { redisSecret } from '../../services/reconciler/kinds/redis-secret.ts';
+import { uploads } from '../../services/reconciler/kinds/uploads.ts';
 
 const SOURCES = join(import.meta.dirname, '..', '..', 'services', 'reconciler');
 
@@ -48,9 +54,6 @@ const SERVICES: Record<string, string> = {
   'client-ssm': 'ssm',
   'client-sts': 'sts',
 };
-
-/** Calls that IAM knows by another name. */
-const CALLED: Record<string, string> = { 's3:DeleteObjects': 's3:DeleteObject', 's3:ListObjectsV2': 's3:ListBucket' };
 
 /** Asked for by AWS beside another call, or for what is lent to somebody else; never called by themselves. */
 const IMPLIED = new Set([
@@ -193,4 +196,20 @@ test('of IAM, S3 and Systems Manager everything is denied but what is granted, a
     `s3:PutObject ${bucket}/uploads/a`,
   ]);
   assert.ok(['Create', 'Put', 'Attach', 'Get', 'List'].every((verb) => isDenied(`iam:${verb}Anything`, '*')));
+});
+
+test('the clients of a kind make the calls that it declares, and no others', async () => {
+  const sent: string[] = [];
+  const client = { send: async (command: object) => void sent.push(command.constructor.name) };
+  const aws = { id: '222222222222', secrets: client, s3: client } as unknown as Account;
+  const { aws: given } = declared(redisSecret, { aws });
+  assert.equal(given.id, '222222222222');
+  await given.secrets.send(new DescribeSecretCommand({ SecretId: 'x' }));
+  await assert.rejects(
+    given.secrets.send(new GetSecretValueCommand({ SecretId: 'x' })),
+    /the kind "redis-secret" does not declare that it calls secretsmanager:GetSecretValue/,
+  );
+  // By the name that IAM has for it.
+  await declared(uploads, { aws }).aws.s3.send(new ListObjectsV2Command({ Bucket: 'x' }));
+  assert.deepEqual(sent, ['DescribeSecretCommand', 'ListObjectsV2Command']);
 });

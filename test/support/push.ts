@@ -52,6 +52,7 @@ export async function push(
     annotations,
   });
   const headers = { 'content-type': `${type}.manifest.v1+json` };
+  await ask('HEAD', `${base}/manifests/${tag}`); // as containerd and BuildKit do, to see whether it is there
   const put = await ask('PUT', `${base}/manifests/${tag}`, { body: manifest, headers });
   return put.headers.get('docker-content-digest')!;
 }

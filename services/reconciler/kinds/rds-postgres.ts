@@ -177,9 +177,10 @@ export const rdsPostgres: Kind<RdsPostgresInputs, Live, Made> = {
     untags(scope, 'rds:RemoveTagsFromResource', [arn(scope, 'rds', `db:${ours(scope).named}`)]),
     {
       actions: ['rds:DescribeDBSnapshots'],
-      // Without the second, AWS's list of what the action is about allows it to be refused; alone it shows nothing.
-      resources: [arn(scope, 'rds', `snapshot:${ours(scope).named}`), arn(scope, 'rds', 'db:*')],
-      why: 'sees the final snapshot of a removed database, for the receipt of the delete',
+      resources: [arn(scope, 'rds', 'snapshot:*'), arn(scope, 'rds', 'db:*')],
+      why:
+        'sees the final snapshot of a removed database, for the receipt of the delete, and names what a database that ' +
+        'somebody deleted can be restored from, however they called it',
     },
     {
       actions: ['rds:DescribeDBInstances'],
@@ -189,13 +190,9 @@ export const rdsPostgres: Kind<RdsPostgresInputs, Live, Made> = {
         'of your other databases, never their data; without it each database is asked for by itself',
     },
     {
-      actions: ['rds:DescribeDBSnapshots', 'rds:DescribeDBInstanceAutomatedBackups'],
-      resources: [
-        arn(scope, 'rds', `db:${ours(scope).named}`),
-        arn(scope, 'rds', 'auto-backup:*'),
-        arn(scope, 'rds', 'snapshot:*'),
-      ],
-      why: 'names what a database that somebody deleted can be restored from, however they called it',
+      actions: ['rds:DescribeDBInstanceAutomatedBackups'],
+      resources: [arn(scope, 'rds', `db:${ours(scope).named}`), arn(scope, 'rds', 'auto-backup:*')],
+      why: 'names the automated backups that a database which somebody deleted can be restored from',
     },
   ],
   pollSeconds: 15,

@@ -250,6 +250,7 @@ def _enforcement() -> None:
         result = enforce(access_key_id, iam_action, *given, **named)
         if result is None:
             root = iam_evaluator.is_root_access_key(access_key_id)
+            asked(iam_action, _matched.get())
             because("root" if root else _matched.get() or "policy of the resource")
         elif isinstance(result, EvalResult):
             because(f"{iam_action}: {'with an explicit deny' if result.decision == 'Deny' else 'nothing allows it'}")
@@ -381,6 +382,8 @@ def refused(
                 decision = _with_resource_policy(check, ctx, layers, decision)
             if told is not None:
                 told(check, decision)
+            else:
+                asked(check.action, decision.by)
             if not decision.allowed:
                 return Refusal(check.action, principal.arn, _shown(check), decision.why, by=decision.by)
             allowed.append(decision.by)
@@ -389,6 +392,13 @@ def refused(
     if told is None:
         because(", ".join(dict.fromkeys(allowed)))
     return None
+
+
+def asked(action: str, by: str) -> None:
+    """Tell the call log what decided one of the questions to the policies."""
+    call = trail.current.get()
+    if call is not None and [action, by] not in call.checks:
+        call.checks.append([action, by])
 
 
 def because(why: str) -> None:

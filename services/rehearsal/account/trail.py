@@ -14,7 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from urllib.parse import parse_qs
 
 from account import clock, control
@@ -124,6 +124,7 @@ class Call:
     error: str = ""
     why: str = ""  # what allowed or denied it
     via: str = ""  # the AWS service that made it for the principal, '' for a call over HTTP
+    checks: list[list[str]] = field(default_factory=list)  # each action that IAM was asked for, and what decided it
 
 
 Listener = Callable[[Call, dict[str, str], bytes, int, dict[str, str], bytes], None]
@@ -179,7 +180,7 @@ def record(
     status = 400 if error else 200
     call = Call(
         clock.now(), account, region, principal, session, service, action, resource or "*",
-        status=status, error=error, why=why, via=via,
+        status=status, error=error, why=why, via=via, checks=[] if error else [[f"{service}:{action}", why]],
     )  # fmt: skip
     _append(call)
     if not _listeners:
@@ -255,6 +256,8 @@ def identify(scope: dict, body: bytes) -> Call | None:
         return None
     query = parse_qs(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
     signed = _CREDENTIAL.search(headers.get("authorization", ""))
+    if not signed and "X-Amz-Credential" in query:  # a signed URL
+        signed = _CREDENTIAL.search(f"Credential={query['X-Amz-Credential'][0]}")
     if not signed and "x-amz-target" not in headers and "Action" not in query and b"Action=" not in body[:4096]:
         return None
     key, region = signed.group(1, 2) if signed else ("", "us-east-1")
