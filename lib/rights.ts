@@ -2,7 +2,9 @@
 import type { Grant, Scope } from '../services/reconciler/aws/grant.ts';
 import { denials, type Denial } from '../services/reconciler/aws/denials.ts';
 import { grants } from '../services/reconciler/aws/grants.ts';
+import { AWS_MANAGED_POLICIES, forbidden, pack, renderedSize } from './control-plane-role.ts';
 import { deployer, type DeployerStatement } from './deployer.ts';
+import { WORST, reach, serviceOf } from './reach.ts';
 
 /** As a reader knows them: what the stack was given, and what it makes. */
 const NAMES: Scope = {
@@ -33,6 +35,9 @@ const INTRODUCTION = `# What the role of the control plane may do
 compares the two. With \`policies=managed\` the role has five broad AWS policies instead, and of this list only what
 those lack. Either way it has the denials, in \`<prefix>-control-plane-denials\`. What all this amounts to in wrong
 hands: [customer-account.md](customer-account.md#what-these-rights-amount-to).
+`;
+
+const DETAIL = `## Each right
 
 Rights that say \`only while your allowDeletionUntil lies in the future\` destroy what cannot be made again: databases and
 secrets. They are in a policy of their own, \`<prefix>-deletion\`, which the stack attaches only when it is given that time,
@@ -40,10 +45,73 @@ and which IAM ends then (\`aws:CurrentTime\`). Without it only what carries the 
 given in the call that makes a database or a secret, taken off when its deployment has served, and giving it (again) to
 what exists is denied. Log groups, images and uploaded archives are not behind that gate.
 
-Each right says what for; then on what, and under which condition. Where it is on \`*\` without a condition, the reason
+Each says what for; then on what, and under which condition. Where it is on \`*\` without a condition, the reason
 says that AWS offers nothing narrower. An ARN ends in \`*\` where AWS makes the rest of it, or where there is one for each
 deployment.
 `;
+
+/** The same as the stack's template has it: names that become as long as they may. */
+const STACK = JSON.parse(
+  Object.entries({
+    region: 'AWS::Region',
+    account: 'AWS::AccountId',
+    prefix: 'Prefix',
+    vpc: 'Vpc',
+    'private subnet': 'PrivateSubnets',
+    namespace: 'Namespace',
+  }).reduce((text, [name, parameter]) => text.replaceAll(`<${name}>`, `\${${parameter}}`), JSON.stringify(NAMES)),
+) as Scope;
+
+const many = (count: number): string => count.toLocaleString('en-US');
+
+/** What a reviewer reads first. */
+function short(granted: readonly Grant[], never: readonly Denial[]): string {
+  const { granted: own, unscoped, managed, more, unbounded } = reach(granted, never, AWS_MANAGED_POLICIES);
+  const documents = pack(grants(STACK).filter(({ gated }) => !gated)).map(({ statements }) => renderedSize(statements));
+  const denial = renderedSize(forbidden(denials(STACK, grants(STACK))));
+  const free = [...new Set(unscoped.flatMap(({ actions }) => actions))];
+  const limited = own.filter((action) => !free.includes(action));
+  const reads = (action: string): boolean => /:(Describe|List|Get|Lookup|BatchGet)/.test(action);
+  const perService = Map.groupBy(more, serviceOf);
+  const services = [...perService].toSorted(([a, x], [b, y]) => y.length - x.length || a.localeCompare(b));
+  const why = unscoped.flatMap((grant) => grant.actions.map((action) => [action, grant.why] as const));
+  const worst = (service: string): string =>
+    Object.entries(WORST)
+      .filter(([action]) => serviceOf(action) === service)
+      .map(([action, means]) => `${means} (${code(action)})`)
+      .join('; ');
+  return `## In short
+
+- **${own.length} actions** in ${granted.length} grants, in ${documents.length} policies of
+  ${documents.map(many).join(' and ')} characters at their longest (AWS allows 6,144), and ${never.length} denials in one of
+  ${many(denial)}. A test plays deployments' lives in an emulated account as strict as AWS, and fails on a call that
+  is refused and on a permission that no call used.
+- **${limited.length} of them are limited** to names, tags or values. **${free.length} are not**, because AWS offers
+  nothing narrower; ${free.filter(reads).length} of these only read. They are listed below.
+- **It cannot make or change** a load balancer or a listener (so not its scheme, nor its TLS policy), a role, a policy,
+  a user or a network.
+- \`policies=managed\`, as the product that this one replaces had it, is AWS's
+  ${AWS_MANAGED_POLICIES.map(code).join(', ')}:
+  **at least ${many(managed.length)} actions**, against ${own.length} of \`scoped\`.
+  ${many(more.length)} of them are needed for nothing, and left after the denials;
+  ${unbounded.length} of the needed ones they allow on everything in the account, where \`scoped\` has a limit.
+
+### On everything
+
+| action | why |
+| ------ | --- |
+${[...new Set(why.map(([action, reason]) => `| ${code(action)} | ${sentence(reason)} |`))].toSorted().join('\n')}
+
+### What \`managed\` allows that nothing needs
+
+By service: actions that those five policies allow on something, that no grant has, and that no denial takes away. A
+pattern such as \`sns:Get*\` counts as one action where the list of actions here does not have the service.
+
+| service | actions | among them |
+| ------- | ------- | ---------- |
+${services.map(([service, actions]) => `| ${code(service)} | ${actions.length} | ${worst(service)} |`).join('\n')}
+`;
+}
 
 const DENIED = `## Never
 
@@ -116,14 +184,15 @@ export function rights(): string {
         ].join('\n'),
       )
       .join('\n');
+  const never = denials(NAMES, granted);
   return [
     INTRODUCTION,
+    short(granted, never),
+    DETAIL,
     ...services.map((service) => `## ${service}\n\n${section(service)}\n`),
-    `${DENIED}\n${denials(NAMES, granted).map(denied).join('\n')}\n`,
+    `${DENIED}\n${never.map(denied).join('\n')}\n`,
     DEPLOYER,
     deployerRights('new'),
     deployerRights('existing'),
   ].join('\n');
 }
-
-const serviceOf = (action: string) => action.split(':')[0]!;

@@ -26,6 +26,8 @@ import {
   SecretsManagerClient,
   UpdateSecretVersionStageCommand,
 } from '@aws-sdk/client-secrets-manager';
+import { PutParameterCommand, SSMClient } from '@aws-sdk/client-ssm';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { shortId } from '../../services/reconciler/aws/names.ts';
 import { grants, scopeOf } from '../../services/reconciler/aws/grants.ts';
 import { actorOf, count, isRefusal, permissions } from '../../services/rehearsal/report.ts';
@@ -118,6 +120,21 @@ test('rolled, refused, interrupted and gone back from; planned; its logs read', 
   const { latest_revision_id: again } = await on.api.call('GET', `/v2/deployments/${id}`);
   await stage.deployed(on.api, id, again);
   await on.api.call('POST', `/v1/projects/${id}/deploy_logs`, {});
+});
+
+test('held while the customer has the brake on, and it says since when', async () => {
+  const ssm = new SSMClient(at);
+  const Name = on.places[ACCOUNT]!.outputs.brakeParameter;
+  await ssm.send(new PutParameterCommand({ Name, Value: 'read-only', Overwrite: true }));
+  await sleep(16_000); // as long as the last answer is believed
+  const held = await rolled(main.id, await image('6'));
+  await eventually(
+    'it has asked since when',
+    async () => (await on.rehearsal.calls()).some(({ action }) => action === 'GetParameterHistory'),
+    { seconds: 60, every: 500 },
+  );
+  await ssm.send(new PutParameterCommand({ Name, Value: 'run', Overwrite: true }));
+  await stage.deployed(on.api, main.id, held);
 });
 
 test('source code is uploaded, and an image is pushed', async () => {

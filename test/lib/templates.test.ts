@@ -4,11 +4,16 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
+import { denials } from '../../services/reconciler/aws/denials.ts';
+import type { Scope } from '../../services/reconciler/aws/grant.ts';
+import { grants } from '../../services/reconciler/aws/grants.ts';
 
 process.env['CDK_VALIDATION'] = 'false';
 const { INLINE_LIMIT, templates } = await import('../../lib/templates.ts');
 const { deployerFiles } = await import('../../lib/deployer.ts');
 const { rights } = await import('../../lib/rights.ts');
+const { AWS_MANAGED_POLICIES } = await import('../../lib/control-plane-role.ts');
+const { WORST, reach } = await import('../../lib/reach.ts');
 
 const ROOT = join(import.meta.dirname, '..', '..');
 const DIRECTORY = join(ROOT, 'templates');
@@ -46,6 +51,22 @@ test('docs/iam.md: every action of the policies, and a condition or a reason whe
     .filter((right) => /^ {2}- on `\*`$/m.test(right));
   assert.ok(everywhere.length > 3);
   for (const right of everywhere) assert.match(right, /no narrower scope|^ {2}- if /m);
+});
+
+test('docs/iam.md: what it says of `managed` is so: each of the worst is allowed, needed for nothing, and not denied', () => {
+  const scope = new Proxy({}, { get: (_, name) => (name === 'privateSubnetIds' ? [] : undefined) }) as Scope;
+  const granted = grants(scope);
+  const { more, managed, granted: own, unscoped } = reach(granted, denials(scope, granted), AWS_MANAGED_POLICIES);
+  assert.deepEqual(
+    Object.keys(WORST).filter((action) => !more.includes(action)),
+    [],
+  );
+  assert.ok(managed.length > 5 * own.length, `${managed.length} against ${own.length}`);
+  // AWS cannot cut either: the code looks at the tags first, and a token is good for what its session may do.
+  assert.deepEqual(
+    unscoped.flatMap(({ actions }) => actions).filter((action) => !/:(Describe|List|Lookup|GetResources)/.test(action)),
+    ['ecr:GetAuthorizationToken', 'ecs:DeregisterTaskDefinition'],
+  );
 });
 
 for (const [file, content] of Object.entries(files))

@@ -34,6 +34,19 @@ export function denials(scope: Scope, granted: readonly Grant[]): Denial[] {
       why: 'it writes secrets and reads none',
     },
     {
+      actions: [
+        'secretsmanager:PutResourcePolicy',
+        'secretsmanager:ReplicateSecretToRegions',
+        'secretsmanager:RotateSecret',
+        'rds:Copy*',
+        'rds:ModifyDB*Snapshot*',
+        'rds:StartExportTask',
+        'rds:AddRoleTo*',
+      ],
+      resources: ['*'],
+      why: 'what it cannot read it cannot hand to others: no secret, no snapshot',
+    },
+    {
       actions: ['rds-data:*', 'rds-db:*', 'rds:DownloadDBLogFilePortion', 'rds:DownloadCompleteDBLogFile'],
       resources: ['*'],
       why: 'no way into a database: no query, no sign-in, no log of queries',
@@ -44,9 +57,17 @@ export function denials(scope: Scope, granted: readonly Grant[]): Denial[] {
       why: 'no shell in a task, and no task beside the services',
     },
     {
-      actions: ['ec2:RunInstances', 'lambda:InvokeFunction', 'lambda:CreateFunction', 'cloudformation:*'],
+      actions: [
+        'ec2:RunInstances',
+        'ec2:RequestSpot*',
+        'autoscaling:*',
+        'cloudformation:*',
+        'codedeploy:*',
+        'events:*',
+        'lambda:*',
+      ],
       resources: ['*'],
-      why: 'nothing else that runs code: no machine, no function, no stack',
+      why: 'nothing else that runs code, now or later: no machine, no function, no stack, no rule',
     },
     ...(bucket === undefined
       ? [{ actions: ['s3:*'], resources: ['*'], why: 'this stack has no bucket' }]
