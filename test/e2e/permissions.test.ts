@@ -40,6 +40,8 @@ import * as stage from './stage.ts';
 import type { Json } from './stage.ts';
 
 const ACCOUNT = '372000000001';
+/** Not played here: undoing what has never served, which test/e2e/gate.test.ts plays. */
+const UNPLAYED = /freehold:provisioning/;
 let on: stage.Stage;
 let at: ReturnType<typeof stage.customerClient>;
 let main: Json;
@@ -296,5 +298,8 @@ test('no call was refused, and each that was allowed is one of a grant', async (
     .flatMap(({ unused: never, conditions, resources }) =>
       never.map((action) => ({ action, conditions: JSON.stringify(conditions), resources: resources.join(' ') })),
     );
-  assert.deepEqual(unused, []);
+  assert.deepEqual(
+    unused.filter(({ conditions }) => !UNPLAYED.test(conditions)),
+    [],
+  );
 });
