@@ -60,6 +60,16 @@ test('the longest session policies fit into what AWS takes', (t) => {
   }
 });
 
+/** AWS refuses policies that do, with a `*` too. */
+test('of IAM and S3, whose ARNs have no region, and S3 no account, a session names none', () => {
+  for (const place of PLACES)
+    for (const policy of [deploymentPolicy(place, { id }), deploymentReads(place, { id })]) {
+      const { Statement } = JSON.parse(policy) as { Statement: { Resource: string | string[] }[] };
+      const arns = Statement.flatMap(({ Resource }) => Resource).filter((arn) => /^arn:[^:]+:(iam|s3):/.test(arn));
+      for (const arn of arns) assert.match(arn, /^arn:[^:]+:(iam::|s3:::)[^:]/);
+    }
+});
+
 /** Of what a pass may change, what AWS lets nobody cut to one deployment. */
 const UNCUT: Record<string, string> = {
   'ecs:DeregisterTaskDefinition': 'ECS takes no resource and no tag for it; one with other tags is left alone',

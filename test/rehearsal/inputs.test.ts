@@ -102,6 +102,8 @@ const everyone = JSON.stringify({
   Version: '2012-10-17',
   Statement: numbered(40, () => ({ Effect: 'Allow', Principal: { AWS: ACCOUNT }, Action: 'sts:AssumeRole' })),
 });
+const on = (Resource: string) =>
+  JSON.stringify({ Version: '2012-10-17', Statement: [{ Effect: 'Allow', Action: '*', Resource }] });
 const allow = (n: number) =>
   JSON.stringify({
     Version: '2012-10-17',
@@ -936,6 +938,15 @@ const REFUSED: Record<string, Row[]> = {
     ['inline policies of more than 10,240 letters together', 'PutRolePolicy', () => ({ RoleName: 'inputs',
       PolicyName: 'second', PolicyDocument: allow(400) }), 'LimitExceededException', /10240/,
       'IAM/latest/UserGuide/reference_iam-quotas.html'],
+    ['a role in any region', 'CreatePolicy', () => ({ PolicyName: 'given',
+      PolicyDocument: on('arn:aws:iam:*:*:role/any') }), 'MalformedPolicyDocumentException', /region information/,
+      'IAM/latest/UserGuide/access-analyzer-reference-policy-checks.html'],
+    ['objects in any region', 'PutRolePolicy', () => ({ RoleName: 'inputs', PolicyName: 'x',
+      PolicyDocument: on('arn:aws:s3:*::any/*') }), 'MalformedPolicyDocumentException', /region information/,
+      'IAM/latest/UserGuide/access-analyzer-reference-policy-checks.html'],
+    ['objects of any account', 'PutRolePolicy', () => ({ RoleName: 'inputs', PolicyName: 'x',
+      PolicyDocument: on('arn:aws:s3::*:any/*') }), 'MalformedPolicyDocumentException', /account information/,
+      'IAM/latest/UserGuide/access-analyzer-reference-policy-checks.html'],
     ['a role that does not exist', 'PutRolePolicy', () => ({ RoleName: 'none', PolicyName: 'x',
       PolicyDocument: allow(1) }), 'NoSuchEntityException', /cannot be found/],
     ['a role that does not exist', 'GetRole', () => ({ RoleName: 'none' }), 'NoSuchEntityException',

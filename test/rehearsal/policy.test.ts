@@ -354,6 +354,18 @@ describe('what a session is given', () => {
     assert.ok(denied(await refusal(broad.ecs.send(new CreateClusterCommand({ clusterName: 'mine' })))));
   });
 
+  test('a policy names no region of IAM and S3, and of S3 no account', async () => {
+    const assumed = (resource: string) => assume({ Policy: document(allow('*', resource)) });
+    for (const resource of ['arn:aws:iam:*:*:role/r', 'arn:aws:s3:*:*:*/uploads/*', 'arn:aws:s3::*:*/uploads/*']) {
+      const it = await refusal(assumed(resource));
+      assert.equal(it.name, 'MalformedPolicyDocumentException', resource);
+      assert.match(it.message, /can ?not contain (region|account) information/);
+    }
+    assert.ok(await assumed('arn:aws:iam::*:role/r'));
+    assert.ok(await assumed('arn:aws:s3:::*/uploads/*'));
+    assert.ok(await assumed('arn:aws:s3:*:*:accesspoint/a'));
+  });
+
   test('policy and tags, packed, have a limit of their own, and the answer says how near it is', async () => {
     const packed = async (input: Partial<AssumeRoleCommandInput>) => {
       const given = { RoleArn: ROLE, RoleSessionName: 'pass-1', ExternalId: 'right', ...input };

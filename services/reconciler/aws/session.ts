@@ -129,10 +129,10 @@ const merged = (arns: readonly string[]): string[] => {
 /**
  * The same name in any region and account, and, of what is a deployment's, of any type:
  * `arn:aws:ecs:*:*:*\/freehold-0123456789ab*`. AWS compares what is between colons by itself, and a `*` at the end with
- * all that follows.
+ * all that follows. Where a service's ARNs have no region or account, it takes no `*` either.
  */
 function anywhere(arn: string, isIts: (text: string) => boolean = () => true): string {
-  const [, partition, service, , , ...resource] = arn.split(':');
+  const [, partition, service, region, account, ...resource] = arn.split(':');
   const parts = resource.join(':').split(/(?<=[:/])/);
   const at = parts.findIndex(isIts);
   const before = parts
@@ -144,7 +144,7 @@ function anywhere(arn: string, isIts: (text: string) => boolean = () => true): s
     .slice(at)
     .join('')
     .replace(/\*[:/].*$/, '*');
-  return ['arn', partition, service, '*', '*', `${before}${name}`].join(':');
+  return ['arn', partition, service, region && '*', account && '*', `${before}${name}`].join(':');
 }
 
 /**

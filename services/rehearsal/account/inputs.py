@@ -427,9 +427,10 @@ def check_resource(resource_type: str, properties: dict) -> None:
     if resource_type == "AWS::Logs::LogGroup" and properties.get("RetentionInDays"):
         rules.check("logs", "PutRetentionPolicy", {"retentionInDays": int(properties["RetentionInDays"])})
     if resource_type == "AWS::IAM::Role":
-        rules.inline_size(
-            properties.get("RoleName", ""), [one.get("PolicyDocument") for one in properties.get("Policies") or []]
-        )
+        documents = [one.get("PolicyDocument") for one in properties.get("Policies") or []]
+        rules.inline_size(properties.get("RoleName", ""), documents)
+        for one in documents:
+            rules.resources(one)
     rules.check_tags(service, given)
     if resource_type.startswith("AWS::IAM::"):
         rules.check(service, action, given)

@@ -1050,6 +1050,36 @@ def _trust(given: dict) -> None:
                 raise Refused("MalformedPolicyDocument", message)
 
 
+def resources(document: Any) -> None:
+    """IAM's ARNs have no region, and S3's, but for access points, neither region nor account; `*` is refused, too:
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/access-analyzer-reference-policy-checks.html
+    """
+    try:
+        policy = json.loads(document) if isinstance(document, str) else document
+        statements = policy.get("Statement") or []
+    except (ValueError, AttributeError):
+        return
+    for one in statements if isinstance(statements, list) else [statements]:
+        named = [one.get(field) or [] for field in ("Resource", "NotResource")]
+        for arn in [arn for arns in named for arn in (arns if isinstance(arns, list) else [arns])]:
+            _, _, service, region, account, resource = ([*str(arn).split(":", 5)] + [""] * 6)[:6]
+            if service == "iam" and region:
+                raise Refused("MalformedPolicyDocument", f"IAM resource {arn} cannot contain region information.")
+            if service == "s3" and not resource.startswith("accesspoint/") and (region or account):
+                message = f"Resource {arn} can not contain {'region' if region else 'account'} information."
+                raise Refused("MalformedPolicyDocument", message)
+
+
+@rule("iam", "CreatePolicy", "CreatePolicyVersion", "PutRolePolicy", "PutUserPolicy", "PutGroupPolicy")
+def _resources(given: dict) -> None:
+    resources(given.get("PolicyDocument"))
+
+
+@rule("sts", "AssumeRole")
+def _session_resources(given: dict) -> None:
+    resources(given.get("Policy"))
+
+
 @rule("iam", "CreatePolicy", "CreatePolicyVersion")
 def _managed_size(given: dict) -> None:
     if _size(given["PolicyDocument"]) > MANAGED:
