@@ -82,7 +82,7 @@ export async function recognise(
 ): Promise<PlaceOutputs> {
   const { accountId, region } = asked;
   const roleArn = asked.roleArn ?? `arn:aws:iam::${accountId}:role/${ORIGINAL.role}`;
-  const entrance = { accountId, region, roleArn, externalId: listener.externalId, original: true as const };
+  const entrance = { ...listener, accountId, region, roleArn, original: true as const };
   const aws = readableTags(await accounts.enter(entrance, { name: 'freehold-recognise' }, { isUrgent: true }));
   const { missing, found } = await find(aws, { accountId, region, roleArn });
   if (asked.isPublic && found.publicSubnetIds.length < 2)
