@@ -387,16 +387,6 @@ const steps: Record<string, Migration> = {
           add column search_after timestamptz`.execute(db);
     },
   },
-  '0014_trust': {
-    async up(db: Kysely<unknown>) {
-      await sql`
-        alter table places
-          add column suspended text,
-          add column unreachable text,
-          add column probed_at timestamptz`.execute(db);
-      await sql`create unique index places_by_external_id on places (external_id)`.execute(db);
-    },
-  },
   '0013_tries_of_unreachable_members': {
     async up(db: Kysely<unknown>) {
       await sql`alter table roll_members add column unreachable_tries int not null default 0`.execute(db);
@@ -459,6 +449,16 @@ const steps: Record<string, Migration> = {
           not_before timestamptz,
           leased_until timestamptz
         )`.execute(db);
+    },
+  },
+  '0019_trust': {
+    async up(db: Kysely<unknown>) {
+      await sql`
+        alter table places
+          add column suspended text,
+          add column unreachable text,
+          add column probed_at timestamptz`.execute(db);
+      await sql`create unique index places_by_external_id on places (external_id)`.execute(db);
     },
   },
 };
