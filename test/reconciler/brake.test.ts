@@ -1,5 +1,11 @@
 /** The customer's brake, on the emulated account: their people write it, and we read it before each write. */
-import { CloudWatchLogsClient, CreateLogGroupCommand, DescribeLogGroupsCommand } from '@aws-sdk/client-cloudwatch-logs';
+import {
+  CloudWatchLogsClient,
+  CreateLogGroupCommand,
+  CreateLogStreamCommand,
+  DescribeLogGroupsCommand,
+  DescribeLogStreamsCommand,
+} from '@aws-sdk/client-cloudwatch-logs';
 import { DescribeClustersCommand } from '@aws-sdk/client-ecs';
 import { DeleteParameterCommand, PutParameterCommand, SSMClient } from '@aws-sdk/client-ssm';
 import assert from 'node:assert/strict';
@@ -8,6 +14,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Accounts, type Call } from '../../services/reconciler/aws/account.ts';
 import { Held, explain } from '../../services/reconciler/aws/errors.ts';
 import { grants, scopeOf } from '../../services/reconciler/aws/grants.ts';
+import { probe } from '../../services/reconciler/aws/verify.ts';
 import { ownerTags } from '../../services/reconciler/aws/tags.ts';
 import type { Place } from '../../services/reconciler/place.ts';
 import type { Rehearsal } from '../../services/rehearsal/index.ts';
@@ -126,10 +133,62 @@ describe("the customer's brake", { timeout: 60_000 }, () => {
     assert.equal(made.filter(({ action }) => action === 'GetParameterHistory').length, 1);
   });
 
+  test('stopped, nobody asks for the role of a suspended place either', async () => {
+    await held(probe(accounts, { ...place, suspended: 'as it was' }, 'fh-stranger'), /stopped since/);
+  });
+
   test('released, all goes on by itself', async () => {
     await set('run');
     await write('after');
     assert.deepEqual(await groups(), ['after', 'made']);
+  });
+
+  test('what is set while a write waits holds it, and its next try', async () => {
+    const { endpoint, pace } = rehearsal;
+    const onWrite = async () => {
+      await set('read-only');
+      return () => Promise.resolve();
+    };
+    const waits = new Accounts({
+      credentials: t.credentials,
+      endpoint,
+      rates: { pace },
+      brakeSeconds: SECONDS,
+      onWrite,
+    });
+    const aws = await waits.enter(place, { name: 'freehold-waits' });
+    await held(aws.logs.send(new CreateLogGroupCommand({ logGroupName: group('late') })), /read-only since/);
+    waits.close();
+    assert.deepEqual(await groups(), ['after', 'made']);
+  });
+
+  test("the customer's copy of the audit log goes on while nothing is changed, and ends when all is stopped", async () => {
+    const logGroupName = '/audit/freehold';
+    const logs = new CloudWatchLogsClient({ ...region(), credentials: rehearsal.root(ACCOUNT) });
+    await logs.send(new CreateLogGroupCommand({ logGroupName }));
+    const resources = [`arn:aws:logs:${place.region}:${ACCOUNT}:log-group:${logGroupName}:*`];
+    const may = { actions: ['logs:CreateLogStream'], resources, why: 'appends to the copy' };
+    await t.allow([...grants(scopeOf(place)), may]);
+    const copy = async (logStreamName: string) =>
+      (await enter()).logs.send(new CreateLogStreamCommand({ logGroupName, logStreamName }));
+    await copy('read-only');
+    await set('stopped');
+    await held(copy('stopped'), /stopped since/);
+    const { logStreams } = await logs.send(new DescribeLogStreamsCommand({ logGroupName }));
+    assert.deepEqual(
+      logStreams!.map(({ logStreamName }) => logStreamName),
+      ['read-only'],
+    );
+  });
+
+  test('who set it is asked for again when AWS has not said it', async () => {
+    const outage = { code: 'InternalServerError', status: 500, times: 2 };
+    await rehearsal.fault({ account: ACCOUNT, service: 'ssm', action: 'GetParameterHistory', ...outage });
+    await set('read-only');
+    assert.equal((await accounts.braked(place))!.by, null);
+    await sleep(SECONDS * 1000);
+    assert.equal((await accounts.braked(place))!.by, ALICE);
+    await set('run');
   });
 
   test('what cannot be read holds writes, and says why; what cannot be understood holds all', async () => {

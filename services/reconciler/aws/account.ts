@@ -495,6 +495,14 @@ export class Accounts {
     });
   }
 
+  /** @throws Held PlaceUnavailable when this call may not be made now */
+  async #heed({ entered }: Caller, operation: string): Promise<void> {
+    // Who comes in has asked already, and the brake's own session would wait for itself.
+    if (entered === undefined || entered.session === BRAKE || operation === 'AssumeRole') return;
+    const { place } = entered;
+    await (isRecorded(operation) ? this.mayWrite(place) : this.#brake(place)?.mayRead());
+  }
+
   #endpoint(): { endpoint?: string; disableHostPrefix?: boolean } {
     const { endpoint } = this.#options;
     // Some APIs put `data-` or the like before the host name, which an emulator's address cannot have.
@@ -516,7 +524,8 @@ export class Accounts {
 
   /**
    * Around every call: heeds the customer's brake, counts it, and names its errors. Around each of its tries: waits for
-   * a token of AWS's rate, then for its turn, so that what waits for a token holds up no call that has one.
+   * a token of AWS's rate, then for its turn, so that what waits for a token holds up no call that has one; then heeds
+   * the brake once more.
    */
   #watch(client: Watchable, service: string, account: string, region: string): void {
     const turns = new Turns(this.#options.concurrency ?? 10);
@@ -529,9 +538,7 @@ export class Accounts {
         const operation = operationOf(context);
         const call = { account, region, service, operation };
         const { entered } = caller;
-        // Who comes in has asked already, and the brake's own session would wait for itself.
-        if (entered && entered.session !== BRAKE && operation !== 'AssumeRole')
-          await (isRecorded(operation) ? this.mayWrite(entered.place) : this.#brake(entered.place)?.mayRead());
+        await this.#heed(caller, operation); // or what is held would be written down as done
         const end =
           entered && isRecorded(operation)
             ? await this.#options.onWrite?.({ ...call, ...entered, input: args.input })
@@ -569,13 +576,14 @@ export class Accounts {
       await rates.take({ ...call, who, isUrgent, seconds });
       const end = await turns.take();
       caller.waitedSeconds += (performance.now() - started) / 1000;
-      caller.unanswered += 1;
       const answered = (id: string | undefined, error?: string): void => {
         if (id === undefined) return;
         caller.unanswered -= 1;
         caller.requests.push({ id, ...(error !== undefined && { error }) });
       };
       try {
+        await this.#heed(caller, call.operation); // the wait was long, or this is a later try
+        caller.unanswered += 1;
         const answer = await next(args);
         answered(answer.output?.$metadata?.requestId);
         return answer;
@@ -630,7 +638,10 @@ interface Watchable {
 export const isWrite = (operation: string): boolean => !READS.test(operation);
 const READS = /^(AssumeRole$|BatchCheck|BatchGet|Describe|Filter|Get|Head|List|Lookup|Simulate)/;
 
-/** What appends to the customer's copy of the audit log is no entry of it, and goes on while changes are held. */
+/**
+ * To append to the customer's copy of the audit log is no entry of it, or there would be no end; and it changes nothing
+ * that `read-only` holds: the customer looks into it just then.
+ */
 const COPIES = ['CreateLogStream', 'PutLogEvents'];
 const isRecorded = (operation: string): boolean => isWrite(operation) && !COPIES.includes(operation);
 

@@ -111,29 +111,26 @@ export class Brake {
     const { Parameter: found } = await ssm.send(new GetParameterCommand({ Name: this.#name }));
     if (this.#said !== undefined && found?.Version !== undefined && found.Version === this.#version) return this.#said;
     const mode = MODES.find((each) => each === found?.Value);
+    const by = mode === 'run' ? null : await this.#who(ssm, found).catch(() => undefined);
     const said: Braked = {
       mode: mode ?? 'stopped', // who wrote something else did not mean less
       since: found?.LastModifiedDate ?? null,
-      by: mode === 'run' ? null : await this.#who(ssm, found),
+      by: by ?? null, // it holds all the same
       trouble: mode === undefined ? `"${this.#name}" says neither ${MODES.join(', nor ')}` : null,
     };
-    this.#version = found?.Version;
+    this.#version = by === undefined ? undefined : found?.Version; // asked for again
     return said;
   }
 
-  /** AWS says it only in the history: at most a hundred versions, two pages. Who may not be known still holds. */
+  /** AWS says it only in the history: at most a hundred versions, two pages. */
   async #who(ssm: SSMClient, found: Parameter | undefined): Promise<string | null> {
-    try {
-      let NextToken: string | undefined;
-      do {
-        const page = await ssm.send(new GetParameterHistoryCommand({ Name: this.#name, NextToken }));
-        const version = page.Parameters?.find(({ Version }) => Version === found?.Version);
-        if (version !== undefined) return version.LastModifiedUser ?? null;
-        ({ NextToken } = page);
-      } while (NextToken !== undefined);
-    } catch {
-      // Said without a name.
-    }
+    let NextToken: string | undefined;
+    do {
+      const page = await ssm.send(new GetParameterHistoryCommand({ Name: this.#name, NextToken }));
+      const version = page.Parameters?.find(({ Version }) => Version === found?.Version);
+      if (version !== undefined) return version.LastModifiedUser ?? null;
+      ({ NextToken } = page);
+    } while (NextToken !== undefined);
     return null;
   }
 

@@ -63,8 +63,8 @@ export interface Probed {
  * @throws PlaceUnavailable when the role neither let us in nor refused: nothing is known
  * @throws Held when the customer has stopped everything there
  */
-export async function probe(accounts: Accounts, { suspended, ...place }: Place, stranger: string): Promise<Probed> {
-  if (suspended === undefined) await accounts.mayEnter(place);
+export async function probe(accounts: Accounts, place: Place, stranger: string): Promise<Probed> {
+  await accounts.mayEnter(place); // suspended or not: the brake says what its customer wants
   const [none, theirs, any] = await Promise.all(
     [null, stranger, newExternalId()].map((externalId) => accounts.accepts(place, externalId)),
   );
