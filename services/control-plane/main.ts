@@ -12,7 +12,7 @@ import { listen } from './api/server.ts';
 import { Audit } from './audit/chain.ts';
 import { copyAudit, type CopyOptions } from './audit/copy.ts';
 import { awsCloud } from './aws.ts';
-import { probePlaces } from './probes.ts';
+import { probePlaces, wakeHeld } from './probes.ts';
 import { prove } from './prove.ts';
 import { advanceRolls } from './rolls.ts';
 import type { Cloud } from './cloud.ts';
@@ -133,6 +133,8 @@ async function start(
   const { probeSeconds } = settings;
   const probeEvery = Math.min(UPKEEP_SECONDS, probeSeconds / 2);
   if (settings.worker) closers.push(every(probeEvery, log, () => probePlaces({ db, looks, cloud, log }, probeSeconds)));
+  const watchEvery = settings.brakeSeconds;
+  if (settings.worker) closers.push(every(watchEvery, log, () => wakeHeld({ db, looks, cloud })));
   closers.push(every(UPKEEP_SECONDS, log, () => keepUp({ db, looks, accounts, cloud, audit, settings, log })));
 
   warnOfAgents(settings, log);

@@ -1,13 +1,14 @@
 /**
- * Every hour each place's trust is asked whether it lets in whom it must not. One that does is suspended: nobody enters
- * it until it is mended, and each of its deployments says so.
+ * What the customers hold. Every hour each place's trust is asked whether it lets in whom it must not. One that does is
+ * suspended: nobody enters it until it is mended, and each of its deployments says so. And every few seconds each brake
+ * that holds something is asked whether it still does.
  */
 import type { Logger } from 'pino';
-import { Held, explain } from '../reconciler/aws/errors.ts';
+import { Held, PlaceUnavailable, explain } from '../reconciler/aws/errors.ts';
 import type { Cloud } from './cloud.ts';
 import type { Database } from './store/database.ts';
 import type { Looks } from './store/looks.ts';
-import { placeOf, probeSooner, setProbe, takeToProbe, tellPlace, type PlaceRow } from './store/places.ts';
+import { placeOf, placesOf, probeSooner, setProbe, takeToProbe, tellPlace, type PlaceRow } from './store/places.ts';
 
 /** Places at a time. */
 const BATCH = 20;
@@ -21,6 +22,10 @@ interface Probing {
   readonly log: Logger;
 }
 
+interface Waking extends Pick<Probing, 'db' | 'looks'> {
+  readonly cloud: Pick<Cloud, 'braked'>;
+}
+
 /** All that are due. @param seconds between two probes of a place, about */
 export async function probePlaces(options: Probing, seconds: number): Promise<void> {
   for (;;) {
@@ -28,6 +33,24 @@ export async function probePlaces(options: Probing, seconds: number): Promise<vo
     await Promise.all(due.map((row) => probeOne(options, row, seconds)));
     if (due.length < BATCH) return;
   }
+}
+
+/** Looks are soon at what waits for a brake that was released: until then they sleep long, however many there are. */
+export async function wakeHeld({ db, cloud, looks }: Waking): Promise<void> {
+  const held = await looks.held();
+  const places = await placesOf(db, [...held.keys()]);
+  await Promise.all(
+    [...held].map(async ([placeId, deployments]) => {
+      try {
+        const brake = await cloud.braked(placeOf(places.get(placeId)!)!);
+        if (brake !== undefined && brake.mode !== 'run') return;
+      } catch (error) {
+        if (error instanceof PlaceUnavailable) return; // each deployment says so
+        throw error;
+      }
+      for (const deployment of deployments) await db.transaction().execute((tx) => looks.ask(tx, deployment));
+    }),
+  );
 }
 
 async function probeOne({ db, cloud, looks, log }: Probing, row: PlaceRow, seconds: number): Promise<void> {

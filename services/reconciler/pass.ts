@@ -138,8 +138,8 @@ const BACKOFF_LIMIT_SECONDS = 300;
 const MEMORY_SECONDS = 60;
 /** How long AWS may not show what it has made: its read-after-write lags are seconds. */
 const APPEARS_SECONDS = 60;
-/** How soon what the customer holds is looked at again: half a minute after they let go, at the latest, it goes on. */
-export const HELD_LOOK_SECONDS = 15;
+/** How soon what the customer holds is looked at again, if nobody asks: whoever sees that they let go does. */
+export const HELD_LOOK_SECONDS = 300;
 const NEEDS = 'needs ';
 const NOT_THERE_YET = 'asked for, not there yet';
 const NOT_SEEN_YET = 'changed, not seen yet';

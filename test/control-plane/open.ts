@@ -41,7 +41,7 @@ export interface ControlPlane {
   readonly fetch: ReturnType<typeof api>['fetch'];
   /** What it answers is held against the OpenAPI document. */
   call(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Answer>;
-  startWorker(options?: { sweepSeconds?: number; concurrency?: number }): Promise<void>;
+  startWorker(options?: { sweepSeconds?: number; concurrency?: number; pollSeconds?: number }): Promise<void>;
   /** A verified place of a new listener. */
   place(name?: string): Promise<Json>;
   /** A deployment that `deployment` asks for. */
@@ -129,7 +129,7 @@ export async function openControlPlane(): Promise<ControlPlane> {
     request: (path, init) => app.request(path, init),
     fetch: app.fetch,
     call,
-    startWorker: ({ sweepSeconds = 3600, concurrency = 4 } = {}) =>
+    startWorker: ({ sweepSeconds = 3600, concurrency = 4, pollSeconds = 0.2 } = {}) =>
       startWorker({
         db,
         looks,
@@ -138,7 +138,7 @@ export async function openControlPlane(): Promise<ControlPlane> {
         digestKey: secretsKey,
         concurrency,
         sweepSeconds,
-        pollSeconds: 0.2,
+        pollSeconds,
         lateSeconds: 0,
       }),
     async place(name = 'production') {

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';
 import { sql } from 'kysely';
 import { PlaceUnavailable } from '../../services/reconciler/aws/errors.ts';
-import { probePlaces } from '../../services/control-plane/probes.ts';
+import { probePlaces, wakeHeld } from '../../services/control-plane/probes.ts';
 import { strangersId } from '../../services/control-plane/store/access.ts';
 import { eventually } from '../support/eventually.ts';
 import { deployment, openControlPlane, type ControlPlane, type Json } from './open.ts';
@@ -182,8 +182,29 @@ test('who registers a place again cannot take its brake away', async () => {
   for (const more of [{}, { brakeParameter: '/brake/other' }]) {
     const { status, body } = await register(more);
     assert.equal(status, 400);
-    assert.match(body.detail, /brakeParameter \("\/brake\/freehold"\) cannot change/);
+    assert.match(body.detail, /the brake of its account \("\/brake\/freehold"\) stays/);
   }
+  // Of another place, which nobody is in, it is another one.
+  const moved = await register({ brakeParameter: '/brake/other', prefix: 'other' });
+  assert.equal(moved.status, 200, JSON.stringify(moved.body));
+});
+
+test('what is held sleeps until its brake is released, and is then looked at', async () => {
+  cloud.brake = brake('read-only');
+  const listener = await braked();
+  await api.startWorker({ pollSeconds: 3600 });
+  const made = await api.create();
+  await says(made.id, HELD);
+  let observed = 0;
+  cloud.onObserve = async () => void (observed += 1);
+  await wakeHeld(api);
+  cloud.brake = brake('run');
+  await new Promise((resolve) => setTimeout(resolve, 1500));
+  assert.equal(observed, 0, 'a look at what is held');
+  assert.equal((await get(`listeners/${listener}`)).place.brake.waiting, 1);
+  await wakeHeld(api);
+  await eventually('nothing waits', async () => (await get(`listeners/${listener}`)).place.brake.waiting === 0);
+  assert(observed > 0);
 });
 
 const LOOSE = 'the place is suspended: the role lets us in without an external id';

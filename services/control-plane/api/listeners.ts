@@ -250,7 +250,10 @@ export function addListeners(app: App, options: ApiOptions): void {
             : moved === 'executionRoles'
               ? `Listener ID ${row.id} is used by deployments: of its ${row.outputs?.executionRoles} execution roles ` +
                 'those must stay that they have'
-              : `Listener ID ${row.id} is used by deployments: its ${moved} ("${row.outputs?.[moved]}") cannot change`,
+              : moved === 'brakeParameter'
+                ? `Listener ID ${row.id}: the brake of its account ("${row.outputs?.brakeParameter}") stays: register ` +
+                  'what its stack prints, with it'
+                : `Listener ID ${row.id} is used by deployments: its ${moved} ("${row.outputs?.[moved]}") cannot change`,
         );
       if (outputs !== undefined) await verify(await find(c.get('workspaceId'), listener_id));
       return c.json(shown(await find(c.get('workspaceId'), listener_id)), 200);

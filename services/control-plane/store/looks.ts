@@ -11,6 +11,7 @@ import { PgBoss, fromKysely, type Job } from 'pg-boss';
 import { sql } from 'kysely';
 import { ITSELF, asked } from '../asked.ts';
 import type { Database, Tx } from './database.ts';
+import { isHeld } from './places.ts';
 import { isSettled, isSwept, unswept } from './sweeps.ts';
 
 const QUEUE = 'look';
@@ -211,6 +212,15 @@ export class Looks {
       limit ${limit}`.execute(this.#db);
     for (const { id } of lost.rows) await this.#db.transaction().execute((tx) => this.ask(tx, id));
     return lost.rows.length;
+  }
+
+  /** Deployments of which something is held, by place: those whose next look is not due yet. */
+  async held(): Promise<Map<string, string[]>> {
+    const { rows } = await sql<{ place_id: string; ids: string[] }>`
+      select d.place_id, array_agg(d.id) as ids from pgboss.job j join deployments d on d.id::text = j.singleton_key
+      where j.name = ${QUEUE} and j.state = 'created' and j.start_after > now() and ${isHeld}
+      group by 1`.execute(this.#db);
+    return new Map(rows.map(({ place_id, ids }) => [place_id, ids]));
   }
 
   /** What takes long ends early: another process goes on with it. */

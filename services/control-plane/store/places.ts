@@ -160,12 +160,15 @@ const IDENTITY = [
   'logGroupRoot',
 ] as const;
 
+/** Whose brake it is. */
+const BRAKE_OF = ['accountId', 'region', 'prefix'] as const;
+
 /** Other outputs have to be verified anew: what was found of the ones before says nothing about them. */
 const UNVERIFIED = { state: 'unverified', message: null, checks: json([]), verified_at: null } as const;
 
 /**
  * One at a time with the deployments that are added to it.
- * @returns the field that cannot change, since deployments use the place; then nothing has changed
+ * @returns the field that cannot change, since deployments use the place, or the brake; then nothing has changed
  */
 export async function changePlace(
   db: Database,
@@ -176,9 +179,10 @@ export async function changePlace(
     const row = await tx.selectFrom('places').select('outputs').where('id', '=', id).forUpdate().executeTakeFirst();
     const before = row?.outputs ?? null;
     if (outputs !== undefined && before !== null) {
-      // A brake may come; who registers a place again cannot take it away.
-      const isBraked = before.brakeParameter !== undefined && before.brakeParameter !== outputs.brakeParameter;
-      if (isBraked) return 'brakeParameter';
+      // A brake may come; who registers a place again cannot take it away. Another place has another, or none.
+      const isThere = BRAKE_OF.every((field) => before[field] === outputs[field]);
+      if (isThere && before.brakeParameter !== undefined && before.brakeParameter !== outputs.brakeParameter)
+        return 'brakeParameter';
       // More load balancers may come; one that is there may have deployments behind it.
       // And one of ours, in an original place, may have been made anew: nobody else would bring it back.
       const isAnew = before.original === true && outputs.original === true;
@@ -312,15 +316,15 @@ export async function tellPlace(tx: Tx, placeId: string, message: string): Promi
   return told.rows.map(({ deployment_id }) => deployment_id);
 }
 
+/** In SQL, of `deployments d`: something waits until the customer releases the brake. */
+export const isHeld = sql<boolean>`(
+  exists (select from resources r where r.deployment_id = d.id and r.message like ${`${HELD}%`})
+  or exists (select from deployment_statuses s where s.deployment_id = d.id and s.message like ${`${HELD}%`}))`;
+
 /** Of how many deployments in it something waits until the customer releases the brake. */
 export async function heldIn(db: Database, placeId: string): Promise<number> {
   const { rows } = await sql<{ count: number }>`
-    select count(*) as count from deployments d
-    where d.place_id = ${placeId} and (
-      exists (select from resources r where r.deployment_id = d.id and r.message like ${`${HELD}%`})
-      or exists (select from deployment_statuses s where s.deployment_id = d.id and s.message like ${`${HELD}%`}))`.execute(
-    db,
-  );
+    select count(*) as count from deployments d where d.place_id = ${placeId} and ${isHeld}`.execute(db);
   return rows[0]!.count;
 }
 
