@@ -151,6 +151,7 @@ export class ControlPlaneRole extends Construct {
       brakeParameterArn: named('ssm', `parameter${brakeName(names)}`),
       uploadBucket: `${names}-uploads-\${AWS::AccountId}-\${AWS::Region}`,
       ownRoles: true,
+      deletionGate: true,
       auditLogGroup: auditLogGroup(names),
     };
     const granted = grants(place);

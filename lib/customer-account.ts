@@ -97,6 +97,7 @@ export class CustomerAccount extends Construct {
       logGroupRoot: foundation.logGroupRoot,
       uploadBucket: uploads.bucketName,
       executionRoles: foundation.executionRoles,
+      deletionGate: true,
       ...(props.internetFacing && { isPublic: true as const }),
       brakeParameter: brake.parameterName,
       auditLogGroup: foundation.auditLogGroup,

@@ -25,6 +25,7 @@ const NAMES: Scope = {
   logGroupRoot: '/aws/ecs/<prefix>',
   uploadBucket: '<prefix>-uploads-<account>-<region>',
   ownRoles: true,
+  deletionGate: true,
   brakeParameterArn: 'arn:aws:ssm:<region>:<account>:parameter/brake/<prefix>',
   auditLogGroup: '/audit/<prefix>',
 };

@@ -61,6 +61,14 @@ const inDeployment = (
   policy: policy(scopeOf(place), { id }),
 });
 
+const cxOf =
+  (place: Place, aws: Account, { id }: Owner) =>
+  (nodeId: string) => ({
+    aws,
+    tags: ownerTags(place, id, nodeId),
+    deletionGate: place.deletionGate,
+  });
+
 /** @param stranger as of `probe` */
 export function awsCloud(accounts: Accounts, stranger = newExternalId()): Cloud {
   const memory = new BatchMemory();
@@ -83,7 +91,7 @@ export function awsCloud(accounts: Accounts, stranger = newExternalId()): Cloud 
       const policy = reads ? deploymentReads : deploymentPolicy;
       const aws = await enterBehind(place, inDeployment(place, deployment, reads ? 'plan' : 'look', policy));
       return {
-        cx: (nodeId) => ({ aws, tags: ownerTags(place, deployment.id, nodeId) }),
+        cx: cxOf(place, aws, deployment),
         mayWrite: async () => {
           if (place.brakeParameter !== undefined) await accounts.mayWrite(place);
         },
@@ -100,7 +108,7 @@ export function awsCloud(accounts: Accounts, stranger = newExternalId()): Cloud 
       return {
         page() {
           const view = batched(aws, { where: place.id, memory, now: Date.now });
-          return { cx: (deployment, nodeId) => ({ aws: view, tags: ownerTags(place, deployment.id, nodeId) }) };
+          return { cx: (deployment, nodeId) => cxOf(place, view, deployment)(nodeId) };
         },
       };
     },

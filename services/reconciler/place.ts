@@ -38,6 +38,11 @@ export interface PlaceOutputs {
    * Stacks that were deployed before there were such print none: theirs share the one.
    */
   readonly executionRoles?: number;
+  /**
+   * Databases and secrets are deleted there only while the customer allows it, but for what is marked as never having
+   * served. Stacks that were deployed before there was such a gate print nothing, and let nobody take the mark off.
+   */
+  readonly deletionGate?: true;
   /** Whether its load balancers have public addresses. Stacks that were deployed before this was told print nothing. */
   readonly isPublic?: true;
   /** The name of the SSM parameter that is the customer's brake. A stack that prints none has none. */

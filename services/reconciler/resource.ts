@@ -81,6 +81,8 @@ export interface Cx {
   readonly aws: Account;
   /** Put on everything at creation, and required of everything found. */
   readonly tags: Readonly<Record<string, string>>;
+  /** The place's: what holds data is marked when it is made, until its deployment has served. See aws/gate.ts. */
+  readonly deletionGate?: true | undefined;
   /**
    * Throws when another pass has taken over. The pass asks before `converge` and `remove`; a kind that writes more than
    * once in one of them asks again before each further write whose order matters.

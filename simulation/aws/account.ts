@@ -385,6 +385,7 @@ function placeOf(world: World): PlaceOutputs {
     namespaceName: `${prefix}.internal`,
     databaseSubnetGroup: prefix,
     logGroupRoot: `/${prefix}`,
+    deletionGate: true,
     uploadBucket: `${prefix}-uploads-${id}`,
   };
 }

@@ -24,11 +24,13 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { eventually } from '../support/eventually.ts';
 import { openQuickRehearsal } from '../support/rehearsal.ts';
-import { publishedStack, updatePublishedStack } from '../support/stack.ts';
+import { publishedStack, stackBeforeTheGate, updatePublishedStack } from '../support/stack.ts';
 import * as stage from './stage.ts';
 import type { Json } from './stage.ts';
 
 const ACCOUNT = '420000000091';
+/** Where the stack has not been deployed again. */
+const OLDER = '420000000092';
 const PROVISIONING = { Key: 'freehold:provisioning', Value: 'true' };
 const HOUR = 3600;
 
@@ -43,9 +45,11 @@ const made: Record<string, Json> = {};
 
 before(async () => {
   const closed: typeof publishedStack = (options) =>
-    publishedStack({ ...options, context: { ...options.context, allowDeletionUntil: '' } });
+    options.account === OLDER
+      ? stackBeforeTheGate(options)
+      : publishedStack({ ...options, context: { ...options.context, allowDeletionUntil: '' } });
   const env = { FREEHOLD_POLL_SECONDS: '0.2', FREEHOLD_SWEEP_SECONDS: '5', FREEHOLD_RETENTION_HOURS: '0' };
-  on = await stage.open('gate', [ACCOUNT], env, closed, openQuickRehearsal);
+  on = await stage.open('gate', [ACCOUNT, OLDER], env, closed, openQuickRehearsal);
   at = stage.customerClient(on.rehearsal, ACCOUNT);
   rds = new RDSClient(at);
   secrets = new SecretsManagerClient(at);
@@ -113,8 +117,32 @@ const waits = (id: string): Promise<Json> =>
     { seconds: 60 },
   );
 
+test('where the stack is from before the gate, nothing is marked, and revisions follow each other', async () => {
+  const { id: listenerId, outputs } = on.places[OLDER]!;
+  assert.equal(outputs.deletionGate, undefined);
+  const { place } = await on.api.call('POST', `/v2/listeners/${listenerId}/verify`);
+  assert.equal(place.state, 'verified', JSON.stringify(place));
+  const image = await on.push(OLDER, '1');
+  const secrets = [{ name: 'A', value: '1' }];
+  const made = await stage.createDeployment(on.api, { name: 'older', listenerId, image, secrets });
+  await stage.deployed(on.api, made.id, made.latest_revision_id);
+  await stage.deployed(
+    on.api,
+    made.id,
+    await stage.newRevision(on.api, made.id, { secrets: [{ name: 'A', value: '2' }] }),
+  );
+  const calls = (await on.rehearsal.calls()).filter(({ account }) => account === OLDER);
+  assert.deepEqual(
+    calls.filter(({ action, error }) => error === 'AccessDenied' || /^(Untag|RemoveTags)/.test(action)),
+    [],
+  );
+  await on.api.call('DELETE', `/v2/deployments/${made.id}`);
+  await stage.gone(on.api, made.id, 90);
+});
+
 test('what is made is provisional until its deployment serves', async () => {
   assert.equal(await isOpen(), false);
+  const { id: listenerId } = on.places[ACCOUNT]!;
   const image = await on.push(ACCOUNT, '1');
   const given = [{ name: 'A', value: '1' }];
   for (const [name, type] of [
@@ -122,7 +150,7 @@ test('what is made is provisional until its deployment serves', async () => {
     ['dev', 'dev'],
     ['late', 'dev'],
   ] as const)
-    made[name] = await stage.createDeployment(on.api, { name, type, image, secrets: given });
+    made[name] = await stage.createDeployment(on.api, { name, type, listenerId, image, secrets: given });
   const { id } = made['prod'];
   await eventually('its database is being made', async () => (await databaseOf(id)) !== undefined, { seconds: 30 });
   for (const one of Object.values(made)) await stage.deployed(on.api, one.id, one.latest_revision_id);
@@ -173,7 +201,7 @@ test('a create that never came to serve is undone while the gate is closed', asy
   const { id } = await on.api.call('POST', '/v2/deployments', {
     name: 'never',
     source: 'internal_docker',
-    source_config: { deployment_type: 'prod' },
+    source_config: { deployment_type: 'prod', listener_id: on.places[ACCOUNT]!.id },
     source_revision_config: {},
     secrets: [{ name: 'A', value: '1' }],
   });

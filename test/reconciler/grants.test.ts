@@ -30,6 +30,7 @@ const scope: Scope = {
   namespaceId: 'ns-1',
   databaseSubnetGroup: 'freehold',
   logGroupRoot: '/aws/ecs/freehold',
+  deletionGate: true,
   uploadBucket: 'freehold-uploads-222222222222-eu-central-1',
   brakeParameterArn: 'arn:aws:ssm:eu-central-1:222222222222:parameter/brake/freehold',
   auditLogGroup: '/audit/freehold',

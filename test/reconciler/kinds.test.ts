@@ -74,7 +74,7 @@ describe('kinds', { timeout: 240_000 }, () => {
   };
   const cxOf = (id: string, node: string): Cx => {
     const tags = ownerTags(t.place, id, node);
-    return { aws: sessions.get(id) ?? aws, tags, fence: async () => {} };
+    return { aws: sessions.get(id) ?? aws, tags, deletionGate: true, fence: async () => {} };
   };
   const smallDatabase = (d: Awaited<ReturnType<typeof deployment>>) => ({
     name: names(t.place, d).database,

@@ -37,6 +37,7 @@ function scope(partition: string, region: string): Scope {
     namespaceId: 'ns-abcdefghijklmnop',
     databaseSubnetGroup: prefix,
     logGroupRoot: `/aws/ecs/${prefix}`,
+    deletionGate: true,
     uploadBucket: `${prefix}-uploads-222222222222-${region}`,
   };
 }

@@ -73,6 +73,7 @@ function placeNamed(prefix: string, account: string, region: string): Scope {
     namespaceId: `ns-${hex(16)}`,
     databaseSubnetGroup: prefix,
     logGroupRoot: `/aws/ecs/${prefix}`,
+    deletionGate: true,
     uploadBucket: `${prefix}-uploads-${account}-${region}`,
   };
 }

@@ -226,6 +226,7 @@ export async function makePlace(
     namespaceName,
     databaseSubnetGroup: prefix,
     logGroupRoot: `/aws/ecs/${prefix}`,
+    deletionGate: true,
     uploadBucket,
     ...more,
   };

@@ -32,12 +32,22 @@ export const element = (text: string, tag: string): string =>
 /** A customer's stack from the published template: what `cdk deploy` makes, some seconds sooner than that does. */
 export const publishedStack = (options: CustomerOptions): Promise<PlaceOutputs> => deploy('CreateStack', options);
 
+/** As it was before there was a delete gate: what it prints, and what its role has no right to. */
+export const stackBeforeTheGate = (options: CustomerOptions): Promise<PlaceOutputs> =>
+  deploy('CreateStack', options, (template) =>
+    template
+      .replaceAll('\\"deletionGate\\":true,', '')
+      .replaceAll('"rds:RemoveTagsFromResource"', '"rds:ListTagsForResource"')
+      .replaceAll('"secretsmanager:UntagResource"', '"secretsmanager:DescribeSecret"'),
+  );
+
 /** Deployed once more, with another context. */
 export const updatePublishedStack = (options: CustomerOptions): Promise<PlaceOutputs> => deploy('UpdateStack', options);
 
 async function deploy(
   action: 'CreateStack' | 'UpdateStack',
   { rehearsal, account, context }: CustomerOptions,
+  changed = (template: string): string => template,
 ): Promise<PlaceOutputs> {
   const call = (action: string, form: Record<string, string>): Promise<string> =>
     cloudFormation(rehearsal.endpoint, account, action, { StackName: 'freehold-account', ...form });
@@ -50,7 +60,7 @@ async function deploy(
     [`Parameters.member.${index + 1}.ParameterValue`, value],
   ]);
   await call(action, {
-    TemplateBody: readFileSync(TEMPLATE, 'utf8'),
+    TemplateBody: changed(readFileSync(TEMPLATE, 'utf8')),
     'Capabilities.member.1': 'CAPABILITY_NAMED_IAM',
     'Capabilities.member.2': 'CAPABILITY_AUTO_EXPAND',
     ...(Object.fromEntries(parameters) as Record<string, string>),

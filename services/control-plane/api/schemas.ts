@@ -551,6 +551,7 @@ export const placeOutputs = z
       .optional(),
     isPublic: z.literal(true).optional(),
     executionRoles: z.number().int().min(0).max(200).optional(),
+    deletionGate: z.literal(true).optional(),
     brakeParameter: z
       .string()
       .regex(/^\/[a-zA-Z0-9_.\-/]{1,1010}$/, "not a parameter's name with a / first")

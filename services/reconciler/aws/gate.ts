@@ -8,13 +8,17 @@ import type { Denial } from './denials.ts';
 import { AwaitsCustomer, isDenied } from './errors.ts';
 import type { Grant, Scope } from './grant.ts';
 import { TAG, type Tags } from './tags.ts';
+import type { Cx } from '../resource.ts';
 
 /** A tag's value, and all that the control plane ever sets it to. */
 const YES = 'true';
 const MADE = { [TAG.provisioning]: YES } as const;
 
-/** Of a resource that is being made. */
-export const provisional = (tags: Tags): Tags => ({ ...tags, ...MADE });
+/** Of a resource that is being made. Where there is no gate, nothing could take the mark off. */
+export const provisional = ({ tags, deletionGate }: Pick<Cx, 'tags' | 'deletionGate'>): Tags => ({
+  ...tags,
+  ...(deletionGate && MADE),
+});
 
 export const isProvisional = (found: Tags): boolean => TAG.provisioning in found;
 
@@ -41,16 +45,17 @@ export function deletes(scope: Scope, grant: Omit<Grant, 'gated'>): Grant[] {
 }
 
 /** The right to take that tag off, and no other one. */
-export const untags = (scope: Scope, action: string, resources: readonly string[]): Grant => ({
-  actions: [action],
-  resources,
-  conditions: {
+export function untags(scope: Scope, action: string, resources: readonly string[]): Grant[] {
+  if (scope.deletionGate === undefined) return [];
+  const conditions = {
     ...changesOurs(scope),
     'ForAllValues:StringEquals': { 'aws:TagKeys': [TAG.provisioning] },
     Null: { 'aws:TagKeys': 'false' },
-  },
-  why: 'takes the mark of what never served off, when it has: from then on deleting it takes your allowDeletionUntil',
-});
+  };
+  const why =
+    'takes the mark of what never served off, when it has: from then on deleting it takes your allowDeletionUntil';
+  return [{ actions: [action], resources, conditions, why }];
+}
 
 /**
  * What has lost that tag, or never had it, is not given it. AWS may show the tags of a request as those of what it is

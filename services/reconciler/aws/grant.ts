@@ -22,6 +22,8 @@ export interface Scope {
    * made, `<taskRoleArn>-<name>`. Stacks that were deployed before there were such allow neither.
    */
   readonly ownRoles?: boolean;
+  /** Whether what never served is marked: before there was a gate, stacks did not let the mark be taken off. */
+  readonly deletionGate?: true | undefined;
   /** Given, `executionRoleArn` is the deployment's own, and there is no other. */
   readonly slot?: number;
   /** None in a place whose stack was deployed before there was one. */

@@ -95,6 +95,7 @@ export const scopeOf = (place: PlaceOutputs & Pick<Place, 'slot'>): Scope => ({
   uploadBucket: place.uploadBucket,
   original: place.original,
   ownRoles: place.executionRoles !== undefined,
+  deletionGate: place.deletionGate,
   ...(place.slot !== undefined && { slot: place.slot }),
   brakeParameterArn:
     place.brakeParameter &&

@@ -272,7 +272,12 @@ async function originalPermissions(aws: Account, place: Place): Promise<Check[]>
 async function deletion(aws: Account, place: Place): Promise<Check[]> {
   const told = (message: string): Check[] => [{ name: 'deletion', ok: true, message }];
   try {
-    if (await isGateOpen(aws, place)) return told('open: databases and secrets may be deleted for a time');
+    if (await isGateOpen(aws, place))
+      return told(
+        place.deletionGate
+          ? 'open: databases and secrets may be deleted for a time'
+          : 'open: the stack that printed this place has no gate: deploy it again and register its output',
+      );
     return told(
       'closed: a deployment that is deleted keeps its database and secrets until allowDeletionUntil is given',
     );

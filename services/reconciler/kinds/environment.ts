@@ -9,6 +9,7 @@ import type { Account } from '../aws/account.ts';
 import { Terminal, hasCode } from '../aws/errors.ts';
 import { secretName } from '../aws/names.ts';
 import { ownerTags } from '../aws/tags.ts';
+import type { PlaceOutputs } from '../place.ts';
 import type { Cx, Kind } from '../resource.ts';
 import {
   describe,
@@ -179,7 +180,7 @@ export async function lostVersions(
  */
 export async function writeEnvironment(
   aws: Account,
-  place: { readonly prefix: string; readonly original?: true },
+  place: Pick<PlaceOutputs, 'prefix' | 'original' | 'deletionGate'>,
   deployment: { readonly id: string },
   values: Readonly<Record<string, string>>,
   fence: Cx['fence'] = () => Promise.resolve(),
@@ -189,7 +190,7 @@ export async function writeEnvironment(
   if ((await findOurs({ aws, tags }, name)) === undefined) {
     const Description = `Environment of deployment ${deployment.id}; each version holds what one request set`;
     await fence();
-    await make({ aws, tags, fence }, { Name: name, Description });
+    await make({ aws, tags, fence, deletionGate: place.deletionGate }, { Name: name, Description });
   }
   const versionId = randomUUID();
   await fence();

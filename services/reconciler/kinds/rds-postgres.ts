@@ -174,7 +174,7 @@ export const rdsPostgres: Kind<RdsPostgresInputs, Live, Made> = {
       resources: [arn(scope, 'rds', `db:${ours(scope).named}`)],
       why: "removes a deleted deployment's database, in production with a final snapshot",
     }),
-    untags(scope, 'rds:RemoveTagsFromResource', [arn(scope, 'rds', `db:${ours(scope).named}`)]),
+    ...untags(scope, 'rds:RemoveTagsFromResource', [arn(scope, 'rds', `db:${ours(scope).named}`)]),
     {
       actions: ['rds:DescribeDBSnapshots'],
       resources: [arn(scope, 'rds', 'snapshot:*'), arn(scope, 'rds', 'db:*')],
@@ -303,7 +303,8 @@ export const rdsPostgres: Kind<RdsPostgresInputs, Live, Made> = {
       : `the database is ${status.replaceAll('-', ' ')}: after that, ${changes.map(({ field }) => field).join(', ')} ` +
         'will be changed',
 
-  async converge({ aws, tags, fence }, inputs, live, changes) {
+  async converge(cx, inputs, live, changes) {
+    const { aws, fence } = cx;
     if (live !== undefined) {
       const taken = takenNow(live.status, changes);
       if (changed(taken, PROVISIONING_ENDS.field)) {
@@ -353,7 +354,7 @@ export const rdsPostgres: Kind<RdsPostgresInputs, Live, Made> = {
           BackupRetentionPeriod: inputs.backupDays,
           CopyTagsToSnapshot: true,
           DeletionProtection: inputs.protected,
-          Tags: tagList(provisional(tags)),
+          Tags: tagList(provisional(cx)),
         }),
       );
     } catch (error) {

@@ -54,14 +54,13 @@ export async function findOurs({ aws, tags }: Pick<Cx, 'aws' | 'tags'>, name: st
  * @throws Terminal when there is one that is not ours
  */
 export async function make(
-  { aws, tags, fence }: Cx,
+  cx: Cx,
   secret: { readonly Name: string; readonly Description: string; readonly SecretString?: string },
 ): Promise<void> {
+  const { aws, tags, fence } = cx;
   try {
     const ClientRequestToken = secret.SecretString === undefined ? undefined : randomUUID();
-    await aws.secrets.send(
-      new CreateSecretCommand({ ...secret, ClientRequestToken, Tags: tagList(provisional(tags)) }),
-    );
+    await aws.secrets.send(new CreateSecretCommand({ ...secret, ClientRequestToken, Tags: tagList(provisional(cx)) }));
   } catch (error) {
     // It exists; or it waits for its end, which Secrets Manager says with a code that means other things too.
     if (!hasCode(error, 'ResourceExistsException', 'InvalidRequestException')) throw error;
@@ -134,6 +133,6 @@ export function secretGrants(scope: Scope): Grant[] {
       conditions: { NumericGreaterThanEquals: { 'secretsmanager:RecoveryWindowInDays': String(RECOVERY_DAYS) } },
       why: `removes a deleted deployment's secrets, with ${RECOVERY_DAYS} days to recover them`,
     }),
-    untags(scope, 'secretsmanager:UntagResource', resources),
+    ...untags(scope, 'secretsmanager:UntagResource', resources),
   ];
 }

@@ -199,11 +199,11 @@ function environmentOf(g: Graph, spec: DeploymentSpec, place: Place): Node<{ arn
     name: names(place, spec.deployment).secret('environment'),
     versions,
     keep: [...spec.retainedSecretVersions],
-    ...servedOf(spec),
+    ...servedOf(spec, place),
   }));
 }
 
-const servedOf = ({ served }: DeploymentSpec) => (served ? { served } : {});
+const servedOf = ({ served }: DeploymentSpec, { deletionGate }: Place) => (served && deletionGate ? { served } : {});
 
 interface Made {
   readonly arn: string;
@@ -243,12 +243,12 @@ function databaseOf(g: Graph, spec: DeploymentSpec, place: Place, users?: Node<G
     subnetGroup: place.databaseSubnetGroup,
     securityGroupId: groupId(place, got.group),
     ...SIZES[spec.type].databaseSafety,
-    ...servedOf(spec),
+    ...servedOf(spec, place),
   }));
   return g.add('database-uri', databaseUri, { database }, (got) => ({
     name: called.secret('database'),
     database: got.database,
-    ...servedOf(spec),
+    ...servedOf(spec, place),
     ...(spec.databaseCa !== undefined && { ca: spec.databaseCa }),
   }));
 }
@@ -266,7 +266,7 @@ function redisOf(
     name: called.secret('redis'),
     host: `${called.discovery}.${place.namespaceName}`,
     port: REDIS_PORT,
-    ...servedOf(spec),
+    ...servedOf(spec, place),
   }));
   const group =
     users &&
