@@ -478,15 +478,21 @@ describe('the copy', () => {
     assert.equal(there.length, 3);
   });
 
-  test('a call takes what AWS takes: bytes, events, a day, and nothing too old', () => {
+  test('a call takes what AWS takes: bytes, events, and nothing that is too old, whatever the retention', () => {
     const now = Date.UTC(2026, 5, 1);
     const lines = (count: number, line: string, step = 1) =>
       Array.from({ length: count }, (_, i) => ({ time: now - (count - i) * step, line }));
     assert.equal(batchOf(lines(10_001, 'x'), now).length, 10_000);
     assert.equal(batchOf(lines(2000, 'é'.repeat(499)), now).length, Math.floor(1_048_576 / (998 + 26)));
-    assert.equal(batchOf(lines(30, 'x', 3_600_000), now).length, 24);
-    const [old] = batchOf([{ time: 0, line: 'x' }], now);
-    assert(old!.timestamp! > now - 14 * 86_400_000);
+    const late = batchOf([{ time: 0, line: 'x' }, ...lines(30, 'x', 3_600_000), { time: now + 9, line: 'x' }], now);
+    const times = late.map(({ timestamp }) => timestamp!);
+    assert.equal(times.length, 32);
+    assert.deepEqual(
+      times,
+      times.toSorted((a, b) => a - b),
+    );
+    assert(times[0]! > now - 86_400_000);
+    assert.equal(times.at(-1), now);
     assert.equal(batchOf([], now).length, 0);
   });
 });
@@ -561,6 +567,25 @@ describe('CloudTrail', () => {
       ['call without intent'],
       'it was lent for something else, and the rest may be late',
     );
+
+    const name = write().session.name;
+    const arn = `arn:aws:sts::555000000001:assumed-role/freehold-control-plane/${name}`;
+    const pushes = (eventTime: string) => [
+      record('put', 'PutImage', {
+        eventSource: 'ecr.amazonaws.com',
+        eventTime,
+        userIdentity: { ...lentTo, arn, accessKeyId: 'ASIA3' },
+      }),
+    ];
+    const soon = new Date(began + 1000).toISOString();
+    const byName = joinTrail(events, pushes(soon));
+    assert.equal(byName.findings[0]!.kind, 'call without intent', 'the name of a session that was lent is no proof');
+    const lend = { service: 'sts', lent: [{ actions: ['ecr:PutImage'], resources: ['*'] }] };
+    const cutOff = await told(['AssumeRole', lend]);
+    const [near, far] = [joinTrail(cutOff, pushes(soon)), joinTrail(cutOff, pushes(later))];
+    assert.deepEqual([near.findings, near.joined], [[], 1]);
+    assert.match(near.notes[0]!, /meant to lend such a session/);
+    assert.equal(far.findings[0]!.kind, 'call without intent');
   });
 
   test("a trail's files, the event history, and lists of either", () => {

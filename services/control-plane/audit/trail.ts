@@ -45,6 +45,8 @@ const LATE_MS = 15 * 60_000;
 const NEAR_MS = 5 * 60_000;
 /** Clocks, and CloudTrail's whole seconds. */
 const CLOCKS_MS = 60_000;
+/** As long as a session is good that was lent. */
+const LENT_MS = 15 * 60_000;
 /** Calls that trails do not have unless they log data events. */
 const DATA = /^s3:(Put|Delete)Objects?$/;
 /** What copies the audit log itself. */
@@ -89,8 +91,21 @@ export function joinTrail(
     const at = Date.parse(record.eventTime);
     const call = `${record.eventSource.replace('.amazonaws.com', '')}:${record.eventName}`;
     const what = `${call} at ${record.eventTime}, request ${record.requestID}, by ${record.userIdentity?.arn}`;
-    if (told.has(record.requestID ?? '') || isOfLent(record, lent)) {
+    if (told.has(record.requestID ?? '') || lent.some((event) => isByKey(record, event))) {
       joined += 1;
+      continue;
+    }
+    // Its key is not known. Whoever has our credentials can give a session any name: of others it proves nothing.
+    const cut = lent.find(
+      (event) =>
+        !ended.has(event.metadata.correlation_uid) &&
+        isByName(record, event) &&
+        at > event.time! - CLOCKS_MS &&
+        at < event.time! + LENT_MS + CLOCKS_MS,
+    );
+    if (cut !== undefined) {
+      joined += 1;
+      notes.push(`${what}: entry ${cut.unmapped.seq} meant to lend such a session, and was not told what came of it`);
       continue;
     }
     const near = unknown.find(
@@ -141,12 +156,13 @@ const isOurWrite =
   };
 
 /** Whoever was lent a session may do what was lent, in our name. */
-function isOfLent({ userIdentity, eventName, eventSource }: TrailRecord, lent: readonly AuditEvent[]): boolean {
-  const session = userIdentity?.arn?.split('/').at(-1);
-  const action = `${eventSource.replace('.amazonaws.com', '')}:${eventName}`;
-  return lent.some(
-    ({ unmapped, actor }) =>
-      (unmapped.lentKey === userIdentity?.accessKeyId || actor.session!.uid === session) &&
-      unmapped.lent!.actions.includes(action),
-  );
-}
+const isLent = ({ eventName, eventSource }: TrailRecord, { unmapped }: AuditEvent): boolean =>
+  unmapped.lent!.actions.includes(`${eventSource.replace('.amazonaws.com', '')}:${eventName}`);
+
+const isByKey = (record: TrailRecord, event: AuditEvent): boolean =>
+  event.unmapped.lentKey !== undefined &&
+  event.unmapped.lentKey === record.userIdentity?.accessKeyId &&
+  isLent(record, event);
+
+const isByName = (record: TrailRecord, event: AuditEvent): boolean =>
+  event.actor.session!.uid === record.userIdentity?.arn?.split('/').at(-1) && isLent(record, event);

@@ -98,7 +98,7 @@ export interface Snapshot {
 }
 
 const LEFT_OUT = {
-  deployments: ['asked', 'updated_at'],
+  deployments: ['asked', 'asked_by', 'updated_at'],
   places: ['state', 'message', 'checks', 'verified_at', 'limits', 'limits_at', 'updated_at'],
   rolls: ['state', 'message', 'ring', 'rolled_at', 'leased_until', 'ended_at'],
   api_keys: ['hash', 'last_used_at'],
@@ -153,7 +153,7 @@ export async function copyOf(db: Database, placeId: string): Promise<Copy> {
   };
 }
 
-/** Places whose stack has a log group for the copy, and of which something is to be copied. */
+/** Places with a log group for the copy, of which something is to be copied: the one that waits longest first. */
 export const placesToCopy = (db: Database, count: number): Promise<PlaceRow[]> =>
   db
     .selectFrom('places')
@@ -162,6 +162,7 @@ export const placesToCopy = (db: Database, count: number): Promise<PlaceRow[]> =
     .where(sql<SqlBool>`places.outputs ->> 'auditLogGroup' is not null`)
     .where(sql<SqlBool>`coalesce(greatest(c.not_before, c.leased_until), '-infinity') <= now()`)
     .where(sql<SqlBool>`exists (select from audit a where a.place_id = places.id and a.seq > coalesce(c.seq, 0))`)
+    .orderBy(sql`c.copied_at nulls first`)
     .limit(count)
     .execute();
 

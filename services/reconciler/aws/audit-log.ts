@@ -36,9 +36,11 @@ export const auditPolicy = (scope: Scope): string =>
 const BATCH_BYTES = 1_048_576;
 const EVENT_BYTES = 26;
 const BATCH_EVENTS = 10_000;
-const BATCH_SPAN_MS = 24 * 3_600_000;
-/** AWS takes nothing that is older than two weeks; the line itself says when it was. */
-const OLDEST_MS = 13 * 24 * 3_600_000;
+/**
+ * AWS takes nothing that is older than two weeks or than the group's retention, of which a day is the least, nor events
+ * more than a day apart; the line itself says when it was.
+ */
+const OLDEST_MS = 12 * 3_600_000;
 
 export interface AuditLine {
   /** Milliseconds since 1970. */
@@ -51,11 +53,9 @@ export function batchOf(lines: readonly AuditLine[], now: number): InputLogEvent
   const events: InputLogEvent[] = [];
   let bytes = 0;
   for (const { time, line } of lines) {
-    const timestamp = Math.max(time, now - OLDEST_MS);
     bytes += Buffer.byteLength(line) + EVENT_BYTES;
-    const isFull = bytes > BATCH_BYTES || events.length === BATCH_EVENTS;
-    if (isFull || timestamp - (events[0]?.timestamp ?? timestamp) >= BATCH_SPAN_MS) break;
-    events.push({ timestamp, message: line });
+    if (bytes > BATCH_BYTES || events.length === BATCH_EVENTS) break;
+    events.push({ timestamp: Math.min(Math.max(time, now - OLDEST_MS), now), message: line });
   }
   return events;
 }
