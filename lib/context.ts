@@ -1,4 +1,5 @@
 /** The props of the customer's stack from plain context: `cdk deploy -c name=value`, or `context` in cdk.json. */
+import { RetentionDays } from 'aws-cdk-lib/aws-logs';
 import { InvalidInput } from './input.ts';
 import type { CustomerAccountStackProps } from './customer-account.ts';
 import { LINKED_SERVICES, type LinkedService } from './service-linked-roles.ts';
@@ -33,6 +34,16 @@ const number: Read<number> = (name, value) => {
   return parsed;
 };
 
+/** CloudWatch Logs knows only these, and would say so when everything else is made. */
+const retention: Read<number> = (name, value) => {
+  const days = number(name, value);
+  const known = Object.values(RetentionDays).filter(
+    (each) => typeof each === 'number' && each <= RetentionDays.TEN_YEARS,
+  );
+  if (!known.includes(days)) throw new InvalidInput(`${name} is ${days}: give one of ${known.join(', ')}`);
+  return days;
+};
+
 const services: Read<LinkedService[]> = (name, value) => {
   if (value === 'none') return [];
   if (value === 'all') return [...LINKED_SERVICES];
@@ -65,8 +76,8 @@ const READERS = {
   serviceLinkedRoles: services,
   containerInsights: flag,
   executionRoles: number,
-  logRetentionDays: number,
-  auditRetentionDays: number,
+  logRetentionDays: retention,
+  auditRetentionDays: retention,
 } satisfies Record<string, Read<unknown>>;
 
 type Given = { [K in keyof typeof READERS]?: ReturnType<(typeof READERS)[K]> };

@@ -86,6 +86,11 @@ const refused: [why: string, context: Record<string, unknown>, message: RegExp][
   ['no such day', { ...least, allowDeletionUntil: '2099-13-01T00:00:00Z' }, /"2099-13-01T00:00:00Z": give a time/],
   ['not in UTC', { ...least, allowDeletionUntil: '2099-12-01T00:00:00+01:00' }, /give a time in UTC/],
   ['a time that is over', { ...least, allowDeletionUntil: '2026-01-01T00:00Z' }, /"2026-01-01T00:00Z", which is over/],
+  [
+    'days that CloudWatch Logs does not know',
+    { ...least, auditRetentionDays: 100 },
+    /is 100: give one of 1, 3, .*3653$/,
+  ],
   ['not a service of ours', { ...least, serviceLinkedRoles: 'rds,lambda' }, /serviceLinkedRoles has "lambda"/],
 ];
 
