@@ -175,6 +175,8 @@ test('nothing that is secret is in a table, a log line or an answer', async () =
   const tables = await everyRow(database.url);
   await stage.gone(api, id);
   await ask('GET', `/v2/deployments/${id}/receipt`);
+  for (const path of ['/v2/audit', '/v2/audit?scope=organization'])
+    assert.equal((await ask('GET', path)).status, 200, path);
   for (const [name, rows] of await everyRow(database.url)) tables.set(name, `${tables.get(name)}\n${rows}`);
 
   assert.match(tables.get('public.revisions')!, /GREETING/);
