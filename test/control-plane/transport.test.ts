@@ -318,7 +318,9 @@ test('the sentences of docs/problems.md are those that the code has', () => {
   const folder = join(import.meta.dirname, '..', '..', 'services', 'control-plane', 'api');
   const code = readdirSync(folder)
     .filter((file) => file !== 'problems.ts')
-    .map((file) => readFileSync(join(folder, file), 'utf8'))
+    .map((file) => join(folder, file))
+    .concat(join(folder, '../../reconciler/aws/errors.ts'))
+    .map((file) => readFileSync(file, 'utf8'))
     .join('\n');
   const sentences = Object.values(PROBLEMS).flatMap(({ sentences = [] }) => sentences);
   assert(sentences.length > 15);

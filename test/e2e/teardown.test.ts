@@ -265,6 +265,7 @@ test('a database that was deleted by hand is never made anew; restored by hand, 
     { Key: 'freehold:place', Value: 'freehold' },
     { Key: 'freehold:deployment', Value: id },
     { Key: 'freehold:resource', Value: 'database' },
+    was.database.TagList!.find(({ Key }) => Key === 'freehold:slot'),
   ]);
   await rds.send(new AddTagsToResourceCommand({ ResourceName: was.database.DBInstanceArn, Tags }));
 
