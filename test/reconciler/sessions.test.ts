@@ -27,6 +27,7 @@ const SEED = Number(process.env['SESSIONS_SEED'] ?? Date.now() % 1_000_000);
 /** Changes that AWS lets nobody cut to one deployment. */
 const UNCUT: Readonly<Record<string, string>> = {
   'ecs:DeregisterTaskDefinition': 'ECS takes no resource and no tag for it; a definition with other tags is left alone',
+  // As its own, too: and then it may remove it.
   'servicediscovery:TagResource': "Cloud Map takes no resource and no resource's tag for it; it can only add our tags",
 };
 
@@ -78,12 +79,11 @@ function placeNamed(prefix: string, account: string, region: string): Scope {
   };
 }
 
-/** One deployment of the place, as its pass sees it. */
+/** One deployment of the place, as its pass sees it; some are older than roles of their own. */
 const oneOf = (place: Scope, slot: number): One => ({
   ...place,
   deployment: { id: uuid() },
-  slot,
-  executionRoleArn: `${place.executionRoleArn}-${slot}`,
+  ...(below(4) > 0 && { slot, executionRoleArn: `${place.executionRoleArn}-${slot}` }),
 });
 
 interface Pair {
@@ -154,6 +154,10 @@ function callsOf(granted: (scope: One) => Grant[], { mine, theirs }: Pair): { ow
     for (const action of grant.actions)
       grant.resources.forEach((pattern, at) => {
         const resource = concrete(pattern);
+        // On its own, but with what is the other's in it.
+        for (const [key, value] of Object.entries(keys))
+          if (names(JSON.stringify(value)) && !key.includes('Tag/'))
+            foreign.push({ action, resource, keys: { ...keys, [key]: keysOf(grantsOfB[index]!)[key]! } });
         const itsOwn = names(pattern) || isMarked;
         // Beside their names, such are read of many deployments at once only.
         if (itsOwn || !byName.has(action)) own.push({ action, resource, keys });

@@ -24,7 +24,16 @@ interface Deployment {
 
 /** All that a pass over one deployment may do. */
 export const deploymentPolicy = (scope: Scope, deployment: Deployment): string =>
-  document(cut(grantsOfPass({ ...scope, deployment }), deployment, { onIts: '*' }));
+  document([...cut(grantsOfPass({ ...scope, deployment }), deployment, { onIts: '*' }), itsDefinitions(deployment)]);
+
+/** Its services run its own task definitions only: others' come with others' secrets. */
+const itsDefinitions = ({ id }: Deployment): Statement => ({
+  Effect: 'Deny',
+  Action: 'ecs:*',
+  Resource: '*',
+  // `ForAnyValue`: a call that names none is not meant.
+  Condition: { 'ForAnyValue:StringNotLike': { 'ecs:task-definition': `*-${shortId(id)}*` } },
+});
 
 /** What may be read of one deployment, and of what the place's deployments share. */
 export function deploymentReads(scope: Scope, deployment: Deployment): string {
@@ -40,7 +49,7 @@ const LOGS = /^logs:(Filter|Get)LogEvents$/;
 type Conditions = NonNullable<Grant['conditions']>;
 
 interface Statement {
-  readonly Effect: 'Allow';
+  readonly Effect: 'Allow' | 'Deny';
   readonly Action: string | readonly string[];
   readonly Resource: string | readonly string[];
   readonly Condition?: Conditions;
@@ -148,12 +157,13 @@ function anywhere(arn: string, isIts: (text: string) => boolean = () => true): s
 }
 
 /**
- * The same actions in fewer words: `rds:Describe*`, where all of `granted` that begin so are among them.
+ * The same actions in fewer words, a plural's end being one: `rds:Describe*`, where all of `granted` that begin so are
+ * among them.
  * @param words that stay at least, the service's name not counted
  */
 function brief(actions: readonly string[], granted: readonly string[] = actions, words = 1): string[] {
   const start = (action: string): string | undefined => {
-    const parts = action.split(/(?<=:)|(?<=[a-z])(?=[A-Z])/);
+    const parts = action.split(/(?<=:)|(?<=[a-z])(?=[A-Z])|(?=s$)/);
     return parts
       .map((_, last) => parts.slice(0, last + 1).join(''))
       .slice(words)

@@ -40,10 +40,10 @@ export interface Container {
   readonly logPrefix?: string;
 }
 
-/** That tasks may be given. */
-const rolesOf = ({ executionRoleArn, taskRoleArn, ownRoles = false, slot }: Scope): string[] => [
+/** That tasks may be given: of one deployment, also of one that is older than such, no other's execution role. */
+const rolesOf = ({ executionRoleArn, taskRoleArn, ownRoles = false, slot, deployment }: Scope): string[] => [
   executionRoleArn,
-  ...(ownRoles && slot === undefined ? [`${executionRoleArn}-*`] : []),
+  ...(ownRoles && slot === undefined && deployment === undefined ? [`${executionRoleArn}-*`] : []),
   taskRoleArn,
   ...(ownRoles ? [`${taskRoleArn}-*`] : []),
 ];
