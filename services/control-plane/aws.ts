@@ -1,12 +1,12 @@
 /** The real cloud: customers' AWS accounts, entered by assuming the role that each made for us. */
-import type { Account, Accounts, Session } from '../reconciler/aws/account.ts';
+import type { Account, Accounts, Entrance, Session } from '../reconciler/aws/account.ts';
 import { BatchMemory, batched } from '../reconciler/aws/batched.ts';
 import { cloudWatchLog } from '../reconciler/aws/logs.ts';
 import { allServerLogs, names, serverLogs, shortId, url } from '../reconciler/aws/names.ts';
 import { obstaclesOf } from '../reconciler/aws/obstacles.ts';
 import { ownerTags } from '../reconciler/aws/tags.ts';
 import { resolveImage } from '../reconciler/aws/image.ts';
-import { readableTags, recognise, withdraw } from '../reconciler/aws/original.ts';
+import { entranceOf, readableTags, recognise, withdraw, type OriginalEntrance } from '../reconciler/aws/original.ts';
 import { findInjectable } from '../reconciler/aws/injected.ts';
 import {
   ENVIRONMENT,
@@ -26,8 +26,9 @@ import { LOG_DAYS, ecs, foundation, vcpusOf } from '../reconciler/platforms/ecs.
 import { readLimits, takesOf } from '../reconciler/aws/limits.ts';
 import { remaining } from '../reconciler/aws/remaining.ts';
 import { namesOf, whoChanged } from '../reconciler/aws/trail.ts';
+import { Terminal } from '../reconciler/aws/errors.ts';
 import { scopeOf } from '../reconciler/aws/grants.ts';
-import { deploymentPolicy, deploymentReads, placeReads } from '../reconciler/aws/session.ts';
+import { balancerPolicy, deploymentPolicy, deploymentReads, placeReads } from '../reconciler/aws/session.ts';
 import { probe, verifyPlace } from '../reconciler/aws/verify.ts';
 import { ITSELF, asked } from './asked.ts';
 import type { Cloud, Owner } from './cloud.ts';
@@ -35,7 +36,7 @@ import type { Cloud, Owner } from './cloud.ts';
 const DAY_MS = 86_400_000;
 
 /** As the kinds read it. */
-const seen = (place: Place, aws: Account): Account => (place.original ? readableTags(aws) : aws);
+const seen = (place: Pick<Entrance, 'original'>, aws: Account): Account => (place.original ? readableTags(aws) : aws);
 
 const actor = (): string => asked()?.actor ?? ITSELF;
 
@@ -45,8 +46,11 @@ const session = (what: string): Session => ({ name: `freehold-${what}`, operatio
 /** Of a place: it only reads. */
 const inPlace = (place: Place, what: string): Session => ({ ...session(what), policy: placeReads(scopeOf(place)) });
 
-/** Where there is something to remove besides what deployments are made of. */
-const leaving = (place: Place): Session => (place.original ? session('offboarding') : inPlace(place, 'offboarding'));
+/** Of an original place: it makes and removes its load balancer. */
+const balancing = (entrance: OriginalEntrance): Session => ({
+  ...session('balancer'),
+  policy: balancerPolicy(entrance),
+});
 
 const inDeployment = (
   place: Place,
@@ -73,7 +77,7 @@ const cxOf =
 export function awsCloud(accounts: Accounts, stranger = newExternalId()): Cloud {
   const memory = new BatchMemory();
   /** For a request, whose sender waits. */
-  const enter = async (place: Place, session: Session): Promise<Account> =>
+  const enter = async (place: Entrance, session: Session): Promise<Account> =>
     seen(place, await accounts.enter(place, session, { isUrgent: true }));
   /** For what nobody waits for: looks and requests do not wait for it either. */
   const enterBehind = async (place: Place, session: Session): Promise<Account> =>
@@ -98,11 +102,8 @@ export function awsCloud(accounts: Accounts, stranger = newExternalId()): Cloud 
         remaining: (had) => remaining(aws, place, deployment.id, had),
       };
     },
-    async remainingIn(place, had) {
-      const aws = await enterBehind(place, leaving(place));
-      if (place.original) await withdraw(aws, place.id);
-      return remaining(aws, place, null, had);
-    },
+    remainingIn: async (place, had) =>
+      remaining(await enterBehind(place, inPlace(place, 'offboarding')), place, null, had),
     async survey(place) {
       const aws = await enterBehind(place, inPlace(place, 'sweep'));
       return {
@@ -114,8 +115,14 @@ export function awsCloud(accounts: Accounts, stranger = newExternalId()): Cloud 
     },
     whoChanged: async (place, resource, time) =>
       whoChanged(await enterBehind(place, inPlace(place, 'sweep')), place.roleArn, namesOf(resource), time),
-    recognise: (asked, listener) => recognise(accounts, asked, listener),
-    withdraw: async (place) => withdraw(await enter(place, leaving(place)), place.id),
+    async recognise(asked, listener, remember) {
+      const entrance = entranceOf(asked, listener);
+      // Before anything is made: whoever has learnt of such a role could have us make it there.
+      const { suspends } = await probe(accounts, entrance, stranger);
+      if (suspends !== null) throw new Terminal(suspends);
+      return recognise(await enter(entrance, balancing(entrance)), asked, entrance, () => remember(entrance));
+    },
+    withdraw: async (entrance) => withdraw(await enter(entrance, balancing(entrance)), entrance.id),
     async verify(place) {
       const { checks, suspends } = await verifyPlace(accounts, place, { stranger, actor: actor() });
       return { checks: checks.map((check) => ({ ...check, message: check.message || null })), suspends };

@@ -6,7 +6,7 @@ import type { Upload } from '../reconciler/kinds/uploads.ts';
 import type { Graph, Cx, Kind } from '../reconciler/resource.ts';
 import type { LogPage, LogQuery } from '../reconciler/logs.ts';
 import type { Had, Remaining } from '../reconciler/aws/remaining.ts';
-import type { OriginalPlace } from '../reconciler/aws/original.ts';
+import type { OriginalEntrance, OriginalPlace } from '../reconciler/aws/original.ts';
 import type { Change } from '../reconciler/aws/trail.ts';
 import type { Row } from '../reconciler/pass.ts';
 import type { Obstacle, Plan } from '../reconciler/plan.ts';
@@ -75,12 +75,16 @@ export interface Cloud {
   ): Promise<Change | null>;
   /**
    * A place that was set up for the product that this one replaces, as an output `Place` of it would say; its load
-   * balancer is made. @throws Terminal naming each thing that is missing; an error with one sentence when the account
-   * cannot be entered
+   * balancer is made. @param remember told right before that: what `withdraw` will be given, whatever comes of it
+   * @throws Terminal naming each thing that is missing; an error with one sentence when the account cannot be entered
    */
-  recognise(asked: OriginalPlace, listener: Pick<Place, 'id' | 'externalId'>): Promise<PlaceOutputs>;
+  recognise(
+    asked: OriginalPlace,
+    listener: Pick<Place, 'id' | 'externalId'>,
+    remember: (entrance: OriginalEntrance) => Promise<void>,
+  ): Promise<PlaceOutputs>;
   /** Removes what recognising it made. @throws an error with one sentence when the account cannot be entered */
-  withdraw(place: Place): Promise<void>;
+  withdraw(entrance: OriginalEntrance): Promise<void>;
   /** What the customer's brake says; undefined: the place has none. @throws PlaceUnavailable */
   braked(place: Place): Promise<Braked | undefined>;
   /**

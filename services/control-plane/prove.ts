@@ -4,7 +4,7 @@ import { explain } from '../reconciler/aws/errors.ts';
 import type { Cloud } from './cloud.ts';
 import type { Database } from './store/database.ts';
 import { hadIn, setProof, unproven } from './store/offboardings.ts';
-import { findPlace, placeOf } from './store/places.ts';
+import { balancerOf, findPlace, placeOf } from './store/places.ts';
 
 const NOTHING = { left: [], kept: [], notes: ['its stack was never registered'], calls: [], found: 0 };
 
@@ -19,7 +19,9 @@ export async function prove(
   for (const { id, place_id, workspace_id, name } of await unproven(db, of)) {
     const row = await findPlace(db, workspace_id, place_id);
     const place = row && placeOf(row);
+    const balancer = row && balancerOf(row);
     try {
+      if (balancer) await cloud.withdraw(balancer);
       await setProof(
         db,
         id,

@@ -21,6 +21,7 @@ import { openQuickRehearsal } from '../support/rehearsal.ts';
 import * as stage from './stage.ts';
 
 const ACCOUNT = '431000000001';
+const VENDOR = 'arn:aws:iam::640174622193:role/HostBackendRoleProd';
 let on: stage.Stage;
 let rehearsal: Rehearsal;
 let account: OriginalAccount;
@@ -51,6 +52,13 @@ const register = ({ id }: { id: string }, more: object = {}): Promise<stage.Json
 const balancers = async () =>
   (await new ElasticLoadBalancingV2Client(customer()).send(new DescribeLoadBalancersCommand({}))).LoadBalancers ?? [];
 
+test('nothing is made where the role lets in whoever asks', async () => {
+  await account.trustWithout(on.principal.arn);
+  await assert.rejects(register(listener), /400.*lets us in without an external id/);
+  assert.deepEqual(await balancers(), []);
+  await account.trust(VENDOR);
+});
+
 test('it is not entered before its trust is ours, and what is missing is named', async () => {
   await assert.rejects(register(listener), /502.*LangGraphCloudBYOCRole.*does not trust/);
   await account.trust(on.principal.arn, listener.place.external_id);
@@ -64,12 +72,46 @@ test('it is not entered before its trust is ours, and what is missing is named',
   assert.deepEqual(await balancers(), []);
 });
 
+test('a load balancer that cannot be finished is removed; one that is left goes with its listener', async () => {
+  const refuse = (action: string) =>
+    rehearsal.fault({
+      account: ACCOUNT,
+      service: 'elasticloadbalancing',
+      action,
+      code: 'UnsupportedCertificate',
+      message: 'no such certificate',
+    });
+  const half = await on.api.call('POST', '/v2/listeners', {
+    compute_type: 'ecs',
+    compute_id: 'half',
+    compute_config: {},
+  });
+  await account.trust(on.principal.arn, listener.place.external_id, half.place.external_id);
+  await refuse('CreateListener');
+  await assert.rejects(register(half), /no such certificate/);
+  assert.deepEqual(await balancers(), []);
+
+  await refuse('DeleteLoadBalancer');
+  await assert.rejects(register(half), /no such certificate/);
+  assert.equal((await balancers()).length, 1);
+  await rehearsal.clearFaults();
+  await rehearsal.settle();
+  await on.api.call('DELETE', `/v2/listeners/${half.id}`);
+  await eventually('it is gone', async () => (await balancers()).length === 0);
+});
+
 test('it is registered as it is: a load balancer of ours, and what its role cannot do is said', async () => {
   const { place, compute_config } = await register(listener);
   assert.equal(place.state, 'verified', JSON.stringify(place.checks, null, 1));
   const { original, prefix, privateSubnetIds, taskRoleArn, executionRoleArn } = compute_config.place;
   assert.deepEqual([original, prefix, taskRoleArn], [true, 'langgraph-cloud', executionRoleArn]);
   assert.deepEqual(privateSubnetIds, [...account.privateSubnetIds].sort());
+  await assert.rejects(
+    on.api.call('PATCH', `/v2/listeners/${listener.id}`, {
+      compute_config: { place: { ...compute_config.place, original: undefined, prefix: 'freehold' } },
+    }),
+    /400.*has a load balancer in account/,
+  );
   const [balancer, ...more] = await balancers();
   assert.deepEqual([balancer!.LoadBalancerName, balancer!.Scheme, more], ['langgraph-cloud', 'internal', []]);
   const said = Object.fromEntries(place.checks.map((check: stage.Json) => [check.name, check.message]));

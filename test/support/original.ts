@@ -60,6 +60,8 @@ export interface OriginalAccount {
   readonly publicSubnetIds: readonly string[];
   /** The one change that a customer makes for us: whom the role trusts, and with which external ids. */
   trust(principalArn: string, ...externalIds: string[]): Promise<void>;
+  /** The same done badly: no external id is asked for. */
+  trustWithout(principalArn: string): Promise<void>;
 }
 
 export async function terraformed(rehearsal: Rehearsal, account: string): Promise<OriginalAccount> {
@@ -175,14 +177,16 @@ export async function terraformed(rehearsal: Rehearsal, account: string): Promis
     { client: ec2, minDelay: 0.1, maxDelay: 0.2, maxWaitTime: 60 },
     { NatGatewayIds: [NatGatewayId] },
   );
+  const trusts = async (PolicyDocument: string): Promise<void> => {
+    await iam.send(new UpdateAssumeRolePolicyCommand({ RoleName, PolicyDocument }));
+    await rehearsal.settle();
+  };
   return {
     vpcId: VpcId,
     privateSubnetIds,
     publicSubnetIds,
-    async trust(principalArn, ...externalIds) {
-      const PolicyDocument = trust({ AWS: principalArn }, { StringEquals: { 'sts:ExternalId': externalIds } });
-      await iam.send(new UpdateAssumeRolePolicyCommand({ RoleName, PolicyDocument }));
-      await rehearsal.settle();
-    },
+    trust: (principalArn, ...externalIds) =>
+      trusts(trust({ AWS: principalArn }, { StringEquals: { 'sts:ExternalId': externalIds } })),
+    trustWithout: (principalArn) => trusts(trust({ AWS: principalArn })),
   };
 }

@@ -1,19 +1,22 @@
 /** Places, which are listeners on the wire (`compute_type: "ecs"`): the CLI and Terraform know how to name those. */
+import { isDeepStrictEqual } from 'node:util';
 import { createRoute, z } from '@hono/zod-openapi';
 import { PlaceUnavailable, explain, isDenied } from '../../reconciler/aws/errors.ts';
 import {
   addPlace,
+  balancerOf,
   changePlace,
-  deploymentsIn,
   findPlace,
   heldIn,
   listPlaces,
   placeOf,
+  rememberBalancer,
   removePlace,
   setVerification,
   type PlaceRow,
 } from '../store/places.ts';
 import { isNear, linkOf, sentence } from '../../reconciler/aws/limits.ts';
+import type { PlaceOutputs } from '../../reconciler/place.ts';
 import { tell } from '../probes.ts';
 import { measure } from '../room.ts';
 import { problems, type ApiOptions, type App } from './context.ts';
@@ -31,14 +34,23 @@ const tags = ['listeners'];
 const inUse = ({ id }: PlaceRow): ApiError =>
   new ApiError(409, `Listener ID ${id} is used by deployments: delete those first.`);
 
+const ANOTHER = 'delete the listener, and register the other place as another one';
+
 /** What was made at registering is in one account and region, and goes with the listener. */
-function requireSamePlace({ id, outputs }: PlaceRow, to: { accountId: string; region: string } | undefined): void {
-  if (!outputs?.original || to === undefined) return;
-  if (outputs.accountId !== to.accountId || outputs.region !== to.region)
+function requireSame({ id, outputs, balancer }: PlaceRow, original?: z.infer<typeof schemas.originalPlace>): void {
+  if (original && outputs !== null && !outputs.original)
+    throw bad(`Listener ID ${id} has the place that a stack made: ${ANOTHER}`);
+  if (balancer && (balancer.accountId !== original?.account_id || balancer.region !== original.region))
     throw bad(
-      `Listener ID ${id} has a load balancer in account ${outputs.accountId}, region ${outputs.region}: delete the ` +
-        'listener, and register the other place as another one',
+      `Listener ID ${id} has a load balancer in account ${balancer.accountId}, region ${balancer.region}: ${ANOTHER}`,
     );
+}
+
+/** An original place is as it was found: it may be given back as it was read, and not otherwise. */
+function requireFound(row: PlaceRow, given: PlaceOutputs): void {
+  if (isDeepStrictEqual(given, row.outputs)) return;
+  if (given.original) throw bad('compute_config.place.original cannot be given: give compute_config.original');
+  requireSame(row);
 }
 
 /** The longest that somebody who reads a listener waits for its account. */
@@ -111,8 +123,21 @@ export function addListeners(app: App, options: ApiOptions): void {
           ...(https && { https }),
         },
         { id: row.id, externalId: row.external_id },
+        async (entrance) => {
+          if (!(await rememberBalancer(db, entrance))) throw new ApiError(404, noListener(row.id));
+        },
       ),
     );
+  };
+
+  const withdraw = async (row: PlaceRow): Promise<void> => {
+    const balancer = balancerOf(row);
+    if (balancer === undefined) return;
+    // A role that has gone, or its trust, must not keep the listener: what it left behind is tagged.
+    await inAccount(cloud.withdraw(balancer)).catch((error: unknown) => {
+      const why = error instanceof ApiError ? error.cause : undefined;
+      if (!(why instanceof PlaceUnavailable && isDenied(why.cause))) throw error;
+    });
   };
 
   /** With what is seen of the place this moment. */
@@ -237,7 +262,8 @@ export function addListeners(app: App, options: ApiOptions): void {
       const original = body.compute_config?.original ?? undefined;
       const given = body.compute_config?.place ?? undefined;
       if (original && given) throw bad('compute_config has place and original: give the one that there is');
-      requireSamePlace(row, original ? { accountId: original.account_id, region: original.region } : given);
+      if (original) requireSame(row, original);
+      if (given) requireFound(row, given);
       const outputs = original ? await recognise(row, original) : given;
       const moved = await changePlace(db, row.id, {
         ...(outputs === undefined ? {} : { outputs }),
@@ -288,15 +314,7 @@ export function addListeners(app: App, options: ApiOptions): void {
     }),
     async (c) => {
       const row = await find(c.get('workspaceId'), c.req.valid('param').listener_id);
-      if ((await deploymentsIn(db, row.id)) > 0) throw inUse(row);
-      const place = placeOf(row);
-      // A role that has gone, or its trust, must not keep the listener: what it left behind is tagged.
-      if (place?.original)
-        await inAccount(cloud.withdraw(place)).catch((error: unknown) => {
-          const why = error instanceof ApiError ? error.cause : undefined;
-          if (!(why instanceof PlaceUnavailable && isDenied(why.cause))) throw error;
-        });
-      if (!(await removePlace(db, row.id))) throw inUse(row);
+      if (!(await removePlace(db, row.id, withdraw))) throw inUse(row);
       return c.body(null, 204);
     },
   );

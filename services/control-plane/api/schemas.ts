@@ -574,6 +574,10 @@ export const placeOutputs = z
     original: z.literal(true).optional().describe('Found by `original`, not printed by a stack.'),
     serviceSecurityGroupId: z.string().optional().describe('With `original`: of all that runs there.'),
   })
+  .refine(
+    ({ prefix, original }) => (prefix === 'langgraph-cloud') === (original === true),
+    'the prefix "langgraph-cloud" and original go together',
+  )
   .openapi('PlaceOutputs');
 
 export const originalPlace = z

@@ -83,6 +83,8 @@ export interface Places {
   name: string;
   external_id: string;
   outputs: Json<PlaceOutputs> | null;
+  /** Where a load balancer was made for it, or was about to be: an original place's. */
+  balancer: Json<Pick<PlaceOutputs, 'accountId' | 'region' | 'roleArn'>> | null;
   version: string | null;
   created_at: Created;
   updated_at: Moment;

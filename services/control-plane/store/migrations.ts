@@ -461,6 +461,15 @@ const steps: Record<string, Migration> = {
       await sql`create unique index places_by_external_id on places (external_id)`.execute(db);
     },
   },
+  '0020_balancers_to_remove': {
+    async up(db: Kysely<unknown>) {
+      await sql`alter table places add column balancer jsonb`.execute(db);
+      await sql`
+        update places set balancer = jsonb_build_object(
+          'accountId', outputs -> 'accountId', 'region', outputs -> 'region', 'roleArn', outputs -> 'roleArn')
+        where outputs @> '{"original": true}'`.execute(db);
+    },
+  },
 };
 
 /**

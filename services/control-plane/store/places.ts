@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { sql, type Selectable } from 'kysely';
 import { HELD } from '../../reconciler/aws/errors.ts';
+import type { OriginalEntrance } from '../../reconciler/aws/original.ts';
 import { LIMITS, kindThatTakes, type Limits } from '../../reconciler/aws/limits.ts';
 import {
   balancersOf,
@@ -33,6 +34,30 @@ export const placeOf = (row: PlaceRow, seat: Seat = NONE): Place | undefined =>
         },
         seat,
       );
+
+/** How the load balancer is removed that was made for it, or was about to be; undefined: there is none. */
+export const balancerOf = (row: PlaceRow): OriginalEntrance | undefined =>
+  row.balancer === null
+    ? undefined
+    : {
+        ...row.balancer,
+        id: row.id,
+        externalId: row.external_id,
+        original: true,
+        ...(row.suspended !== null && { suspended: row.suspended }),
+      };
+
+/** That a load balancer is about to be made for it. @returns false when the place is gone: nobody would remove it */
+export async function rememberBalancer(db: Database, { id, ...entrance }: OriginalEntrance): Promise<boolean> {
+  const { accountId, region, roleArn } = entrance;
+  const told = await db
+    .updateTable('places')
+    .set({ balancer: json({ accountId, region, roleArn }) })
+    .where('id', '=', id)
+    .returning('id')
+    .executeTakeFirst();
+  return told !== undefined;
+}
 
 export async function addPlace(
   db: Database,
@@ -357,12 +382,20 @@ export async function endOffboarding(db: Database | Tx, placeId: string): Promis
   return ended !== undefined;
 }
 
-/** False when deployments use it. */
-export async function removePlace(db: Database, id: string): Promise<boolean> {
+/**
+ * False when deployments use it.
+ * @param before what is done once none does, and while none can come; when it fails, the place stays
+ */
+export async function removePlace(
+  db: Database,
+  id: string,
+  before: (row: PlaceRow) => Promise<void> = () => Promise.resolve(),
+): Promise<boolean> {
   return db.transaction().execute(async (tx) => {
     // No deployment can be added while we look: adding one locks the place too.
-    await tx.selectFrom('places').select('id').where('id', '=', id).forUpdate().execute();
+    const row = await tx.selectFrom('places').selectAll().where('id', '=', id).forNoKeyUpdate().executeTakeFirst();
     if ((await deploymentsIn(tx, id)) > 0) return false;
+    if (row) await before(row);
     await endOffboarding(tx, id);
     await tx.deleteFrom('places').where('id', '=', id).execute();
     return true;

@@ -37,7 +37,7 @@ export const logsOf = (scope: Scope): string[] =>
 export const tagsByIndex = ({ original }: Scope): Grant[] =>
   original ? [{ actions: ['tag:GetResources'], resources: ['*'], why: 'sees whose a thing of the balancer is' }] : [];
 
-const tagged = (kind: 'RequestTag' | 'ResourceTag', { prefix, deployment }: Scope) => ({
+const tagged = (kind: 'RequestTag' | 'ResourceTag', { prefix, deployment }: Pick<Scope, 'prefix' | 'deployment'>) => ({
   StringEquals: {
     [`aws:${kind}/${TAG.place}`]: prefix,
     ...(deployment && { [`aws:${kind}/${TAG.deployment}`]: deployment.id }),
@@ -45,7 +45,7 @@ const tagged = (kind: 'RequestTag' | 'ResourceTag', { prefix, deployment }: Scop
 });
 
 /** Whatever is created must carry this place's tag, and the deployment's, from the same call. */
-export const createsOurs = (scope: Scope) => tagged('RequestTag', scope);
+export const createsOurs = (scope: Pick<Scope, 'prefix' | 'deployment'>) => tagged('RequestTag', scope);
 
 /** Only what carries this place's tag, and the deployment's, is read in detail, changed or removed. */
 export const changesOurs = (scope: Scope) => tagged('ResourceTag', scope);

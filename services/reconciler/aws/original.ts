@@ -16,6 +16,7 @@ import {
   type Action,
   type CreateListenerCommandInput,
   type DescribeListenersCommandInput,
+  type DescribeLoadBalancersCommandInput,
   type Listener,
   type LoadBalancer,
 } from '@aws-sdk/client-elastic-load-balancing-v2';
@@ -26,7 +27,7 @@ import { GetResourcesCommand } from '@aws-sdk/client-resource-groups-tagging-api
 import { ListNamespacesCommand } from '@aws-sdk/client-servicediscovery';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Place, PlaceOutputs } from '../place.ts';
-import type { Account, Accounts } from './account.ts';
+import type { Account } from './account.ts';
 import { arn, createsOurs } from './arn.ts';
 import { Terminal, hasCode } from './errors.ts';
 import type { Grant, Scope } from './grant.ts';
@@ -68,33 +69,41 @@ interface Note {
 
 type Found = Omit<PlaceOutputs, 'loadBalancerArn' | 'loadBalancerDnsName' | 'listenerArn' | 'scheme' | 'domain'>;
 
+/** How such a place is entered before anything else is known of it, and as long as its load balancer may be there. */
+export type OriginalEntrance = Pick<Place, 'id' | 'externalId' | 'accountId' | 'region' | 'roleArn'> & {
+  readonly original: true;
+};
+
+/** @param listener what the place is registered as */
+export const entranceOf = (
+  { accountId, region, roleArn = `arn:aws:iam::${accountId}:role/${ORIGINAL.role}` }: OriginalPlace,
+  { id, externalId }: Pick<Place, 'id' | 'externalId'>,
+): OriginalEntrance => ({ id, externalId, accountId, region, roleArn, original: true });
+
 /**
  * Finds all that the module made, and makes the load balancer when there is none yet.
  *
- * @param listener what the place is registered as: its id and its external id
+ * @param aws as `readableTags` gives it
+ * @param remember told right before something is made: what that is removed by, in case nothing more comes of it
  * @throws Terminal naming each thing that is missing
- * @throws PlaceUnavailable when the role does not let us in
  */
 export async function recognise(
-  accounts: Accounts,
+  aws: Account,
   asked: OriginalPlace,
-  listener: Pick<Place, 'id' | 'externalId'>,
+  entrance: OriginalEntrance,
+  remember: () => Promise<void>,
 ): Promise<PlaceOutputs> {
-  const { accountId, region } = asked;
-  const roleArn = asked.roleArn ?? `arn:aws:iam::${accountId}:role/${ORIGINAL.role}`;
-  const entrance = { ...listener, accountId, region, roleArn, original: true as const };
-  const aws = readableTags(await accounts.enter(entrance, { name: 'freehold-recognise' }, { isUrgent: true }));
-  const { missing, found } = await find(aws, { accountId, region, roleArn });
+  const { missing, found } = await find(aws, entrance);
   if (asked.isPublic && found.publicSubnetIds.length < 2)
     missing.push(untaggedSubnets(found.vpcId, '0', 'for a load balancer that can be reached from the internet'));
   if (missing.length > 0)
     throw new Terminal(`not a place as langgraph_cloud_setup makes it: ${missing.join('; ')}: apply that module again`);
-  return { ...found, ...(await balancer(aws, found, asked, listener.id)) };
+  return { ...found, ...(await balancer(aws, found, asked, entrance.id, remember)) };
 }
 
 async function find(
   aws: Account,
-  { accountId, region, roleArn }: Required<Pick<OriginalPlace, 'accountId' | 'region' | 'roleArn'>>,
+  { accountId, region, roleArn }: OriginalEntrance,
 ): Promise<{ missing: string[]; found: Found }> {
   const missing: string[] = [];
   const partition = roleArn.split(':')[1]!;
@@ -243,15 +252,34 @@ async function balancer(
   place: Found,
   { isPublic = false, https }: OriginalPlace,
   listenerId: string,
+  remember: () => Promise<void>,
 ): Promise<Balancing> {
   const tags = balancerTags(listenerId);
   const Scheme = isPublic ? 'internet-facing' : 'internal';
-  const there = await balancerNamed(aws);
+  const there = await balancerOf(aws, { Names: [PREFIX] });
   if (there !== undefined) requireOurs(await tagsOf(aws, there.LoadBalancerArn!), tags, there.LoadBalancerArn!);
   if (there !== undefined && there.Scheme !== Scheme) throw unchangeable(`it is ${there.Scheme}`);
-  const { LoadBalancerArn, DNSName } = there ?? (await makeBalancer(aws, place, Scheme, tags));
-  // One that was just made is not found yet.
-  const Listeners = there ? await listenersOf(aws, { LoadBalancerArn }) : [];
+  await remember();
+  const made = there ?? (await makeBalancer(aws, place, Scheme, tags));
+  try {
+    // One that was just made is not found yet.
+    return await listening(aws, made, there ? await listenersOf(aws, made) : [], { isPublic, https }, tags);
+  } catch (error) {
+    // Half made it would have to stay as it is, whatever is asked for next. Somebody else who asked may have it by now.
+    if (there === undefined && !hasCode(error, 'DuplicateListener', 'DuplicateListenerException'))
+      await remove(aws, made.LoadBalancerArn!).catch(() => undefined);
+    throw error;
+  }
+}
+
+/** The load balancer, once it listens as asked. @param Listeners that it has */
+async function listening(
+  aws: Account,
+  { LoadBalancerArn, DNSName }: LoadBalancer,
+  Listeners: readonly Listener[],
+  { isPublic, https }: Pick<OriginalPlace, 'isPublic' | 'https'>,
+  tags: Tags,
+): Promise<Balancing> {
   const listen = async (wanted: Omit<CreateListenerCommandInput, 'LoadBalancerArn'>): Promise<string> => {
     const found = Listeners.find(({ Port }) => Port === wanted.Port);
     if (found !== undefined && !isAs(found, wanted))
@@ -298,17 +326,25 @@ const unchangeable = (how: string): Terminal =>
       'listener, which removes it, and register the place again',
   );
 
-async function balancerNamed({ elb }: Account): Promise<LoadBalancer | undefined> {
+/** @param which one, by its name or its ARN */
+export async function balancerOf(
+  { elb }: Account,
+  which: DescribeLoadBalancersCommandInput,
+): Promise<LoadBalancer | undefined> {
   try {
-    return (await elb.send(new DescribeLoadBalancersCommand({ Names: [PREFIX] }))).LoadBalancers?.[0];
+    return (await elb.send(new DescribeLoadBalancersCommand(which))).LoadBalancers?.[0];
   } catch (error) {
     if (hasCode(error, 'LoadBalancerNotFound', 'LoadBalancerNotFoundException')) return undefined;
     throw error;
   }
 }
 
-async function listenersOf({ elb }: Account, which: DescribeListenersCommandInput): Promise<Listener[]> {
+async function listenersOf(
+  { elb }: Account,
+  { LoadBalancerArn, ListenerArns }: DescribeListenersCommandInput,
+): Promise<Listener[]> {
   try {
+    const which = ListenerArns ? { ListenerArns } : { LoadBalancerArn };
     return (await elb.send(new DescribeListenersCommand(which))).Listeners ?? [];
   } catch (error) {
     if (hasCode(error, 'ListenerNotFound', 'ListenerNotFoundException')) return [];
@@ -334,11 +370,19 @@ const tagsOf = async ({ elb }: Account, Arn: string): Promise<Tags> =>
 
 /** Removes the place's load balancer, with its listeners. There is none, or it is another listener's: nothing to do. */
 export async function withdraw(aws: Account, listenerId: string): Promise<void> {
-  const LoadBalancerArn = (await balancerNamed(aws))?.LoadBalancerArn;
+  const LoadBalancerArn = (await balancerOf(aws, { Names: [PREFIX] }))?.LoadBalancerArn;
   if (LoadBalancerArn === undefined) return;
-  const theirs = await tagsOf(aws, LoadBalancerArn);
-  if (theirs[TAG.listener] === listenerId) await aws.elb.send(new DeleteLoadBalancerCommand({ LoadBalancerArn }));
+  let theirs = await tagsOf(aws, LoadBalancerArn);
+  // One that was just made is in AWS's index of tags some seconds later; it was made with them.
+  for (let tries = 1; tries < TRIES && Object.keys(theirs).length === 0; tries += 1) {
+    await sleep(1000);
+    theirs = await tagsOf(aws, LoadBalancerArn);
+  }
+  if (theirs[TAG.listener] === listenerId) await remove(aws, LoadBalancerArn);
 }
+
+const remove = async ({ elb }: Account, LoadBalancerArn: string): Promise<void> =>
+  void (await elb.send(new DeleteLoadBalancerCommand({ LoadBalancerArn })));
 
 /**
  * The same account, in which Elastic Load Balancing's tags are read from AWS's index of all tags: the five policies do
@@ -411,17 +455,25 @@ export function originalNotes(): readonly Note[] {
   return notes.map(([name, message]) => ({ name, ok: true, message }));
 }
 
-/** What recognising such a place, and its load balancer, take besides what the kinds and the checks may do. */
-export const originalGrants = (scope: Scope): Grant[] =>
+/** All that recognising such a place takes, and its load balancer. */
+export const originalGrants = (
+  scope: Pick<Scope, 'partition' | 'region' | 'account' | 'prefix' | 'original'>,
+): Grant[] =>
   scope.original
     ? [
         {
           actions: [
             'ec2:DescribeSecurityGroups',
+            'ec2:DescribeSubnets',
+            'ec2:DescribeVpcs',
+            'ecs:DescribeClusters',
+            'elasticloadbalancing:DescribeListeners',
             'elasticloadbalancing:DescribeLoadBalancers',
             'iam:ListRoles',
             'logs:DescribeLogGroups',
+            'rds:DescribeDBSubnetGroups',
             'servicediscovery:ListNamespaces',
+            'tag:GetResources',
           ],
           resources: ['*'],
           why: 'recognises a place by the names that its Terraform module gave; AWS has no narrower scope',
@@ -447,3 +499,16 @@ export const originalGrants = (scope: Scope): Grant[] =>
         },
       ]
     : [];
+
+/** The scope of those grants, as far as it is known before the place is. */
+export const originalScope = ({
+  accountId: account,
+  region,
+  roleArn,
+}: OriginalEntrance): Parameters<typeof originalGrants>[0] => ({
+  partition: roleArn.split(':')[1]!,
+  region,
+  account,
+  prefix: PREFIX,
+  original: true,
+});

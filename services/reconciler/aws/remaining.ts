@@ -6,6 +6,7 @@ import { DescribeLogGroupsCommand } from '@aws-sdk/client-cloudwatch-logs';
 import { DescribeServicesCommand, DescribeTaskDefinitionCommand, DescribeTasksCommand } from '@aws-sdk/client-ecs';
 import { GetResourcesCommand } from '@aws-sdk/client-resource-groups-tagging-api';
 import type { Account } from './account.ts';
+import { balancerOf } from './original.ts';
 import { TAG } from './tags.ts';
 import type { PlaceOutputs } from '../place.ts';
 import { describeFinalSnapshot } from '../kinds/rds-postgres.ts';
@@ -43,7 +44,7 @@ export interface Had {
   readonly snapshot?: string | null;
 }
 
-type PlaceNames = Pick<PlaceOutputs, 'prefix' | 'region' | 'logGroupRoot' | 'uploadBucket'>;
+type PlaceNames = Pick<PlaceOutputs, 'prefix' | 'region' | 'logGroupRoot' | 'uploadBucket' | 'original'>;
 
 /**
  * Searches by tag, whatever our own rows say. AWS's search goes on naming some things for a while after they are gone,
@@ -142,6 +143,13 @@ class Looking {
       if (secret.DeletedDate === undefined) return 'left';
       const until = secret.DeletedDate.toISOString();
       return { what: 'a secret in its recovery window', arn, until, sizeGb: null, remove: null };
+    }
+    if (service === 'elasticloadbalancing' && this.#place.original) {
+      // Its listeners go with it.
+      const balancer = arn.replace(/:(?:loadbalancer|listener)\/(app\/[^/]+\/[^/]+).*$/, ':loadbalancer/$1');
+      if (!balancer.includes(':loadbalancer/')) return 'left';
+      this.#note('elasticloadbalancing:DescribeLoadBalancers');
+      return (await balancerOf(this.#aws, { LoadBalancerArns: [balancer] })) === undefined ? 'gone' : 'left';
     }
     if (service !== 'ecs') return 'left';
     const [type, cluster] = resource.split('/');

@@ -7,6 +7,7 @@ import { isWrite } from './account.ts';
 import type { Grant, Scope } from './grant.ts';
 import { grants, grantsOfPass } from './grants.ts';
 import { shortId } from './names.ts';
+import { originalGrants, originalScope, type OriginalEntrance } from './original.ts';
 import { TAG } from './tags.ts';
 
 /** Characters: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html */
@@ -45,6 +46,14 @@ export function deploymentReads(scope: Scope, deployment: Deployment): string {
 export const placeReads = (scope: Scope): string =>
   document([allow(brief(actionsOf(grants(scope).flatMap(reading)).filter((action) => !LOGS.test(action))), ['*'])]);
 const LOGS = /^logs:(Filter|Get)LogEvents$/;
+
+/** What recognising an original place takes, and making and removing its load balancer. */
+export const balancerPolicy = (entrance: OriginalEntrance): string =>
+  document(
+    originalGrants(originalScope(entrance)).map(({ actions, resources, conditions }) =>
+      allow(actions, resources, conditions),
+    ),
+  );
 
 type Conditions = NonNullable<Grant['conditions']>;
 

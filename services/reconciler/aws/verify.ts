@@ -21,7 +21,7 @@ import { GetNamespaceCommand } from '@aws-sdk/client-servicediscovery';
 import { ListObjectsV2Command } from '@aws-sdk/client-s3';
 import { GetCallerIdentityCommand } from '@aws-sdk/client-sts';
 import { randomUUID } from 'node:crypto';
-import type { Account, Accounts, Session } from './account.ts';
+import type { Account, Accounts, Entrance, Session } from './account.ts';
 import { Held, explain, hasCode } from './errors.ts';
 import type { Grant } from './grant.ts';
 import { grants, scopeOf } from './grants.ts';
@@ -63,7 +63,7 @@ export interface Probed {
  * @throws PlaceUnavailable when the role neither let us in nor refused: nothing is known
  * @throws Held when the customer has stopped everything there
  */
-export async function probe(accounts: Accounts, place: Place, stranger: string): Promise<Probed> {
+export async function probe(accounts: Accounts, place: Entrance, stranger: string): Promise<Probed> {
   await accounts.mayEnter(place); // suspended or not: the brake says what its customer wants
   const [none, theirs, any] = await Promise.all(
     [null, stranger, newExternalId()].map((externalId) => accounts.accepts(place, externalId)),
