@@ -164,7 +164,6 @@ export class ControlPlaneRole extends Construct {
     const never = denials(place, granted);
     new iam.CfnManagedPolicy(this, 'Denials', {
       managedPolicyName: `${prefix}-control-plane-denials`,
-      description: 'What the Freehold control plane may never do, whatever else is attached to its role',
       policyDocument: {
         Version: '2012-10-17',
         Statement: forbidden(policies === 'managed' ? [...never, kept(deleting, ends)] : never).map(written),
@@ -213,7 +212,7 @@ export class ControlPlaneRole extends Construct {
       })),
     );
     if (gate === undefined || more.length > 0) throw new Error('what is allowed only for a time is one policy');
-    const description = 'Lets the Freehold control plane delete databases and secrets, for a time';
+    const description = 'Opens the delete gate for a time';
     const policy = attach('DeletionPolicy', `${prefix}-deletion`, description, gate);
     if (Token.isUnresolved(until)) {
       const expression = Fn.conditionNot(Fn.conditionEquals(until!, ''));

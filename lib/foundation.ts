@@ -37,7 +37,7 @@ export interface FoundationProps {
    * Each deployment gets one of them, which reads its secrets alone: so many deployments there can be, until there are
    * more. One that has a deployment must not be taken away. 0: all deployments share one that reads all their secrets.
    *
-   * @default 50
+   * @default 20
    */
   readonly executionRoles?: number;
   /**
@@ -66,7 +66,7 @@ export class Foundation extends Construct {
 
   constructor(scope: Construct, id: string, props: FoundationProps) {
     super(scope, id);
-    const { prefix, network, executionRoles = 50 } = props;
+    const { prefix, network, executionRoles = 20 } = props;
     checkPrefix(prefix);
     if (!Number.isInteger(executionRoles) || executionRoles < 0 || executionRoles > MOST_ROLES)
       throw new InvalidInput(`executionRoles is ${executionRoles}: give a whole number from 0 to ${MOST_ROLES}`);
@@ -127,9 +127,6 @@ export class Foundation extends Construct {
     const ofSlot = `aws:ResourceTag/${TAG.slot}`;
     const start = new iam.CfnManagedPolicy(this, 'StartTasks', {
       managedPolicyName: `${prefix}-start-tasks`,
-      // Never change it: a new description means a new policy, and the name is taken by the old one.
-      description:
-        'What ECS needs to start a task of Freehold; of the secrets of deployments, those with the tag of the role',
       policyDocument: {
         Version: '2012-10-17',
         Statement: [
@@ -214,13 +211,12 @@ export class Foundation extends Construct {
       policyDocument: {
         Version: '2012-10-17',
         Statement: [
-          { Sid: 'GrantsNothingByItself', Effect: 'Allow', Action: '*', Resource: '*' },
-          { Sid: 'NoIdentities', Effect: 'Deny', Action: ['iam:*', 'organizations:*', 'account:*'], Resource: '*' },
-          { Sid: 'NoSecretsOfDeployments', Effect: 'Deny', Action: 'secretsmanager:*', Resource: secrets },
-          { Sid: 'NoSourceCodeOfDeployments', Effect: 'Deny', Action: 's3:*', Resource: [archives, `${archives}/*`] },
-          { Sid: 'NoBrake', Effect: 'Deny', Action: 'ssm:*', Resource: arn('ssm', `parameter${brakeName(prefix)}`) },
+          { Effect: 'Allow', Action: '*', Resource: '*' },
+          { Effect: 'Deny', Action: ['iam:*', 'organizations:*', 'account:*'], Resource: '*' },
+          { Effect: 'Deny', Action: 'secretsmanager:*', Resource: secrets },
+          { Effect: 'Deny', Action: 's3:*', Resource: [archives, `${archives}/*`] },
+          { Effect: 'Deny', Action: 'ssm:*', Resource: arn('ssm', `parameter${brakeName(prefix)}`) },
           {
-            Sid: 'NothingOfThePlace',
             Effect: 'Deny',
             // A task may protect itself against being stopped in the middle of a run.
             NotAction: 'ecs:UpdateTaskProtection',

@@ -86,7 +86,6 @@ export const WORST: Readonly<Record<string, string>> = {
   'ecs:DeleteTaskDefinitions': 'delete the definitions of others',
   'ecs:UpdateServicePrimaryTaskSet': 'send the traffic of others elsewhere',
   'ecs:StopTask': 'stop the tasks of others',
-  'ec2:CreateRoute': 'change where packets go in networks of others',
   'ec2:DeleteVpc': 'delete networks of others',
   'cloudwatch:DeleteAlarms': 'switch alarms off',
   'route53:DeleteHostedZone': 'delete DNS zones',

@@ -18,6 +18,7 @@ import * as Rds from '@aws-sdk/client-rds';
 import * as S3 from '@aws-sdk/client-s3';
 import * as Secrets from '@aws-sdk/client-secrets-manager';
 import * as Ssm from '@aws-sdk/client-ssm';
+import * as Discovery from '@aws-sdk/client-servicediscovery';
 import { AssumeRoleCommand, STSClient } from '@aws-sdk/client-sts';
 import { names } from '../../services/reconciler/aws/names.ts';
 import { TAG } from '../../services/reconciler/aws/tags.ts';
@@ -37,6 +38,7 @@ const clientsOf = (config: ReturnType<typeof stage.customerClient>) => ({
   logs: new Logs.CloudWatchLogsClient(config),
   ec2: new Ec2.EC2Client(config),
   ecr: new Ecr.ECRClient(config),
+  discovery: new Discovery.ServiceDiscoveryClient(config),
   ecs: new Ecs.ECSClient(config),
   elb: new Elb.ElasticLoadBalancingV2Client(config),
   iam: new Iam.IAMClient(config),
@@ -348,7 +350,7 @@ const REFUSED: Record<string, Record<string, () => Sent>> = {
     'remove the cluster': () => thief.ecs.send(new Ecs.DeleteClusterCommand({ cluster: place.outputs.clusterArn })),
     'remove the load balancer': () =>
       thief.elb.send(new Elb.DeleteLoadBalancerCommand({ LoadBalancerArn: place.outputs.loadBalancerArn })),
-    'send every request elsewhere': () =>
+    'send every request elsewhere, by the listener itself': () =>
       thief.elb.send(
         new Elb.ModifyListenerCommand({
           ListenerArn: place.outputs.listenerArn,
@@ -426,6 +428,55 @@ const POSSIBLE: Record<string, () => Sent> = {
     const found = await thief.ec2.send(new Ec2.DescribeSecurityGroupsCommand({ Filters }));
     const { GroupId } = found.SecurityGroups![0]!;
     await thief.ec2.send(new Ec2.AuthorizeSecurityGroupIngressCommand({ GroupId, IpPermissions: [open] }));
+  },
+  'send every request to a service of its own, by a rule of the listener': async () => {
+    const group = new Elb.CreateTargetGroupCommand({
+      Name: `${place.outputs.prefix}-thief`,
+      Protocol: 'HTTP',
+      Port: 80,
+      VpcId: place.outputs.vpcId,
+      TargetType: 'ip',
+      Tags: ours(),
+    });
+    const { TargetGroups } = await thief.elb.send(group);
+    await thief.elb.send(
+      new Elb.CreateRuleCommand({
+        ListenerArn: place.outputs.listenerArn,
+        Priority: 1,
+        Conditions: [{ Field: 'path-pattern', Values: ['/*'] }],
+        Actions: [{ Type: 'forward', TargetGroupArn: TargetGroups![0]!.TargetGroupArn! }],
+        Tags: ours(),
+      }),
+    );
+  },
+  'make databases of its own, at the customer’s cost': () =>
+    thief.rds.send(new Rds.CreateDBInstanceCommand(created('d'))),
+  'shorten how long backups are kept': () =>
+    thief.rds.send(
+      new Rds.ModifyDBInstanceCommand({ DBInstanceIdentifier: called.database, BackupRetentionPeriod: 0 }),
+    ),
+  'remove archives of source code': () =>
+    thief.s3.send(
+      new S3.DeleteObjectCommand({ Bucket: place.outputs.uploadBucket!, Key: `uploads/${deployment.id}/a.tar.gz` }),
+    ),
+  'add lines of its own to the log of what it did': async () => {
+    const stream = { logGroupName: place.outputs.auditLogGroup!, logStreamName: 'thief' };
+    await thief.logs.send(new Logs.CreateLogStreamCommand(stream));
+    await thief.logs.send(
+      new Logs.PutLogEventsCommand({ ...stream, logEvents: [{ timestamp: Date.now(), message: 'all is well' }] }),
+    );
+  },
+  'tag a Cloud Map service of somebody else as this place’s, and then remove it': async () => {
+    const made = await own.discovery.send(
+      new Discovery.CreateServiceCommand({
+        Name: 'payroll',
+        NamespaceId: place.outputs.namespaceId,
+        DnsConfig: { DnsRecords: [{ Type: 'A', TTL: 10 }] },
+      }),
+    );
+    const { Arn: ResourceARN, Id } = made.Service!;
+    await thief.discovery.send(new Discovery.TagResourceCommand({ ResourceARN, Tags: ours() }));
+    await thief.discovery.send(new Discovery.DeleteServiceCommand({ Id }));
   },
   'stop a deployment’s servers': () =>
     thief.ecs.send(

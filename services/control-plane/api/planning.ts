@@ -189,8 +189,9 @@ function wish({ deployment }: Seen, intent: RevisionIntent | null, place: Place)
   const variables = intent?.environment.map(({ name, digest }) => [name, digest]);
   const references = intent?.references.map(({ name, arn, secretKey }) => [name, arn, secretKey]);
   const runs = intent && [intent.source, intent.image, intent.build, intent.resources, intent.agentAuth];
-  const role = intent?.taskRole ?? null;
-  return [place.id, name, type, databaseTier, driftPolicy, source, runs, variables, references, role];
+  // Where there is none it is left out: so hashes are what they were before there could be one.
+  const role = intent?.taskRole ? [intent.taskRole] : [];
+  return [place.id, name, type, databaseTier, driftPolicy, source, runs, variables, references, ...role];
 }
 
 function shownPlan(plan: Plan, region: string) {

@@ -35,6 +35,7 @@ async function lacking(aws: Account, place: Place, touched: readonly string[]): 
 
 /** Of what is removed and holds what cannot be made again: all else goes on without it. */
 async function closed(aws: Account, place: Place, removed: Plan['steps']): Promise<string[]> {
+  if (place.original) return []; // which has no gate, and cannot be asked
   const gated = removed.flatMap(({ id, kind }) => {
     const needed = (kinds.get(kind)?.iam(scopeOf(place)) ?? []).filter((grant) => grant.gated);
     return needed.length > 0 ? [{ id, needed }] : [];

@@ -41,7 +41,7 @@ def _versions() -> None:
         there = ssm._parameters.get(name)
         pattern = data.get("AllowedPattern") or (there or {}).get("AllowedPattern") or ""
         if pattern and not re.search(pattern, data.get("Value", "")):
-            message = f"Parameter value, {data.get('Value', '')}, failed to satisfy constraint: {pattern}."
+            message = f"Parameter value failed to satisfy constraint: {pattern}."
             return error_response_json("ParameterPatternMismatchException", message, 400)
         answer = put({**data, "AllowedPattern": pattern})
         if answer[0] == 200:
