@@ -22,6 +22,7 @@ import * as Discovery from '@aws-sdk/client-servicediscovery';
 import { AssumeRoleCommand, STSClient } from '@aws-sdk/client-sts';
 import { names } from '../../services/reconciler/aws/names.ts';
 import { TAG } from '../../services/reconciler/aws/tags.ts';
+import { eventually } from '../support/eventually.ts';
 import { openQuickRehearsal } from '../support/rehearsal.ts';
 import { publishedStack } from '../support/stack.ts';
 import * as stage from './stage.ts';
@@ -439,15 +440,13 @@ const POSSIBLE: Record<string, () => Sent> = {
       Tags: ours(),
     });
     const { TargetGroups } = await thief.elb.send(group);
-    await thief.elb.send(
-      new Elb.CreateRuleCommand({
-        ListenerArn: place.outputs.listenerArn,
-        Priority: 1,
-        Conditions: [{ Field: 'path-pattern', Values: ['/*'] }],
-        Actions: [{ Type: 'forward', TargetGroupArn: TargetGroups![0]!.TargetGroupArn! }],
-        Tags: ours(),
-      }),
-    );
+    const { Rules } = await thief.elb.send(new Elb.DescribeRulesCommand({ ListenerArn: place.outputs.listenerArn }));
+    const taken = new Elb.ModifyRuleCommand({
+      RuleArn: Rules!.find(({ IsDefault }) => !IsDefault)!.RuleArn!,
+      Conditions: [{ Field: 'path-pattern', Values: ['/*'] }],
+      Actions: [{ Type: 'forward', TargetGroupArn: TargetGroups![0]!.TargetGroupArn! }],
+    });
+    await thief.elb.send(taken);
   },
   'make databases of its own, at the customer’s cost': () =>
     thief.rds.send(new Rds.CreateDBInstanceCommand(created('d'))),
@@ -548,8 +547,9 @@ test('with other external ids, or against roles of nobody’s place, the credent
 });
 
 test('what a thief can do all the same is what the document says', async () => {
+  // A database takes the next change when it is done with the last one.
   for (const [what, attempt] of Object.entries(POSSIBLE))
-    await attempt().catch((error: Error) => assert.fail(`${what}: ${error.name}: ${error.message}`));
+    await eventually(what, () => attempt().then(() => true), { seconds: 20, every: 200 });
   const section = DOCUMENT.slice(DOCUMENT.indexOf('## A stolen control plane')).replaceAll(/\s+/g, ' ');
   const tried = Object.values(REFUSED).flatMap((ways) => Object.keys(ways));
   assert.deepEqual(

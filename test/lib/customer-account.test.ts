@@ -151,9 +151,7 @@ test('uploads: encrypted, private, over TLS only, gone after days, and known by 
   template.hasResourceProperties('AWS::IAM::ManagedPolicy', {
     ManagedPolicyName: 'freehold-boundary',
     PolicyDocument: {
-      Statement: Match.arrayWith([
-        Match.objectLike({ Effect: 'Deny', Action: 's3:*' }),
-      ]),
+      Statement: Match.arrayWith([Match.objectLike({ Effect: 'Deny', Action: 's3:*' })]),
     },
   });
   assert.match(JSON.stringify(template.toJSON().Outputs), /uploadBucket/);
