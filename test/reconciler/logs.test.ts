@@ -250,12 +250,13 @@ describe('in the emulated account', { timeout: 120_000 }, () => {
     assert.equal(newest.length, seen.size);
 
     await run(2, 1, ['of the second']);
-    const next = await eventually('its first line is there', async () => {
-      const page = await read({ offset, limit: 1 });
-      return page.lines.length > 0 ? page : undefined;
+    // What it says and that it listens may have one time, and then either comes first.
+    const next = await eventually('its lines are there', async () => {
+      const page = await read({ offset });
+      return page.lines.length === 2 ? page : undefined;
     });
-    assert.deepEqual(messages(next.lines), ['of the second']);
-    assert.deepEqual(messages((await read({ limit: 1 }, 2)).lines), ['of the second']);
+    assert(messages(next.lines).includes('of the second'));
+    assert.deepEqual(new Set(messages((await read({}, 2)).lines)), new Set(messages(next.lines)));
     assert.equal((await read({}, 1)).lines.length, seen.size);
 
     await run(3, 1, ['of before'], true);
